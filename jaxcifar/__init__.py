@@ -1,0 +1,1 @@
+"""jaxcifar: a CIFAR-10 laboratory in JAX."""

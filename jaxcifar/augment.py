@@ -1,0 +1,150 @@
+"""Augmentation: pure batch operations (key, images) -> images, composed from the config.
+
+Images are uint8 [B, 32, 32, 3] until they are normalised; the resampling operations return
+float32 on the same scale, 0 to 255.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from jaxcifar.errors import UserError
+
+Array = jax.Array
+
+
+def crop_and_flip(key: Array, images: Array, pad: int, flip: bool) -> tuple[Array, Array]:
+    """Random shift by up to `pad` pixels either way and, with probability ½, a mirror image.
+
+    Padding, cropping and flipping are one gather by row and column indices. Returns the images
+    and `inside` [B, H, W, 1], false on the border that the shift brought in, whose pixels are 0.
+    """
+    b, h, w, _ = images.shape
+    key_rows, key_cols, key_flip = jax.random.split(key, 3)
+    rows = jnp.arange(h) + jax.random.randint(key_rows, (b, 1), -pad, pad + 1)
+    cols = jnp.arange(w) + jax.random.randint(key_cols, (b, 1), -pad, pad + 1)
+    if flip:
+        cols = jnp.where(jax.random.bernoulli(key_flip, 0.5, (b, 1)), cols[:, ::-1], cols)
+    inside = ((rows >= 0) & (rows < h))[:, :, None] & ((cols >= 0) & (cols < w))[:, None, :]
+    rows, cols = rows.clip(0, h - 1), cols.clip(0, w - 1)
+    images = images[jnp.arange(b)[:, None, None], rows[:, :, None], cols[:, None, :]]
+    return images * inside[..., None].astype(images.dtype), inside[..., None]
+
+
+def cutout(key: Array, images: Array, size: int) -> Array:
+    """Sets a size×size square to 0, its centre uniform over the image and the square clipped
+    at the edge (DeVries & Taylor, arXiv 1708.04552)."""
+    b, h, w, _ = images.shape
+    key_y, key_x = jax.random.split(key)
+    top = jax.random.randint(key_y, (b, 1), 0, h) - size // 2
+    left = jax.random.randint(key_x, (b, 1), 0, w) - size // 2
+    in_rows = (jnp.arange(h) >= top) & (jnp.arange(h) < top + size)
+    in_cols = (jnp.arange(w) >= left) & (jnp.arange(w) < left + size)
+    hole = in_rows[:, :, None] & in_cols[:, None, :]
+    return jnp.where(hole[..., None], jnp.zeros((), images.dtype), images)
+
+
+def bilinear(images: Array, y: Array, x: Array) -> Array:
+    """Samples [B, H, W, C] at pixel coordinates y, x [B, H', W']; 0 outside the image."""
+    h, w = images.shape[1:3]
+    batch = jnp.arange(images.shape[0])[:, None, None]
+    top, left = jnp.floor(y).astype(jnp.int32), jnp.floor(x).astype(jnp.int32)
+    total = jnp.zeros((*y.shape, images.shape[-1]))
+    for i, j in ((top, left), (top, left + 1), (top + 1, left), (top + 1, left + 1)):
+        weight = (1 - abs(y - i)) * (1 - abs(x - j))
+        weight *= (i >= 0) & (i < h) & (j >= 0) & (j < w)
+        total += weight[..., None] * images[batch, i.clip(0, h - 1), j.clip(0, w - 1)]
+    return total
+
+
+def random_resized_crop(key: Array, images: Array, scale: Sequence[float], pad: int) -> Array:
+    """A random box resized to the whole image, bilinear.
+
+    The box's area is uniform in `scale` of the image's, its aspect ratio log-uniform in
+    [3/4, 4/3] (torchvision's), its place uniform in the image padded with `pad` black pixels.
+    """
+    b, h, w, _ = images.shape
+    keys = jax.random.split(key, 4)
+    area = h * w * jax.random.uniform(keys[0], (b, 1), minval=scale[0], maxval=scale[1])
+    ratio = jnp.exp(jax.random.uniform(keys[1], (b, 1), minval=-1, maxval=1) * math.log(4 / 3))
+    box_h = jnp.sqrt(area / ratio).clip(1, h + 2 * pad)
+    box_w = jnp.sqrt(area * ratio).clip(1, w + 2 * pad)
+    top = jax.random.uniform(keys[2], (b, 1)) * (h + 2 * pad - box_h) - pad
+    left = jax.random.uniform(keys[3], (b, 1)) * (w + 2 * pad - box_w) - pad
+    y = (top + (jnp.arange(h) + 0.5) * box_h / h - 0.5).clip(-pad, h - 1 + pad)
+    x = (left + (jnp.arange(w) + 0.5) * box_w / w - 0.5).clip(-pad, w - 1 + pad)
+    return bilinear(images, *jnp.broadcast_arrays(y[:, :, None], x[:, None, :]))
+
+
+def rotate(key: Array, images: Array, degrees: float) -> Array:
+    """Rotates about the centre by an angle uniform in ±degrees, bilinear; corners are black."""
+    b, h, w, _ = images.shape
+    angle = jax.random.uniform(key, (b, 1, 1), minval=-1, maxval=1) * math.radians(degrees)
+    y = (jnp.arange(h) - (h - 1) / 2)[None, :, None]
+    x = (jnp.arange(w) - (w - 1) / 2)[None, None, :]
+    cos, sin = jnp.cos(angle), jnp.sin(angle)
+    return bilinear(images, cos * y - sin * x + (h - 1) / 2, sin * y + cos * x + (w - 1) / 2)
+
+
+def normalise(images: Array, mean: Sequence[float], std: Sequence[float], dtype: Any) -> Array:
+    """(images/255 − mean)/std per channel, as one multiply-add in `dtype`."""
+    scale = 1 / (255 * jnp.array(std))
+    shift = jnp.array(mean) / jnp.array(std)
+    return images.astype(dtype) * scale.astype(dtype) - shift.astype(dtype)
+
+
+class Augmentation(NamedTuple):
+    """What is done to images: `train(key, images)` and `test(images)`, both to floats."""
+
+    train: Callable[[Array, Array], Array]
+    test: Callable[[Array], Array]
+
+
+def build(
+    *,
+    flip: bool,
+    crop_pad: int,
+    crop_fill: str,
+    cutout_size: int,
+    resized_crop_scale: Sequence[float],
+    resized_crop_pad: int,
+    rotation_degrees: float,
+    mean: Sequence[float],
+    std: Sequence[float],
+    dtype: Any,
+) -> Augmentation:
+    """Composes the operations in the reports' order; 0 or () leaves an operation out.
+
+    resized crop → rotation → flip and crop → cutout → normalise. `crop_fill` is the colour of
+    the border that a crop brings in: "black", or "mean" for reports that crop after normalising.
+    """
+    if crop_fill not in ("black", "mean"):
+        raise UserError(f"config.augment.crop_fill is {crop_fill!r}; choices: black, mean")
+    if len(mean) != 3 or len(std) != 3 or min(std) <= 0:
+        raise UserError("config.augment.mean and std need three values each, std above 0")
+    if len(resized_crop_scale) not in (0, 2):
+        raise UserError("config.augment.resized_crop_scale needs two values, or () for none")
+
+    def test(images: Array) -> Array:
+        return normalise(images, mean, std, dtype)
+
+    def train(key: Array, images: Array) -> Array:
+        keys = jax.random.split(key, 4)
+        inside = None
+        if resized_crop_scale:
+            images = random_resized_crop(keys[0], images, resized_crop_scale, resized_crop_pad)
+        if rotation_degrees:
+            images = rotate(keys[1], images, rotation_degrees)
+        if flip or crop_pad:
+            images, inside = crop_and_flip(keys[2], images, crop_pad, flip)
+        if cutout_size:
+            images = cutout(keys[3], images, cutout_size)
+        x = test(images)
+        if inside is not None and crop_pad and crop_fill == "mean":
+            x = jnp.where(inside, x, 0)
+        return x
+
+    return Augmentation(train, test)

@@ -1,0 +1,108 @@
+"""A config's parts, built and bound: what train, evaluate and the benchmarks start from."""
+
+import dataclasses
+import functools
+from typing import Any
+
+import flax.linen as nn
+import jax
+import numpy as np
+import optax
+from jax.sharding import Mesh
+from ml_collections import ConfigDict
+
+from jaxcifar import augment, data, losses, models, optim, parallel, state, step
+from jaxcifar import config as configs
+from jaxcifar.errors import UserError
+from jaxcifar.loop import Carry, Predictor, TrainLoop
+
+
+@dataclasses.dataclass(frozen=True)
+class Experiment:
+    """The parts of one config; building it reads no data and finds mistakes in the config."""
+
+    config: ConfigDict
+    model: nn.Module
+    loss: losses.Loss
+    augment: augment.Augmentation
+    mesh: Mesh
+
+    def optimizer(
+        self, steps_per_epoch: int
+    ) -> tuple[optax.GradientTransformation, optim.Schedule]:
+        """Returns the optimizer and its schedule, batch step -> rate."""
+        c = self.config
+        schedule = optim.build_schedule(
+            c.schedule, c.optimizer.learning_rate, steps_per_epoch, c.num_epochs
+        )
+        return optim.build(c.optimizer, schedule, c.accumulate_steps), schedule
+
+    def start(self, optimizer: optax.GradientTransformation) -> Carry:
+        """Returns the state before the first step, placed on the mesh."""
+
+        def create(seed: jax.Array) -> Carry:
+            ema = bool(self.config.optimizer.ema_decay)
+            return Carry(state.create(seed, self.model, optimizer, ema), losses.zero_sums())
+
+        place = jax.jit(create, out_shardings=parallel.replicated(self.mesh))
+        return place(np.int32(self.config.seed))
+
+    def train_loop(self, split: data.Split, optimizer: optax.GradientTransformation) -> TrainLoop:
+        """Returns the loop that trains on `split`."""
+        train_step = functools.partial(
+            step.train_step,
+            model=self.model,
+            optimizer=optimizer,
+            loss=self.loss,
+            augment=self.augment,
+            ema_decay=self.config.optimizer.ema_decay,
+        )
+        return TrainLoop(train_step, split, self.config.batch_size, self.config.seed, self.mesh)
+
+    def predictor(self, images: np.ndarray) -> Predictor:
+        """Returns the forward pass over `images`, uint8 [N, 32, 32, 3]."""
+        forward = functools.partial(step.forward, model=self.model, augment=self.augment)
+        return Predictor(forward, images, self.config.batch_size, self.mesh)
+
+
+def build(config: ConfigDict) -> Experiment:
+    """Returns the parts of `config`.
+
+    Raises:
+      UserError: an unknown name or key, a wrong value, or a model that 32×32 images do not fit.
+    """
+    dtype = models.dtype(config.compute_dtype)
+    experiment = Experiment(
+        config=config,
+        model=models.build(config.model, dtype),
+        loss=losses.build(config.loss),
+        augment=configs.call(augment.build, "augment", config.augment, dtype=dtype),
+        mesh=parallel.make_mesh(config.batch_size),
+    )
+    optimizer, _ = experiment.optimizer(steps_per_epoch=1)
+    try:
+        jax.eval_shape(lambda: state.create(np.int32(0), experiment.model, optimizer, ema=False))
+    except (TypeError, ValueError, ZeroDivisionError) as error:
+        first = (str(error).splitlines() or [type(error).__name__])[0]
+        raise UserError(f"config.model does not fit images of 32×32×3: {first}") from error
+    return experiment
+
+
+def load_data(config: ConfigDict) -> data.Dataset:
+    """Returns the data set of `config`, large enough for a batch and with few enough classes."""
+    dataset = configs.call(data.load, "data", config.data)
+    examples, classes = len(dataset.train.labels), len(dataset.class_names)
+    if config.batch_size > examples:
+        raise UserError(
+            f"config.batch_size is {config.batch_size}, but there are {examples} training images"
+        )
+    if config.model.num_classes < classes:
+        raise UserError(
+            f"config.model.num_classes is {config.model.num_classes}; the data have {classes}"
+        )
+    return dataset
+
+
+def describe_parameters(params: Any) -> str:
+    """Returns the number of parameters, "269,722 parameters"."""
+    return f"{sum(leaf.size for leaf in jax.tree.leaves(params)):,} parameters"

@@ -1,0 +1,141 @@
+"""The compiled epoch: a scan over its steps on accelerators, a loop of compiled steps on CPU.
+
+XLA's CPU backend runs convolutions inside `scan` by a naive loop, ten times slower
+(jax-ml/jax#12868), so there a Python loop calls the same step. Data are resident on the device.
+"""
+
+import functools
+import time
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jax.sharding import Mesh
+
+from jaxcifar import data, parallel
+from jaxcifar.losses import Sums
+from jaxcifar.state import State
+
+Array = jax.Array
+Step = Callable[[State, Array, Array, Array], tuple[State, Sums]]
+Forward = Callable[[Any, Array], tuple[Array, dict[str, Array]]]
+
+
+class Carry(NamedTuple):
+    """What goes from step to step: the state, and the sums of the epoch so far."""
+
+    state: State
+    sums: Sums
+
+
+class TrainLoop:
+    """Runs the steps of an epoch on resident data; compiled once for each number of steps.
+
+    Which examples a step takes is a function of (seed, state.step): the loop can be entered at
+    any step. Examples that do not fill the last batch of an epoch are left out of that epoch.
+    """
+
+    def __init__(self, step: Step, split: data.Split, batch_size: int, seed: int, mesh: Mesh):
+        self.num_examples, self.batch_size, self.mesh = len(split.labels), batch_size, mesh
+        self.steps_per_epoch = self.num_examples // batch_size
+        self._step = step
+        self._data = parallel.place(tuple(split), mesh)
+        self._seed = parallel.place(np.int32(seed), mesh)
+        order = functools.partial(data.epoch_order, num_examples=self.num_examples)
+        self._order = jax.jit(order, out_shardings=parallel.replicated(mesh))
+        self._programs: dict[int, Callable[..., Carry]] = {}
+
+    def steps_per_call(self, remaining: int) -> int:
+        """How many of the epoch's remaining steps go into one program."""
+        return remaining if parallel.is_accelerated(self.mesh) else 1
+
+    def compile(self, carry: Carry) -> None:
+        """Compiles what `run` needs to go on from `carry`, before the clock is started."""
+        remaining = self.steps_per_epoch - int(carry.state.step) % self.steps_per_epoch
+        self._program(carry, self.steps_per_call(remaining))
+
+    def run(self, carry: Carry, proceed: Callable[[Sums, int, float], bool]) -> Carry:
+        """Runs to the end of the epoch that `carry` is in; the carry given is consumed.
+
+        After each program call asks `proceed(sums, steps done in this epoch, seconds)` and stops
+        where it says no.
+        """
+        epoch, done = divmod(int(carry.state.step), self.steps_per_epoch)
+        began = time.perf_counter()
+        order = self._order(self._seed, np.int32(epoch))
+        while done < self.steps_per_epoch:
+            count = self.steps_per_call(self.steps_per_epoch - done)
+            carry = self._program(carry, count)(carry, self._data, order, self._seed)
+            done += count
+            jax.block_until_ready(carry.sums)  # or a signal would wait for a long queue
+            if not proceed(carry.sums, done, time.perf_counter() - began):
+                break
+        return carry
+
+    def _program(self, carry: Carry, count: int) -> Callable[..., Carry]:
+        if count not in self._programs:
+            order = jax.ShapeDtypeStruct(
+                (self.num_examples,), jnp.int32, sharding=parallel.replicated(self.mesh)
+            )
+            jitted = jax.jit(
+                functools.partial(self._steps, count=count),
+                donate_argnums=0,
+                out_shardings=parallel.replicated(self.mesh),
+            )
+            lowered = jitted.lower(carry, self._data, order, self._seed)
+            self._programs[count] = lowered.compile()
+        return self._programs[count]
+
+    def _steps(self, carry: Carry, split: Any, order: Array, seed: Array, *, count: int) -> Carry:
+        def body(carry: Carry) -> Carry:
+            start = carry.state.step % self.steps_per_epoch * self.batch_size
+            index = lax.dynamic_slice(order, (start,), (self.batch_size,))
+            sharding = parallel.split_batch(self.mesh)
+            images, labels = (lax.with_sharding_constraint(a[index], sharding) for a in split)
+            state, sums = self._step(carry.state, images, labels, seed)
+            return Carry(state, jax.tree.map(jnp.add, carry.sums, sums))
+
+        if count == 1:
+            return body(carry)
+        return lax.scan(lambda c, _: (body(c), None), carry, length=count)[0]
+
+
+class Predictor:
+    """Runs a forward pass over every image of a split exactly once, whatever the batch size.
+
+    The images are padded to whole batches and what comes of the padding is dropped.
+    """
+
+    def __init__(self, forward: Forward, images: np.ndarray, batch_size: int, mesh: Mesh):
+        self.num_images, self.batch_size = len(images), batch_size
+        self.num_batches = -(-self.num_images // batch_size)
+        padding = self.num_batches * batch_size - self.num_images
+        padded = np.concatenate([images, np.zeros((padding, *images.shape[1:]), images.dtype)])
+        self._images = parallel.place(padded, mesh)
+        self._scanned = parallel.is_accelerated(mesh)
+
+        def batch(variables: Any, images: Array, i: Array) -> Any:
+            x = lax.dynamic_slice_in_dim(images, i * batch_size, batch_size)
+            x = lax.with_sharding_constraint(x, parallel.split_batch(mesh))
+            return forward(variables, x)
+
+        def all_batches(variables: Any, images: Array) -> Any:
+            each = lax.map(lambda i: batch(variables, images, i), jnp.arange(self.num_batches))
+            return jax.tree.map(lambda a: a.reshape(-1, *a.shape[2:]), each)
+
+        self._run = jax.jit(
+            all_batches if self._scanned else batch, out_shardings=parallel.replicated(mesh)
+        )
+
+    def __call__(self, variables: Any) -> tuple[Array, dict[str, Array]]:
+        """Returns logits [N, num_classes] and the named intermediates [N, …], in order."""
+        if self._scanned:
+            out = self._run(variables, self._images)
+        else:
+            batches = range(self.num_batches)
+            outs = [self._run(variables, self._images, np.int32(i)) for i in batches]
+            out = jax.tree.map(lambda *parts: jnp.concatenate(parts), *outs)
+        return jax.tree.map(lambda a: a[: self.num_images], out)

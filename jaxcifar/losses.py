@@ -1,0 +1,75 @@
+"""Losses of a batch of logits, and what is counted of them."""
+
+import functools
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from jaxcifar import config
+from jaxcifar.errors import UserError
+
+Array = jax.Array
+
+
+class Loss(NamedTuple):
+    """`examples(logits, labels)` -> [B], also what tests report; `penalty(params)` -> scalar."""
+
+    examples: Callable[[Array, Array], Array]
+    penalty: Callable[[Any], Array]
+
+
+def cross_entropy(*, label_smoothing: float, l1: float) -> Loss:
+    """−Σ_c q_c log p_c with q = (1 − s)·onehot + s/num_classes, and l1·Σ|w| over all parameters."""
+    if not 0 <= label_smoothing < 1:
+        raise UserError(f"config.loss.label_smoothing is {label_smoothing}; expected in [0, 1)")
+
+    def examples(logits: Array, labels: Array) -> Array:
+        log_p = jax.nn.log_softmax(logits.astype(jnp.float32))
+        hard = -jnp.take_along_axis(log_p, labels[:, None], 1)[:, 0]
+        return (1 - label_smoothing) * hard - label_smoothing * log_p.mean(1)
+
+    def penalty(params: Any) -> Array:
+        return l1 * optax.tree.norm(params, ord=1) if l1 else jnp.zeros(())
+
+    return Loss(examples, penalty)
+
+
+LOSSES = {"cross_entropy": cross_entropy}
+
+
+def build(keys: Mapping) -> Loss:
+    """Returns the loss that `config.loss` describes."""
+    return config.build(LOSSES, "loss", keys)
+
+
+class Sums(NamedTuple):
+    """Sums over examples, each a scalar on the device; divide once, at the end."""
+
+    loss: Array
+    correct: Array
+    examples: Array
+
+    def means(self) -> dict[str, float]:
+        """Returns loss and accuracy, as Python floats."""
+        n = max(int(self.examples), 1)
+        return {"loss": float(self.loss) / n, "accuracy": int(self.correct) / n}
+
+
+def zero_sums() -> Sums:
+    """Returns sums over no examples."""
+    return Sums(jnp.zeros(()), jnp.zeros((), jnp.int32), jnp.zeros((), jnp.int32))
+
+
+def count(losses: Array, logits: Array, labels: Array) -> Sums:
+    """Returns the sums of a batch: losses [B], logits [B, num_classes], labels [B]."""
+    correct = (logits.argmax(-1) == labels).sum(dtype=jnp.int32)
+    return Sums(losses.sum(), correct, jnp.asarray(labels.shape[0], jnp.int32))
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def evaluate(loss: Loss, logits: Array, labels: Array) -> Sums:
+    """Returns the sums over a whole split: logits [N, num_classes], labels [N]."""
+    return count(loss.examples(logits, labels), logits, labels)

@@ -1,0 +1,34 @@
+"""The models by name: image batch -> logits and a dict of named intermediates (the gates)."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import flax.linen as nn
+import jax.numpy as jnp
+
+from jaxcifar import config
+from jaxcifar.errors import UserError
+from jaxcifar.models.adaptive import AdaptiveNet
+from jaxcifar.models.mlp import PixelMLP
+from jaxcifar.models.resnet import ResNet
+from jaxcifar.models.simple_cnn import SimpleCNN
+
+MODELS: dict[str, Callable[..., nn.Module]] = {
+    "adaptive": AdaptiveNet,
+    "resnet": ResNet,
+    "simple_cnn": SimpleCNN,
+    "mlp": PixelMLP,
+}
+DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
+
+
+def dtype(compute_dtype: str) -> Any:
+    """Returns the compute type that `config.compute_dtype` names."""
+    if compute_dtype not in DTYPES:
+        raise UserError(f"config.compute_dtype is {compute_dtype!r}; choices: {', '.join(DTYPES)}")
+    return DTYPES[compute_dtype]
+
+
+def build(keys: Mapping, dtype: Any) -> nn.Module:
+    """Returns the model that `config.model` describes, computing in `dtype`."""
+    return config.build(MODELS, "model", keys, dtype=dtype)

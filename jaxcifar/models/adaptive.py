@@ -1,0 +1,138 @@
+"""Nets of adaptive blocks: K parallel convolutions weighed by a gate on the input.
+
+Reports 000 (`adaptive`), 001 (`adaptive_softmax`), 002 (`pooled_cnn`) and 004 (`adaptive_prelu`)
+are four settings of the fields below. Unlike CondConv (arXiv 1904.04971) and dynamic convolution
+(1912.03458), the branches are nonlinear before the sum, so kernels cannot be mixed instead.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from jaxcifar.models import layers
+
+Array = jax.Array
+GATES = ("linear", "softmax", "none")
+
+
+class AdaptiveBlock(nn.Module):
+    """y = Σ_k a_k(x) · branch_k(x), with a = gate(mean of x over H and W).
+
+    Fields:
+      features, branches: C and K.
+      kernel_size, padding: of each branch's convolution (with bias).
+      gate: "linear" (a Dense layer's output as it is), "softmax" (over K) or "none" (all ones).
+      gate_per_channel: one weight per branch and channel, a in [B, K, C], not per branch, [B, K].
+      branch_norm, branch_activation, branch_dropout, branch_pool: what follows the convolution
+        inside a branch, in this order: BatchNorm, activation, dropout, max-pool.
+      norm, activation: what follows the sum.
+      residual: adds the input where its shape is the output's, before the activation.
+    """
+
+    features: int
+    branches: int
+    kernel_size: int
+    padding: int
+    gate: str
+    gate_per_channel: bool
+    branch_norm: bool
+    branch_activation: str
+    branch_dropout: float
+    branch_pool: int
+    norm: bool
+    activation: str
+    residual: bool
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Array, *, train: bool) -> tuple[Array, Array]:
+        """[B, H, W, C_in] -> y [B, H', W', C] and the gate a, [B, K] or [B, K, C], float32."""
+        K, C = self.branches, self.features
+        a = self._gate(x)
+        # The K convolutions as one of K·C outputs, K major.
+        y = layers.Conv(K * C, self.kernel_size, self.padding, dtype=self.dtype, name="conv")(x)
+        if self.branch_norm:
+            y = layers.batch_norm(train, self.dtype, "branch_norm")(y)
+        # Dropout and max-pool commute with the activation where it is monotone and keeps zero,
+        # as ReLU is: after the pool it has a quarter of the values, and no ties at zero.
+        commutes = self.branch_activation in ("relu", "none")
+        activate = layers.ACTIVATIONS[self.branch_activation]()
+        y = y if commutes else activate(y)
+        if train and self.branch_dropout:
+            y = layers.dropout(y, self.branch_dropout, self.make_rng("dropout"))
+        y = layers.max_pool(y, self.branch_pool)
+        y = activate(y) if commutes else y
+        y = y.reshape(*y.shape[:3], K, C)
+        weights = a.reshape(-1, 1, 1, K, C if self.gate_per_channel else 1)
+        y = (y * weights.astype(y.dtype)).sum(3)
+        if self.norm:
+            y = layers.batch_norm(train, self.dtype, "norm")(y)
+        if self.residual and x.shape == y.shape:
+            y += x.astype(y.dtype)
+        return layers.ACTIVATIONS[self.activation]()(y), a
+
+    def _gate(self, x: Array) -> Array:
+        shape = (self.branches, self.features) if self.gate_per_channel else (self.branches,)
+        if self.gate == "none":
+            return jnp.ones((x.shape[0], *shape))
+        means = x.mean((1, 2), dtype=jnp.float32)
+        a = layers.Dense(shape[0] * (shape[1] if len(shape) > 1 else 1), name="gate")(means)
+        a = a.reshape(-1, *shape)
+        return jax.nn.softmax(a, axis=1) if self.gate == "softmax" else a
+
+
+class AdaptiveNet(nn.Module):
+    """Segments of adaptive blocks, a mean or flatten, an MLP.
+
+    Segment i has `num_blocks[i]` blocks of width `widths[i]`; `segment_pool` puts a 2×2 max-pool
+    between segments. The other fields are the block's, and the head's: `head_input` "mean"
+    (over H and W) or "flatten", then Dense layers of `head_hidden` with ReLU and `head_dropout`.
+    """
+
+    num_classes: int
+    widths: Sequence[int]
+    num_blocks: Sequence[int]
+    segment_pool: bool
+    branches: int
+    kernel_size: int
+    padding: int
+    gate: str
+    gate_per_channel: bool
+    branch_norm: bool
+    branch_activation: str
+    branch_dropout: float
+    branch_pool: int
+    norm: bool
+    activation: str
+    residual: bool
+    head_input: str
+    head_hidden: Sequence[int]
+    head_dropout: float
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Array, *, train: bool) -> tuple[Array, dict[str, Array]]:
+        """Images [B, H, W, 3] -> logits [B, num_classes] float32 and the gates, by block name."""
+        gates = {}
+        for segment, (width, blocks) in enumerate(zip(self.widths, self.num_blocks, strict=True)):
+            if segment and self.segment_pool:
+                x = layers.max_pool(x, 2)
+            for _ in range(blocks):
+                name = f"block{len(gates)}"
+                x, gates[name] = self._block(width, name)(x, train=train)
+        x = x.mean((1, 2)) if self.head_input == "mean" else x.reshape(x.shape[0], -1)
+        head = layers.MLP(
+            self.head_hidden, self.num_classes, self.head_dropout, self.dtype, name="head"
+        )
+        return head(x, train=train).astype(jnp.float32), gates
+
+    def _block(self, features: int, name: str) -> AdaptiveBlock:
+        shared = {
+            field: getattr(self, field)
+            for field in AdaptiveBlock.__dataclass_fields__
+            if field not in ("features", "parent", "name")
+        }
+        return AdaptiveBlock(features=features, name=name, **shared)

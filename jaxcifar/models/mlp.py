@@ -1,0 +1,28 @@
+"""A multi-layer perceptron on the pixels, the baseline that sees no neighbourhoods."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from jaxcifar.models import layers
+
+Array = jax.Array
+
+
+class PixelMLP(nn.Module):
+    """Flatten, then Dense layers of `hidden` with ReLU and dropout between; () is linear."""
+
+    num_classes: int
+    hidden: Sequence[int]
+    dropout: float
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Array, *, train: bool) -> tuple[Array, dict[str, Array]]:
+        """Images [B, H, W, 3] -> logits [B, num_classes] float32 and no intermediates."""
+        x = x.reshape(x.shape[0], -1)
+        head = layers.MLP(self.hidden, self.num_classes, self.dropout, self.dtype, name="head")
+        return head(x, train=train).astype(jnp.float32), {}

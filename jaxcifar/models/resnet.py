@@ -1,0 +1,82 @@
+"""ResNet of depth 6n+2 for 32×32 images (He et al. 2015, arXiv 1512.03385, section 4.2)."""
+
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from jaxcifar.errors import UserError
+from jaxcifar.models import layers
+
+Array = jax.Array
+
+
+class BasicBlock(nn.Module):
+    """conv3×3-BN-ReLU-conv3×3-BN plus a shortcut, then ReLU: [B, H, W, C_in] -> [B, H', W', C].
+
+    `shortcut` where the shape changes: "A" takes every second pixel and pads channels with
+    zeros, half on each side, no parameters; "B" is a 1×1 convolution with BN.
+    """
+
+    features: int
+    stride: int
+    shortcut: str
+    dtype: Any
+
+    @nn.compact
+    def __call__(self, x: Array, *, train: bool) -> Array:
+        y = conv3x3(self.features, self.stride, self.dtype, "conv1")(x)
+        y = nn.relu(layers.batch_norm(train, self.dtype, "norm1")(y))
+        y = conv3x3(self.features, 1, self.dtype, "conv2")(y)
+        y = layers.batch_norm(train, self.dtype, "norm2")(y)
+        if x.shape != y.shape and self.shortcut == "A":
+            extra = self.features - x.shape[-1]
+            x = x[:, :: self.stride, :: self.stride]
+            x = jnp.pad(x, ((0, 0), (0, 0), (0, 0), (extra // 2, extra - extra // 2)))
+        elif x.shape != y.shape:
+            x = layers.Conv(
+                self.features, 1, 0, self.stride, False, layers.he_normal, self.dtype, name="skip"
+            )(x)
+            x = layers.batch_norm(train, self.dtype, "skip_norm")(x)
+        return nn.relu(x.astype(y.dtype) + y)
+
+
+def conv3x3(features: int, stride: int, dtype: Any, name: str) -> layers.Conv:
+    """A 3×3 convolution as the paper has it: padding 1, no bias, He-normal."""
+    return layers.Conv(features, 3, 1, stride, False, layers.he_normal, dtype, name=name)
+
+
+class ResNet(nn.Module):
+    """conv3×3, three stages of n basic blocks at widths (w, 2w, 4w), mean, Dense; depth 6n+2."""
+
+    num_classes: int
+    depth: int
+    width: int
+    shortcut: str
+    dtype: Any = jnp.float32
+
+    def __post_init__(self) -> None:
+        if self.depth < 8 or self.depth % 6 != 2:
+            raise UserError(f"config.model.depth is {self.depth}; expected 6n+2: 20, 32, 44, 56 …")
+        if self.shortcut not in ("A", "B"):
+            raise UserError(f"config.model.shortcut is {self.shortcut!r}; choices: A, B")
+        super().__post_init__()
+
+    @nn.compact
+    def __call__(self, x: Array, *, train: bool) -> tuple[Array, dict[str, Array]]:
+        """Images [B, H, W, 3] -> logits [B, num_classes] float32 and no intermediates."""
+        x = conv3x3(self.width, 1, self.dtype, "conv")(x)
+        x = nn.relu(layers.batch_norm(train, self.dtype, "norm")(x))
+        for stage in range(3):
+            for block in range((self.depth - 2) // 6):
+                stride = 2 if stage and not block else 1
+                x = BasicBlock(
+                    self.width * 2**stage,
+                    stride,
+                    self.shortcut,
+                    self.dtype,
+                    name=f"stage{stage}_block{block}",
+                )(x, train=train)
+        x = layers.Dense(self.num_classes, self.dtype, name="head")(x.mean((1, 2)))
+        return x.astype(jnp.float32), {}

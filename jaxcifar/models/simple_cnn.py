@@ -1,0 +1,43 @@
+"""SimpleCNN of report 003: two convolutions with max-pools, then an MLP."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from jaxcifar.models import layers
+
+Array = jax.Array
+
+
+class SimpleCNN(nn.Module):
+    """conv (VALID) → [BN] → activation → max-pool 2, for each width; flatten; MLP with ReLU.
+
+    `widths` and `kernel_sizes` have a value per convolution; `hidden` one per hidden Dense layer.
+    """
+
+    num_classes: int
+    widths: Sequence[int]
+    kernel_sizes: Sequence[int]
+    hidden: Sequence[int]
+    norm: bool
+    activation: str
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Array, *, train: bool) -> tuple[Array, dict[str, Array]]:
+        """Images [B, H, W, 3] -> logits [B, num_classes] float32 and no intermediates."""
+        activate = layers.ACTIVATIONS[self.activation]()
+        for i, (width, size) in enumerate(zip(self.widths, self.kernel_sizes, strict=True)):
+            x = layers.Conv(width, size, 0, dtype=self.dtype, name=f"conv{i}")(x)
+            if self.norm:
+                x = layers.batch_norm(train, self.dtype, f"norm{i}")(x)
+            # ReLU and max-pool commute; Swish is not monotone.
+            commutes = self.activation == "relu"
+            x = layers.max_pool(x if commutes else activate(x), 2)
+            x = activate(x) if commutes else x
+        x = x.reshape(x.shape[0], -1)
+        x = layers.MLP(self.hidden, self.num_classes, dtype=self.dtype, name="head")(x, train=train)
+        return x.astype(jnp.float32), {}

@@ -1,0 +1,116 @@
+"""Optimizers and schedules as optax chains that make PyTorch's updates.
+
+Weight decay is coupled L2, on every parameter as in the reports: added to the gradient before
+the optimizer's own arithmetic (not AdamW's). The rate scales the finished update, after
+momentum, so that a change of rate acts on all of it at once, as in PyTorch. `step` counts
+batches; with accumulation an update happens every `accumulate_steps` of them.
+"""
+
+from collections.abc import Callable, Mapping
+
+import jax.numpy as jnp
+import optax
+
+from jaxcifar import config
+
+Schedule = Callable[[optax.ScalarOrSchedule], optax.ScalarOrSchedule]
+
+
+def sgd(*, momentum: float, nesterov: bool) -> optax.GradientTransformation:
+    """v ← momentum·v + g; update v, or g + momentum·v with Nesterov."""
+    return optax.trace(momentum, nesterov) if momentum else optax.identity()
+
+
+def adam(*, b1: float, b2: float, eps: float) -> optax.GradientTransformation:
+    """Adam (arXiv 1412.6980), epsilon outside the root."""
+    return optax.scale_by_adam(b1, b2, eps)
+
+
+def rmsprop(*, decay: float, eps: float, momentum: float) -> optax.GradientTransformation:
+    """RMSprop as PyTorch's: epsilon outside the root, momentum on the scaled gradient."""
+    scale = optax.scale_by_rms(decay, eps, eps_in_sqrt=False)
+    return optax.chain(scale, optax.trace(momentum)) if momentum else scale
+
+
+OPTIMIZERS = {"sgd": sgd, "adam": adam, "rmsprop": rmsprop}
+
+
+def build(keys: Mapping, schedule: Schedule, accumulate_steps: int) -> optax.GradientTransformation:
+    """Returns the optimizer that `config.optimizer` describes, stepped once per batch.
+
+    Clip by global norm → L2 → the named optimizer → −rate. `schedule` maps a batch step to the
+    rate; gradients are averaged over `accumulate_steps` batches.
+    """
+    shared = ("learning_rate", "weight_decay", "clip_norm", "ema_decay")
+    own = {key: value for key, value in keys.items() if key not in shared}
+    chain = optax.chain(
+        optax.clip_by_global_norm(keys["clip_norm"]) if keys["clip_norm"] else optax.identity(),
+        optax.add_decayed_weights(keys["weight_decay"]),
+        config.build(OPTIMIZERS, "optimizer", own),
+        optax.scale_by_learning_rate(lambda updates: schedule(updates * accumulate_steps)),
+    )
+    if accumulate_steps == 1:
+        return chain
+    return optax.MultiSteps(chain, accumulate_steps).gradient_transformation()
+
+
+def constant(*, learning_rate: float, steps_per_epoch: int, num_epochs: int) -> Schedule:
+    """The rate as it is."""
+    return lambda step: learning_rate
+
+
+def warmup_cosine(
+    *, warmup_epochs: float, learning_rate: float, steps_per_epoch: int, num_epochs: int
+) -> Schedule:
+    """Linear from 0 over `warmup_epochs`, then half a cosine to 0 at the end, per step."""
+    warmup_steps = round(warmup_epochs * steps_per_epoch)
+    return optax.warmup_cosine_decay_schedule(
+        0.0, learning_rate, warmup_steps, num_epochs * steps_per_epoch
+    )
+
+
+def step_decay(
+    *, every_epochs: int, factor: float, learning_rate: float, steps_per_epoch: int, num_epochs: int
+) -> Schedule:
+    """Multiplies the rate by `factor` after every `every_epochs` epochs."""
+    every_steps = every_epochs * steps_per_epoch
+    return lambda step: learning_rate * factor ** (step // every_steps)
+
+
+def cosine(
+    *,
+    floor: float,
+    period_epochs: int,
+    learning_rate: float,
+    steps_per_epoch: int,
+    num_epochs: int,
+) -> Schedule:
+    """floor + (rate − floor)·(1 + cos(π·epoch/period_epochs))/2, stepped once per epoch."""
+
+    def schedule(step):
+        epoch = step // steps_per_epoch
+        return floor + (learning_rate - floor) * (1 + jnp.cos(jnp.pi * epoch / period_epochs)) / 2
+
+    return schedule
+
+
+SCHEDULES = {
+    "constant": constant,
+    "warmup_cosine": warmup_cosine,
+    "step": step_decay,
+    "cosine": cosine,
+}
+
+
+def build_schedule(
+    keys: Mapping, learning_rate: float, steps_per_epoch: int, num_epochs: int
+) -> Schedule:
+    """Returns the function step -> rate that `config.schedule` describes."""
+    return config.build(
+        SCHEDULES,
+        "schedule",
+        keys,
+        learning_rate=learning_rate,
+        steps_per_epoch=steps_per_epoch,
+        num_epochs=num_epochs,
+    )

@@ -1,0 +1,43 @@
+"""The training state: arrays only."""
+
+from typing import Any
+
+import flax.linen as nn
+import flax.struct
+import jax
+import jax.numpy as jnp
+import optax
+
+Array = jax.Array
+
+
+@flax.struct.dataclass
+class State:
+    """All that changes while training. `step` counts batches; `ema` is None where it is off."""
+
+    step: Array
+    params: Any
+    batch_stats: Any
+    opt_state: Any
+    ema: Any
+
+    def eval_variables(self) -> dict[str, Any]:
+        """Returns what evaluation takes: the averaged weights where there are any."""
+        params = self.params if self.ema is None else self.ema
+        return {"params": params, "batch_stats": self.batch_stats}
+
+
+def create(
+    seed: Array, model: nn.Module, optimizer: optax.GradientTransformation, ema: bool
+) -> State:
+    """Returns the state before the first step; pure, for `jit` with its out_shardings."""
+    images = jnp.zeros((2, 32, 32, 3))
+    variables = model.init(jax.random.key(seed), images, train=False)
+    params = variables["params"]
+    return State(
+        step=jnp.zeros((), jnp.int32),
+        params=params,
+        batch_stats=variables.get("batch_stats", {}),
+        opt_state=optimizer.init(params),
+        ema=jax.tree.map(jnp.copy, params) if ema else None,
+    )

@@ -1,0 +1,34 @@
+"""What a number depends on besides its config: versions, commit, machine."""
+
+import pathlib
+import platform
+import subprocess
+from importlib import metadata
+
+PACKAGES = ("jaxcifar", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
+
+
+def versions() -> dict[str, str]:
+    """Returns the versions of Python and of the packages that numbers depend on."""
+    packages = {name: metadata.version(name) for name in PACKAGES}
+    return {"python": platform.python_version(), **packages}
+
+
+def commit() -> str:
+    """Returns the commit of the checkout that this package is in, "+dirty" with changes, or ""."""
+    root = pathlib.Path(__file__).parent.parent
+    if not (root / ".git").exists():
+        return ""
+    try:
+        head = _git(root, "rev-parse", "HEAD")
+        dirty = _git(
+            root, "status", "--porcelain", "--untracked-files=no", "--", "jaxcifar", "configs"
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return ""
+    return head + ("+dirty" if dirty else "")
+
+
+def _git(root: pathlib.Path, *words: str) -> str:
+    done = subprocess.run(["git", "-C", root, *words], capture_output=True, text=True, check=True)
+    return done.stdout.strip()

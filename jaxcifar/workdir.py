@@ -1,0 +1,71 @@
+"""The folder of a run: claimed by one config, and never overwritten by another."""
+
+import json
+import pathlib
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from jaxcifar import config as configs
+from jaxcifar.errors import UserError
+
+
+def claim(path: pathlib.Path, config: ConfigDict) -> None:
+    """Makes `path` the folder of this config, or finds that it is already.
+
+    Raises:
+      UserError: it belongs to another config (saying what differs), is not a run's folder, or
+        cannot be written.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        if (path / "config.json").exists():
+            differences = configs.differences(load_config(path), config)
+            if differences:
+                raise UserError(
+                    f"{path} holds a run of another config ({'; '.join(differences)}); "
+                    "choose another --workdir, or move this one away"
+                )
+        elif any(path.iterdir()):
+            raise UserError(f"{path} is not empty and not a run's; choose another --workdir")
+        (path / ".writable").touch()
+        (path / ".writable").unlink()
+        if not (path / "config.json").exists():
+            write_text(path / "config.json", configs.to_json(config) + "\n")
+    except OSError as error:
+        raise UserError(f"cannot write to --workdir {path}: {error.strerror}") from error
+
+
+def load_config(path: pathlib.Path) -> ConfigDict:
+    """Returns the config of the run in `path`."""
+    file = path / "config.json"
+    if not file.is_file():
+        raise UserError(f"{path} is not a run's folder: no config.json; expected what train wrote")
+    try:
+        return configs.from_json(file.read_text())
+    except ValueError as error:
+        raise UserError(f"{file} is damaged: {error}; restore it or train again") from error
+
+
+def write_text(path: pathlib.Path, text: str) -> None:
+    """Writes through a temporary file, so that neither reader nor crash sees half of it."""
+    temporary = path.with_name(path.name + ".tmp")
+    temporary.write_text(text)
+    temporary.replace(path)
+
+
+def write_json(path: pathlib.Path, content: Any) -> None:
+    """Writes JSON text, atomically."""
+    write_text(path, json.dumps(content, indent=2) + "\n")
+
+
+def read_metrics(path: pathlib.Path) -> list[dict[str, Any]]:
+    """Returns the lines of the run's metrics.jsonl, one per epoch; a torn last line is left out."""
+    file = path / "metrics.jsonl"
+    lines = []
+    for line in file.read_text().splitlines() if file.exists() else ():
+        try:
+            lines.append(json.loads(line))
+        except ValueError:
+            break
+    return lines
