@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from jaxcifar.config import check_choice, check_range
 from jaxcifar.errors import UserError
 
 Array = jax.Array
@@ -121,8 +122,9 @@ def build(
     resized crop → rotation → flip and crop → cutout → normalise. `crop_fill` is the colour of
     the border that a crop brings in: "black", or "mean" for reports that crop after normalising.
     """
-    if crop_fill not in ("black", "mean"):
-        raise UserError(f"config.augment.crop_fill is {crop_fill!r}; choices: black, mean")
+    check_choice("augment.crop_fill", crop_fill, ("black", "mean"))
+    for key, pixels in (("crop_pad", crop_pad), ("cutout_size", cutout_size)):
+        check_range(f"augment.{key}", pixels, 0, 33)
     if len(mean) != 3 or len(std) != 3 or min(std) <= 0:
         raise UserError("config.augment.mean and std need three values each, std above 0")
     if len(resized_crop_scale) not in (0, 2):

@@ -2,8 +2,9 @@
 
 import inspect
 import json
+import math
 import pathlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from absl import flags
@@ -47,9 +48,12 @@ def load(page: str, overrides: Sequence[str] = ()) -> ConfigDict:
         rest = values(argv)
         config = values.config
     except (AttributeError, KeyError) as error:
-        raise UserError(f"unknown config key {error}".replace("\n", " ")) from error
-    except (flags.Error, TypeError, ValueError) as error:
-        raise UserError(str(error).replace("\n", " ")) from error
+        message = str(error.args[0]).replace("\n", "; ")
+        raise UserError(f"unknown config key {message}") from error
+    except (flags.Error, OSError, TypeError, ValueError) as error:
+        # ml_collections wraps what a page raises in a traceback; its last line is the message
+        message = str(error).strip().splitlines()[-1].removeprefix("ValueError: ")
+        raise UserError(message) from error
     if rest[1:]:
         raise UserError(
             f"unknown argument {rest[1]!r}; a config value is set by --config.KEY=VALUE"
@@ -63,8 +67,7 @@ def check(config: ConfigDict) -> ConfigDict:
         unknown, missing = sorted(set(config) - KEYS), sorted(KEYS - set(config))
         raise UserError(f"config: unknown keys {unknown}, missing keys {missing}")
     for key in ("num_epochs", "batch_size", "accumulate_steps"):
-        if config[key] < 1:
-            raise UserError(f"config.{key} is {config[key]}; expected at least 1")
+        check_range(key, config[key], 1)
     return config.lock()
 
 
@@ -81,8 +84,7 @@ def build(choices: Mapping[str, Callable[..., Any]], section: str, keys: Mapping
       UserError: an unknown name (saying the choices), or keys that are not the signature's.
     """
     chosen = keys["name"]
-    if chosen not in choices:
-        raise UserError(f"config.{section}.name is {chosen!r}; choices: {', '.join(choices)}")
+    check_choice(f"{section}.name", chosen, choices)
     rest = {key: value for key, value in keys.items() if key != "name"}
     return call(choices[chosen], f"{section} of name {chosen!r}", rest, **given)
 
@@ -98,6 +100,19 @@ def call(function: Callable[..., Any], section: str, keys: Mapping, **given) -> 
         if parameters[key].default is inspect.Parameter.empty and key not in keys:
             raise UserError(f"config.{section} lacks the key {key!r}")
     return function(**{k: _plain(v) for k, v in keys.items()}, **given)
+
+
+def check_choice(key: str, value: Any, choices: Iterable[str]) -> None:
+    """Raises a UserError unless `config.key` has one of the choices."""
+    if value not in choices:
+        raise UserError(f"config.{key} is {value!r}; choices: {', '.join(choices)}")
+
+
+def check_range(key: str, value: float, low: float, below: float = math.inf) -> None:
+    """Raises a UserError unless low ≤ `config.key` < below."""
+    if not low <= value < below:
+        bound = f" and below {below:g}" if below < math.inf else ""
+        raise UserError(f"config.{key} is {value!r}; expected at least {low:g}{bound}")
 
 
 def _plain(value: Any) -> Any:

@@ -41,11 +41,24 @@ class Experiment:
         """Returns the state before the first step, placed on the mesh."""
 
         def create(seed: jax.Array) -> Carry:
-            ema = bool(self.config.optimizer.ema_decay)
-            return Carry(state.create(seed, self.model, optimizer, ema), losses.zero_sums())
+            return Carry(self._create(seed, optimizer), losses.zero_sums())
 
         place = jax.jit(create, out_shardings=parallel.replicated(self.mesh))
         return place(np.int32(self.config.seed))
+
+    def abstract_model(self) -> dict[str, Any]:
+        """Returns the shapes, types and places of {params, batch_stats, ema}."""
+        shapes = jax.eval_shape(lambda: self._create(np.int32(0), optax.identity()))
+        sharding = parallel.replicated(self.mesh)
+        model = {"params": shapes.params, "batch_stats": shapes.batch_stats, "ema": shapes.ema}
+        return jax.tree.map(
+            lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding), model
+        )
+
+    def _create(
+        self, seed: jax.Array | np.int32, optimizer: optax.GradientTransformation
+    ) -> state.State:
+        return state.create(seed, self.model, optimizer, bool(self.config.optimizer.ema_decay))
 
     def train_loop(self, split: data.Split, optimizer: optax.GradientTransformation) -> TrainLoop:
         """Returns the loop that trains on `split`."""
@@ -79,9 +92,9 @@ def build(config: ConfigDict) -> Experiment:
         augment=configs.call(augment.build, "augment", config.augment, dtype=dtype),
         mesh=parallel.make_mesh(config.batch_size),
     )
-    optimizer, _ = experiment.optimizer(steps_per_epoch=1)
+    experiment.optimizer(steps_per_epoch=1)
     try:
-        jax.eval_shape(lambda: state.create(np.int32(0), experiment.model, optimizer, ema=False))
+        experiment.abstract_model()
     except (TypeError, ValueError, ZeroDivisionError) as error:
         first = (str(error).splitlines() or [type(error).__name__])[0]
         raise UserError(f"config.model does not fit images of 32×32×3: {first}") from error

@@ -9,7 +9,6 @@ import jax.numpy as jnp
 import optax
 
 from jaxcifar import config
-from jaxcifar.errors import UserError
 
 Array = jax.Array
 
@@ -23,8 +22,8 @@ class Loss(NamedTuple):
 
 def cross_entropy(*, label_smoothing: float, l1: float) -> Loss:
     """−Σ_c q_c log p_c with q = (1 − s)·onehot + s/num_classes, and l1·Σ|w| over all parameters."""
-    if not 0 <= label_smoothing < 1:
-        raise UserError(f"config.loss.label_smoothing is {label_smoothing}; expected in [0, 1)")
+    config.check_range("loss.label_smoothing", label_smoothing, 0, 1)
+    config.check_range("loss.l1", l1, 0)
 
     def examples(logits: Array, labels: Array) -> Array:
         log_p = jax.nn.log_softmax(logits.astype(jnp.float32))

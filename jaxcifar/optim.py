@@ -42,6 +42,8 @@ def build(keys: Mapping, schedule: Schedule, accumulate_steps: int) -> optax.Gra
     rate; gradients are averaged over `accumulate_steps` batches.
     """
     shared = ("learning_rate", "weight_decay", "clip_norm", "ema_decay")
+    for key in shared:
+        config.check_range(f"optimizer.{key}", keys[key], 0)
     own = {key: value for key, value in keys.items() if key not in shared}
     chain = optax.chain(
         optax.clip_by_global_norm(keys["clip_norm"]) if keys["clip_norm"] else optax.identity(),

@@ -7,7 +7,6 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from jaxcifar import config
-from jaxcifar.errors import UserError
 from jaxcifar.models.adaptive import AdaptiveNet
 from jaxcifar.models.mlp import PixelMLP
 from jaxcifar.models.resnet import ResNet
@@ -24,8 +23,7 @@ DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 
 def dtype(compute_dtype: str) -> Any:
     """Returns the compute type that `config.compute_dtype` names."""
-    if compute_dtype not in DTYPES:
-        raise UserError(f"config.compute_dtype is {compute_dtype!r}; choices: {', '.join(DTYPES)}")
+    config.check_choice("compute_dtype", compute_dtype, DTYPES)
     return DTYPES[compute_dtype]
 
 

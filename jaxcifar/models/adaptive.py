@@ -12,6 +12,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from jaxcifar.config import check_choice, check_range
 from jaxcifar.models import layers
 
 Array = jax.Array
@@ -59,7 +60,7 @@ class AdaptiveBlock(nn.Module):
         # Dropout and max-pool commute with the activation where it is monotone and keeps zero,
         # as ReLU is: after the pool it has a quarter of the values, and no ties at zero.
         commutes = self.branch_activation in ("relu", "none")
-        activate = layers.ACTIVATIONS[self.branch_activation]()
+        activate = layers.activation(self.branch_activation)
         y = y if commutes else activate(y)
         if train and self.branch_dropout:
             y = layers.dropout(y, self.branch_dropout, self.make_rng("dropout"))
@@ -72,7 +73,7 @@ class AdaptiveBlock(nn.Module):
             y = layers.batch_norm(train, self.dtype, "norm")(y)
         if self.residual and x.shape == y.shape:
             y += x.astype(y.dtype)
-        return layers.ACTIVATIONS[self.activation]()(y), a
+        return layers.activation(self.activation)(y), a
 
     def _gate(self, x: Array) -> Array:
         shape = (self.branches, self.features) if self.gate_per_channel else (self.branches,)
@@ -112,6 +113,13 @@ class AdaptiveNet(nn.Module):
     head_hidden: Sequence[int]
     head_dropout: float
     dtype: Any = jnp.float32
+
+    def __post_init__(self) -> None:
+        check_choice("model.gate", self.gate, GATES)
+        check_choice("model.head_input", self.head_input, ("mean", "flatten"))
+        check_range("model.branch_dropout", self.branch_dropout, 0, 1)
+        check_range("model.head_dropout", self.head_dropout, 0, 1)
+        super().__post_init__()
 
     @nn.compact
     def __call__(self, x: Array, *, train: bool) -> tuple[Array, dict[str, Array]]:

@@ -12,6 +12,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from jaxcifar.config import check_choice
+
 Array = jax.Array
 
 
@@ -99,6 +101,12 @@ ACTIVATIONS: dict[str, Callable[[], Callable[[Array], Array]]] = {
     "swish": lambda: nn.swish,
     "prelu": PReLU,
 }
+
+
+def activation(name: str) -> Callable[[Array], Array]:
+    """Returns the activation that a config names; a PReLU is a new module with its own slopes."""
+    check_choice("model.activation", name, ACTIVATIONS)
+    return ACTIVATIONS[name]()
 
 
 def max_pool(x: Array, size: int) -> Array:

@@ -6,6 +6,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from jaxcifar.config import check_choice
 from jaxcifar.errors import UserError
 from jaxcifar.models import layers
 
@@ -59,8 +60,7 @@ class ResNet(nn.Module):
     def __post_init__(self) -> None:
         if self.depth < 8 or self.depth % 6 != 2:
             raise UserError(f"config.model.depth is {self.depth}; expected 6n+2: 20, 32, 44, 56 …")
-        if self.shortcut not in ("A", "B"):
-            raise UserError(f"config.model.shortcut is {self.shortcut!r}; choices: A, B")
+        check_choice("model.shortcut", self.shortcut, ("A", "B"))
         super().__post_init__()
 
     @nn.compact

@@ -29,7 +29,7 @@ class SimpleCNN(nn.Module):
     @nn.compact
     def __call__(self, x: Array, *, train: bool) -> tuple[Array, dict[str, Array]]:
         """Images [B, H, W, 3] -> logits [B, num_classes] float32 and no intermediates."""
-        activate = layers.ACTIVATIONS[self.activation]()
+        activate = layers.activation(self.activation)
         for i, (width, size) in enumerate(zip(self.widths, self.kernel_sizes, strict=True)):
             x = layers.Conv(width, size, 0, dtype=self.dtype, name=f"conv{i}")(x)
             if self.norm:
