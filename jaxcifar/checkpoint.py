@@ -101,8 +101,7 @@ class Checkpoints:
                 self._set_aside(step, error)
                 continue
             model, train = items["model"], items["train"]
-            state = State(train["step"], *(model[k] for k in ("params", "batch_stats")),
-                          train["opt_state"], model["ema"])  # fmt: skip
+            state = State(step=train["step"], opt_state=train["opt_state"], **model)
             return Carry(state, Sums(*train["sums"]))
         return None
 

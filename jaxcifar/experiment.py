@@ -48,7 +48,7 @@ class Experiment:
 
     def abstract_model(self) -> dict[str, Any]:
         """Returns the shapes, types and places of {params, batch_stats, ema}."""
-        shapes = jax.eval_shape(lambda: self._create(np.int32(0), optax.identity()))
+        shapes = jax.eval_shape(lambda: self._create(0, optax.identity()))
         sharding = parallel.replicated(self.mesh)
         model = {"params": shapes.params, "batch_stats": shapes.batch_stats, "ema": shapes.ema}
         return jax.tree.map(
@@ -56,7 +56,7 @@ class Experiment:
         )
 
     def _create(
-        self, seed: jax.Array | np.int32, optimizer: optax.GradientTransformation
+        self, seed: jax.Array | int, optimizer: optax.GradientTransformation
     ) -> state.State:
         return state.create(seed, self.model, optimizer, bool(self.config.optimizer.ema_decay))
 

@@ -32,7 +32,11 @@ def rmsprop(*, decay: float, eps: float, momentum: float) -> optax.GradientTrans
     return optax.chain(scale, optax.trace(momentum)) if momentum else scale
 
 
-OPTIMIZERS = {"sgd": sgd, "adam": adam, "rmsprop": rmsprop}
+OPTIMIZERS: dict[str, Callable[..., optax.GradientTransformation]] = {
+    "sgd": sgd,
+    "adam": adam,
+    "rmsprop": rmsprop,
+}
 
 
 def build(keys: Mapping, schedule: Schedule, accumulate_steps: int) -> optax.GradientTransformation:
@@ -96,7 +100,7 @@ def cosine(
     return schedule
 
 
-SCHEDULES = {
+SCHEDULES: dict[str, Callable[..., Schedule]] = {
     "constant": constant,
     "warmup_cosine": warmup_cosine,
     "step": step_decay,

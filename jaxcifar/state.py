@@ -3,15 +3,15 @@
 from typing import Any
 
 import flax.linen as nn
-import flax.struct
 import jax
 import jax.numpy as jnp
 import optax
+from flax import struct
 
 Array = jax.Array
 
 
-@flax.struct.dataclass
+@struct.dataclass
 class State:
     """All that changes while training. `step` counts batches; `ema` is None where it is off."""
 
@@ -28,7 +28,7 @@ class State:
 
 
 def create(
-    seed: Array, model: nn.Module, optimizer: optax.GradientTransformation, ema: bool
+    seed: Array | int, model: nn.Module, optimizer: optax.GradientTransformation, ema: bool
 ) -> State:
     """Returns the state before the first step; pure, for `jit` with its out_shardings."""
     images = jnp.zeros((2, 32, 32, 3))

@@ -1,6 +1,6 @@
 """The train step and the forward pass: pure functions of arrays, bound to a model by `partial`."""
 
-from typing import Any
+from typing import Any, cast
 
 import flax.linen as nn
 import jax
@@ -64,4 +64,4 @@ def forward(
     variables: dict[str, Any], images: Array, *, model: nn.Module, augment: Augmentation
 ) -> tuple[Array, dict[str, Array]]:
     """Logits [B, num_classes] and the named intermediates of uint8 images, in test mode."""
-    return model.apply(variables, augment.test(images), train=False)
+    return cast(Any, model.apply(variables, augment.test(images), train=False))

@@ -124,7 +124,7 @@ class AdaptiveNet(nn.Module):
     @nn.compact
     def __call__(self, x: Array, *, train: bool) -> tuple[Array, dict[str, Array]]:
         """Images [B, H, W, 3] -> logits [B, num_classes] float32 and the gates, by block name."""
-        gates = {}
+        gates: dict[str, Array] = {}
         for segment, (width, blocks) in enumerate(zip(self.widths, self.num_blocks, strict=True)):
             if segment and self.segment_pool:
                 x = layers.max_pool(x, 2)

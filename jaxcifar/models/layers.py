@@ -47,14 +47,14 @@ class Conv(nn.Module):
     padding: int
     stride: int = 1
     use_bias: bool = True
-    init: Callable[[int], Callable[..., Array]] = fan_in_uniform
+    kernel_init: Callable[[int], Callable[..., Array]] = fan_in_uniform
     dtype: Any = jnp.float32
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
         fan_in = self.kernel_size**2 * x.shape[-1]
         shape = (self.kernel_size, self.kernel_size, x.shape[-1], self.features)
-        kernel = self.param("kernel", self.init(fan_in), shape)
+        kernel = self.param("kernel", self.kernel_init(fan_in), shape)
         y = lax.conv_general_dilated(
             x.astype(self.dtype),
             kernel.astype(self.dtype),

@@ -1,0 +1,382 @@
+"""What the reports claim, in one list, and how each claim is judged from the records of runs.
+
+A claim measures one number for each seed. A figure holds if our mean does not fall short of the
+reported one by more than two standard deviations, or by 1.5 points (10 % of a loss) with one
+seed. A statement holds if the mean of the named comparison reaches its bound.
+"""
+
+import dataclasses
+import pathlib
+from collections.abc import Callable, Mapping
+
+from jaxcifar import results
+from jaxcifar.results import Record, best, column, last
+
+# Minutes of each run on two CPU cores, to begin with the cheapest; a measured run's own time wins.
+RUNS = {
+    "pooled_cnn:lr0.005": 2.0,
+    "pooled_cnn:lr0.01": 2.0,
+    "pooled_cnn:lr0.001": 2.0,
+    "pooled_cnn:lr0.0001": 2.0,
+    "simple_cnn:base": 4.0,
+    "simple_cnn:decay": 4.0,
+    "simple_cnn:augment": 4.0,
+    "simple_cnn:nobn_lr0.1": 4.0,
+    "simple_cnn:batchnorm": 5.0,
+    "simple_cnn:bn_lr0.1": 5.0,
+    "simple_cnn:swish": 5.0,
+    "simple_cnn:l1": 5.0,
+    "simple_cnn:lr1": 5.0,
+    "simple_cnn:lr0.05": 5.0,
+    "simple_cnn:lr0.005": 5.0,
+    "simple_cnn:lr0.001": 5.0,
+    "simple_cnn:l2_1e-2": 5.0,
+    "simple_cnn:l2_1e-3": 5.0,
+    "simple_cnn:l2_1e-5": 5.0,
+    "simple_cnn:l2_0": 5.0,
+    "resnet20": 800.0,
+    "adaptive": 900.0,
+    "adaptive_softmax": 4000.0,
+    "adaptive_prelu": 4000.0,
+}
+# The sweeps over `batchnorm`, in which some runs have two names.
+LR_SWEEP = {
+    1: "simple_cnn:lr1",
+    0.1: "simple_cnn:bn_lr0.1",
+    0.05: "simple_cnn:lr0.05",
+    0.01: "simple_cnn:batchnorm",
+    0.005: "simple_cnn:lr0.005",
+    0.001: "simple_cnn:lr0.001",
+}
+L2_SWEEP = {
+    1e-2: "simple_cnn:l2_1e-2",
+    1e-3: "simple_cnn:l2_1e-3",
+    1e-4: "simple_cnn:batchnorm",
+    1e-5: "simple_cnn:l2_1e-5",
+    0: "simple_cnn:l2_0",
+}
+Runs = Mapping[str, Record]
+
+
+@dataclasses.dataclass(frozen=True)
+class Claim:
+    """One sentence or figure of a report.
+
+    `measure(records by run)` is the number of one seed, `what` says it in words. A figure has
+    `reported`; `bound` is what a statement's number must reach. With `lower` true, less is better.
+    """
+
+    id: str
+    text: str
+    runs: tuple[str, ...]
+    what: str
+    measure: Callable[[Runs], float]
+    reported: float | None = None
+    bound: float | None = None
+    lower: bool = False
+    note: str = ""
+
+    @property
+    def report(self) -> str:
+        return self.id[:3]
+
+
+@dataclasses.dataclass(frozen=True)
+class Judgement:
+    """A verdict, and the numbers of the seeds that it stands on."""
+
+    verdict: str
+    values: tuple[float, ...]
+
+
+def judge(claim: Claim, out: pathlib.Path) -> Judgement:
+    """Returns "holds", "does not hold" or "not yet measured", from the records under `out`."""
+    values = tuple(claim.measure(records) for records in results.by_seed(out, claim.runs))
+    if not values:
+        return Judgement("not yet measured", ())
+    mean, std = results.mean_std(values)
+    if claim.reported is not None:
+        one_seed = 0.1 * claim.reported if claim.lower else 0.015
+        slack = 2 * std if len(values) > 1 else one_seed
+        limit = claim.reported + slack if claim.lower else claim.reported - slack
+    else:
+        assert claim.bound is not None
+        limit = claim.bound
+    holds = mean <= limit if claim.lower else mean >= limit
+    return Judgement("holds" if holds else "does not hold", values)
+
+
+def figure(
+    id: str, run: str, reported: float, text: str, key: str = "test_accuracy", **options
+) -> Claim:
+    """A reported number: the metric `key` after the last epoch."""
+    what = f"{key.replace('_', ' ')}, last epoch"
+    measure = lambda runs: last(runs[run], key)  # noqa: E731
+    lower = key.endswith("loss")
+    return Claim(id, text, (run,), what, measure, reported=reported, lower=lower, **options)
+
+
+def best_figure(id: str, run: str, reported: float, text: str, **options) -> Claim:
+    """A reported best test accuracy: the maximum over the epochs, selected on the test set."""
+    what = "test accuracy, best epoch (selected on test)"
+    return Claim(id, text, (run,), what, lambda runs: best(runs[run]), reported=reported, **options)
+
+
+def gain(id: str, better: str, worse: str, at_least: float, text: str, **options) -> Claim:
+    """A statement that one run's best test accuracy is above another's."""
+    what = f"best test accuracy, {_short(better)} − {_short(worse)}"
+    measure = lambda runs: best(runs[better]) - best(runs[worse])  # noqa: E731
+    return Claim(id, text, (better, worse), what, measure, bound=at_least, **options)
+
+
+def statement(
+    id: str,
+    text: str,
+    runs: tuple[str, ...],
+    what: str,
+    measure: Callable[[Runs], float],
+    **options,
+) -> Claim:
+    """A statement with a comparison of its own."""
+    return Claim(id, text, runs, what, measure, **options)
+
+
+def best_of(id: str, run: str, sweep: Mapping[float, str], text: str, **options) -> Claim:
+    """A statement that a run has the highest best test accuracy of a sweep."""
+
+    def lead(runs: Runs) -> float:
+        return best(runs[run]) - max(best(runs[other]) for other in sweep.values() if other != run)
+
+    what = f"best test accuracy, {_short(run)} − the best of the others"
+    return Claim(id, text, tuple(sweep.values()), what, lead, bound=0.0, **options)
+
+
+def loss_rise(record: Record) -> float:
+    """How far the test loss of the last epoch is above its minimum."""
+    return last(record, "test_loss") - min(column(record, "test_loss"))
+
+
+def loss_drop(record: Record, epoch: int) -> float:
+    """The ratio of the training losses after `epoch` + 1 and after `epoch`."""
+    losses = column(record, "train_loss")
+    return losses[epoch] / losses[epoch - 1]
+
+
+def overfit(record: Record) -> float:
+    """Training minus test accuracy after the last epoch."""
+    return last(record, "train_accuracy") - last(record, "test_accuracy")
+
+
+def near_zero(record: Record) -> float:
+    """The share of weights with |w| < 0.001."""
+    return record["weights"]["share_below"]["0.001"]
+
+
+def _short(run: str) -> str:
+    return run.removeprefix("simple_cnn:").removeprefix("pooled_cnn:")
+
+
+BASE, DECAY, AUGMENT = "simple_cnn:base", "simple_cnn:decay", "simple_cnn:augment"
+NORM, NORM_FAST, FAST = "simple_cnn:batchnorm", "simple_cnn:bn_lr0.1", "simple_cnn:nobn_lr0.1"
+SWISH, L1, L2_0, L2_BIG = "simple_cnn:swish", "simple_cnn:l1", "simple_cnn:l2_0", L2_SWEEP[1e-2]
+POOLED, POOLED_FAST, POOLED_SLOW = (f"pooled_cnn:lr{rate}" for rate in ("0.005", "0.01", "0.0001"))
+
+CLAIMS = (
+    figure("000-test", "adaptive", 0.896, "test acc 0.896"),
+    figure("000-train", "adaptive", 0.988, "train acc 0.988", "train_accuracy"),
+    figure("000-loss", "adaptive", 0.035, "loss 0.035", "train_loss"),
+    statement(
+        "000-gap",
+        "a notable difference between the training and test accuracies",
+        ("adaptive",),
+        "train − test accuracy, last epoch",
+        lambda runs: overfit(runs["adaptive"]),
+        bound=0.05,
+    ),
+    statement(
+        "000-speed",
+        "225.4 examples/sec on cuda",
+        ("adaptive",),
+        "training examples per second, median epoch",
+        lambda runs: runs["adaptive"]["examples_per_second"],
+        bound=225.4,
+    ),
+    best_figure("001-test", "adaptive_softmax", 0.9107, "91.07 % test accuracy"),
+    statement(
+        "001-consistent",
+        "consistently 90 % to 91 % accuracy on the test set",
+        ("adaptive_softmax",),
+        "test accuracy, last epoch",
+        lambda runs: last(runs["adaptive_softmax"], "test_accuracy"),
+        bound=0.90,
+    ),
+    figure("002-lr0.005", POOLED, 0.5224, "rate 0.005: 52.24 %"),
+    figure("002-lr0.01", POOLED_FAST, 0.5197, "rate 0.01: 51.97 %"),
+    figure("002-lr0.0001", POOLED_SLOW, 0.3857, "rate 0.0001: 38.57 %"),
+    statement(
+        "002-best",
+        "the best accuracy is with rate 0.005",
+        (POOLED, POOLED_FAST, POOLED_SLOW),
+        "last test accuracy, lr0.005 − the better of lr0.01 and lr0.0001",
+        lambda runs: (
+            last(runs[POOLED], "test_accuracy")
+            - max(last(runs[run], "test_accuracy") for run in (POOLED_FAST, POOLED_SLOW))
+        ),
+        bound=0.0,
+    ),
+    statement(
+        "002-similar",
+        "rates 0.005 and 0.01 are almost similar in performance",
+        (POOLED, POOLED_FAST),
+        "difference of their last test accuracies",
+        lambda runs: abs(
+            last(runs[POOLED], "test_accuracy") - last(runs[POOLED_FAST], "test_accuracy")
+        ),
+        bound=0.02,
+        lower=True,
+    ),
+    statement(
+        "002-worst",
+        "rate 0.0001 is the worst, overall not a very good model",
+        (POOLED, POOLED_SLOW),
+        "last test accuracy, lr0.005 − lr0.0001",
+        lambda runs: last(runs[POOLED], "test_accuracy") - last(runs[POOLED_SLOW], "test_accuracy"),
+        bound=0.05,
+    ),
+    figure("002-loss", POOLED, 1.2, "loss around 1.2 after 30 epochs, rate 0.005", "train_loss"),
+    figure("002-loss-slow", POOLED_SLOW, 1.75, "loss around 1.75, rate 0.0001", "train_loss"),
+    statement(
+        "003-initial-loss",
+        "the initial loss before any training is 2.304, about ln 10",
+        (BASE,),
+        "distance of the loss before the first step from ln 10 = 2.303",
+        lambda runs: abs(runs[BASE]["initial_loss"] - 2.3026),
+        bound=0.03,
+        lower=True,
+    ),
+    best_figure("003-base", BASE, 0.6606, "SimpleNN: best validation accuracy 0.6606"),
+    statement(
+        "003-base-train",
+        "training accuracy continuously improves throughout the 30 epochs",
+        (BASE,),
+        "train accuracy, epoch 30 − epoch 10",
+        lambda runs: last(runs[BASE], "train_accuracy") - column(runs[BASE], "train_accuracy")[9],
+        bound=0.02,
+    ),
+    statement(
+        "003-base-stall",
+        "validation accuracy hits a ceiling around 10 epochs and even declines",
+        (BASE,),
+        "best test accuracy after epoch 15 − best until then",
+        lambda runs: (
+            max(column(runs[BASE], "test_accuracy")[15:])
+            - max(column(runs[BASE], "test_accuracy")[:15])
+        ),
+        bound=0.0,
+        lower=True,
+    ),
+    statement(
+        "003-base-loss",
+        "validation loss increases while training loss decreases: over-fitting",
+        (BASE,),
+        "test loss, last epoch − minimum",
+        lambda runs: loss_rise(runs[BASE]),
+        bound=0.05,
+    ),
+    best_figure("003-decay", DECAY, 0.6576, "rate × 0.9 every 10 epochs: 0.6576"),
+    gain(
+        "003-decay-no-help",
+        DECAY,
+        BASE,
+        0.01,
+        "the decay did not help much against over-fitting",
+        lower=True,
+    ),
+    best_figure("003-augment", AUGMENT, 0.7122, "with augmentation: 0.7122"),
+    gain("003-augment-gain", AUGMENT, BASE, 0.02, "augmentation improved it significantly"),
+    statement(
+        "003-augment-fit",
+        "with augmentation no signs of significant over-fitting",
+        (AUGMENT,),
+        "test loss, last epoch − minimum",
+        lambda runs: loss_rise(runs[AUGMENT]),
+        bound=0.05,
+        lower=True,
+    ),
+    best_figure("003-batchnorm", NORM, 0.7144, "batch normalisation: 0.7144"),
+    gain("003-batchnorm-gain", NORM, AUGMENT, 0.0, "a small improvement over augmentation alone"),
+    gain(
+        "003-bn-high-rate",
+        NORM_FAST,
+        FAST,
+        0.02,
+        "at rate 0.1, batch normalisation increases accuracy significantly",
+    ),
+    statement(
+        "003-bn-high-rate-loss",
+        "at rate 0.1, batch normalisation reduces training and validation loss",
+        (NORM_FAST, FAST),
+        "last loss without − with, the smaller of training and test",
+        lambda runs: min(
+            last(runs[FAST], key) - last(runs[NORM_FAST], key)
+            for key in ("train_loss", "test_loss")
+        ),
+        bound=0.05,
+    ),
+    best_figure("003-swish", SWISH, 0.7258, "Swish, batch normalisation, rate 0.1: 0.7258"),
+    gain("003-swish-gain", SWISH, NORM_FAST, 0.0, "Swish improves upon ReLU"),
+    statement(
+        "003-lr1",
+        "rate 1 did not converge at all",
+        (LR_SWEEP[1],),
+        "train accuracy, last epoch",
+        lambda runs: last(runs[LR_SWEEP[1]], "train_accuracy"),
+        bound=0.2,
+        lower=True,
+    ),
+    best_of("003-lr0.05", LR_SWEEP[0.05], LR_SWEEP, "rate 0.05 had the best performance"),
+    gain(
+        "003-lr-small",
+        LR_SWEEP[0.05],
+        LR_SWEEP[0.001],
+        0.01,
+        "too small a rate (0.001) costs loss and accuracy",
+    ),
+    best_of("003-l2-best", L2_SWEEP[1e-5], L2_SWEEP, "L2 of 1e-5 was the best"),
+    gain("003-l2-big", L2_SWEEP[1e-5], L2_BIG, 0.02, "penalising too much (1e-2) is suboptimal"),
+    gain(
+        "003-l2-none", L2_SWEEP[1e-5], L2_0, 0.0, "no regularisation: a small reduction in accuracy"
+    ),
+    statement(
+        "003-l1-zero",
+        "slightly more weights around 0 with L1 than with L2",
+        (L1, NORM),
+        "share of |w| < 0.001, L1 − L2",
+        lambda runs: near_zero(runs[L1]) - near_zero(runs[NORM]),
+        bound=0.0,
+        note="the report's penalty has no gradient (it takes the norm of `param.data`); ours has",
+    ),
+    best_figure("003-resnet20", "resnet20", 0.924, "ResNet-20: best validation accuracy 0.924"),
+    statement(
+        "003-resnet20-decay",
+        "where the rate decays, dramatic reductions in training loss",
+        ("resnet20",),
+        "training loss after the first decay over before",
+        lambda runs: loss_drop(runs["resnet20"], 50),
+        bound=0.8,
+        lower=True,
+    ),
+    figure("004-test", "adaptive_prelu", 0.8966, "validation accuracy 89.66 %, final epoch"),
+    figure("004-train", "adaptive_prelu", 0.9666, "training accuracy 96.66 %", "train_accuracy"),
+    figure("004-train-loss", "adaptive_prelu", 1.0249, "training loss 1.0249", "train_loss"),
+    figure("004-test-loss", "adaptive_prelu", 1.1479, "validation loss 1.1479", "test_loss"),
+    statement(
+        "004-fit",
+        "a small difference between training and validation: not over-fitting",
+        ("adaptive_prelu",),
+        "train − test accuracy, last epoch",
+        lambda runs: overfit(runs["adaptive_prelu"]),
+        bound=0.08,
+        lower=True,
+    ),
+)

@@ -1,0 +1,145 @@
+"""Re-runs what the reports claim, and judges it.
+
+python -m jaxcifar.reproduce [--claims=ID,…] [--seeds=N] [--budget_minutes=M] [--out=results]
+python -m jaxcifar.reproduce --list | --table
+"""
+
+import argparse
+import pathlib
+import sys
+import time
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from jaxcifar import backend, claims, experiment, figures, results, tables, workdir
+from jaxcifar.claims import CLAIMS, RUNS, Claim
+from jaxcifar.errors import UserError, run_command
+from jaxcifar.train import train
+
+WORKDIRS = pathlib.Path("checkpoints/reproduce")
+
+
+class Job(NamedTuple):
+    """A run with a seed that is still to do, and the minutes it is expected to take."""
+
+    minutes: float
+    run: str
+    seed: int
+
+
+def choose(ids: str) -> list[Claim]:
+    """Returns the claims of a comma-separated list of ids, or prefixes of ids; all for ""."""
+    chosen = []
+    for wanted in filter(None, ids.split(",")):
+        found = [claim for claim in CLAIMS if claim.id.startswith(wanted)]
+        if not found:
+            raise UserError(f"--claims: no claim {wanted!r}; --list shows them all")
+        chosen += found
+    return chosen or list(CLAIMS)
+
+
+def minutes_of(out: pathlib.Path, run: str) -> float:
+    """Returns what a run takes: as measured where it was, else the estimate for two CPU cores."""
+    measured = [record["seconds"] / 60 for record in results.seeds_of(out, run).values()]
+    return measured[0] if measured else RUNS[run]
+
+
+def plan(chosen: Sequence[Claim], seeds: int, out: pathlib.Path) -> list[Job]:
+    """Returns the missing runs of the claims, the cheapest first."""
+    runs = sorted({run for claim in chosen for run in claim.runs})
+    missing = [(run, seed) for run in runs for seed in range(seeds)]
+    return sorted(
+        Job(minutes_of(out, run), run, seed)
+        for run, seed in missing
+        if results.read(out, run, seed) is None
+    )
+
+
+def listing(chosen: Sequence[Claim], seeds: int, out: pathlib.Path) -> str:
+    """Returns a line per claim: id, verdict, what it still needs and the estimated time."""
+    lines = []
+    for claim in chosen:
+        jobs = plan([claim], seeds, out)
+        verdict = claims.judge(claim, out).verdict
+        needs = ", ".join(f"{job.run} seed {job.seed}" for job in jobs)
+        todo = f"needs {needs} (about {sum(j.minutes for j in jobs):,.0f} min)" if jobs else ""
+        lines.append(f"{claim.id:22} {verdict:17} {claim.text}" + (f"\n{'':41}{todo}" * bool(jobs)))
+    total = sum(job.minutes for job in plan(chosen, seeds, out))
+    lines.append(f"{len(chosen)} claims; missing runs: about {total:,.0f} minutes (CPU estimate)")
+    return "\n".join(lines)
+
+
+def run_jobs(jobs: Sequence[Job], budget_minutes: float, out: pathlib.Path) -> bool:
+    """Runs the jobs in order and records each; returns false where a signal stopped it.
+
+    No job starts once the budget is spent. A killed job goes on from its checkpoint next time.
+    """
+    began = time.perf_counter()
+    for number, job in enumerate(jobs, 1):
+        if time.perf_counter() - began >= budget_minutes * 60:
+            print(
+                f"the budget of {budget_minutes:g} minutes is spent; {len(jobs) - number + 1} left"
+            )
+            break
+        left = sum(j.minutes for j in jobs[number - 1 :])
+        print(
+            f"\nrun {number}/{len(jobs)}: {job.run} seed {job.seed},"
+            f" about {job.minutes:.1f} min; about {left:,.0f} min left in all",
+            flush=True,
+        )
+        config = results.config_of(job.run, job.seed)
+        directory = WORKDIRS / results.path_of(out, job.run, job.seed).stem
+        result = train(config, directory)
+        if not result.finished:
+            return False
+        record = results.write(out, job.run, config, result)
+        print(f"recorded {results.path_of(out, job.run, job.seed)}, {record['seconds']:.0f} s")
+    return True
+
+
+def write_table(out: pathlib.Path) -> None:
+    """Writes the pictures, out/README.md, and the claims table of the README beside it."""
+    out.mkdir(parents=True, exist_ok=True)
+    pictures = figures.draw(out)
+    workdir.write_text(out / "README.md", tables.page(out, pictures))
+    print(f"wrote {out / 'README.md'} and {len(pictures)} pictures; {tables.verdicts(out)}")
+    readme = out.resolve().parent / "README.md"
+    if readme.exists():
+        text = tables.replace_between_marks(
+            readme.read_text(), tables.claims_table(out), str(readme)
+        )
+        workdir.write_text(readme, text)
+        print(f"wrote the table of {readme.name}")
+
+
+def main() -> None:
+    """Runs the command; exit status 130 where a signal stopped it."""
+    parser = argparse.ArgumentParser(
+        prog="python -m jaxcifar.reproduce",
+        description="Re-runs what the reports claim, cheapest first, and judges it.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--claims", default="", metavar="ID,…", help="ids or prefixes; default all")
+    parser.add_argument("--seeds", type=int, default=1, metavar="N", help="seeds 0 to N−1")
+    parser.add_argument("--budget_minutes", type=float, default=float("inf"), metavar="M")
+    parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("results"))
+    parser.add_argument("--list", action="store_true", help="show the claims and what they need")
+    parser.add_argument("--table", action="store_true", help="write the tables and the pictures")
+    arguments = parser.parse_args()
+    chosen = choose(arguments.claims)
+    if arguments.list:
+        print(listing(chosen, arguments.seeds, arguments.out))
+        return
+    if not arguments.table:
+        backend.configure()
+        jobs = plan(chosen, arguments.seeds, arguments.out)
+        if jobs:
+            experiment.load_data(results.config_of(jobs[0].run, 0))  # fail before anything starts
+        if not run_jobs(jobs, arguments.budget_minutes, arguments.out):
+            print("stopped and saved; the same command goes on")
+            sys.exit(130)
+    write_table(arguments.out)
+
+
+if __name__ == "__main__":
+    run_command(main)
