@@ -11,7 +11,7 @@ import numpy as np
 
 
 class Split(NamedTuple):
-    """Images and their labels. It stands here, not in data.py, since data.py imports its sources."""
+    """Images and labels. Here rather than in data.py, which imports its sources."""
 
     images: np.ndarray  # uint8 [N, 32, 32, 3]
     labels: np.ndarray  # int32 [N]
@@ -93,8 +93,8 @@ CLASS_NAMES = tuple(SHAPES)
 def make(seed: int, num_images: int) -> Split:
     """Draws images uint8 [N, 32, 32, 3] and labels int32 [N], as many of each class, shuffled.
 
-    The same for the same arguments, on every machine: what is done to a pixel is only integer
-    noise, sums, products and square roots, whose roundings IEEE 754 fixes.
+    The same for the same arguments. What is done to a pixel is only integer noise, sums, products
+    and square roots, whose roundings IEEE 754 fixes, so that machines agree under one NumPy.
     """
     rng = np.random.default_rng(seed)
     labels = rng.permutation(np.arange(num_images, dtype=np.int32) % len(SHAPES))
@@ -115,7 +115,7 @@ def _draw(
     def uniform(low: float, high: float, *axes: int) -> np.ndarray:
         return rng.uniform(low, high, (count, *axes)).astype(np.float32)
 
-    size = uniform(6.0, 11.0, 1, 1)  # pixels
+    size = uniform(7, 11, 1, 1)  # pixels
     angle = rng.uniform(-0.25, 0.25, (count, 1, 1))  # radians
     cos, sin = np.cos(angle).astype(np.float32), np.sin(angle).astype(np.float32)
     pixel = np.arange(SIZE, dtype=np.float32) + np.float32(0.5)
@@ -127,9 +127,9 @@ def _draw(
     inside = np.clip(0.5 - shape(x, y) * size, 0, 1)[..., None].astype(np.float32)
 
     ground = uniform(70, 185, 1, 1, 3)
-    # Of either sign in each channel, and strong in at least one.
-    step = uniform(20, 80, 1, 1, 3) * rng.choice(np.float32([-1, 1]), (count, 1, 1, 3))
+    # Of either sign in each channel: this is what takes the class out of a pixel's mean.
+    step = uniform(30, 90, 1, 1, 3) * rng.choice([-1, 1], (count, 1, 1, 3)).astype(np.float32)
     slope = uniform(-1.5, 1.5, 2, 1, 1, 1)  # shading, per pixel
     shade = slope[:, 0] * (pixel[:, None] - 16)[..., None] + slope[:, 1] * (pixel - 16)[:, None]
-    noise = rng.integers(-40, 41, (count, SIZE, SIZE, 3), dtype=np.int8)
+    noise = rng.integers(-30, 31, (count, SIZE, SIZE, 3), dtype=np.int8)
     return np.clip(ground + step * inside + shade + noise, 0, 255).astype(np.uint8)

@@ -1,0 +1,135 @@
+"""Our side of the comparison: the training loop and the evaluation that `train` runs."""
+
+import itertools
+import time
+from collections.abc import Callable
+from typing import Any
+
+import counting
+import workers
+from workers import Job
+
+from jaxcifar import backend
+
+backend.configure()
+
+import jax  # noqa: E402
+import jax.numpy as jnp  # noqa: E402
+import numpy as np  # noqa: E402
+
+from jaxcifar import experiment, losses, parallel  # noqa: E402
+from jaxcifar.loop import Carry  # noqa: E402
+
+
+class Machine:
+    """Says what jax computes on, and how fast that is."""
+
+    def __init__(self, job: Job):
+        self._device = jax.local_devices()[0]
+        self._accelerated = self._device.platform != "cpu"
+
+    def describe(self) -> dict[str, Any]:
+        """Returns platform and device kind, "cpu" and "cpu" or "gpu" and "NVIDIA H200"."""
+        return {"platform": self._device.platform, "device": self._device.device_kind}
+
+    def peaks(self) -> dict[str, float]:
+        """Returns the best measured operations per second of each type, and bytes per second."""
+        n = 16384 if self._accelerated else 2048
+        key, found = jax.random.key(0), {}
+        for dtype in ("float32", "bfloat16")[: 1 + self._accelerated]:
+            a = jax.random.normal(key, (n, n), dtype)  # zeros would be faster on a GPU
+            seconds = best_seconds(jax.jit(lambda a: a @ a), lambda _, a=a: a)
+            found[dtype] = 2 * n**3 / seconds
+        x = jax.random.normal(key, (2**29 if self._accelerated else 2**26,))
+        # in place, since fresh memory costs page faults on CPU
+        seconds = best_seconds(jax.jit(jnp.negative, donate_argnums=0), lambda last: last, x)
+        return found | {"bytes": 2 * x.nbytes / seconds}
+
+
+def best_seconds(function: Callable, argument: Callable, last: Any = None, n: int = 10) -> float:
+    """Returns the shortest of n timed calls of `function(argument(its last result))`."""
+    times = []
+    for _ in range(n + 1):
+        began = time.perf_counter()
+        last = jax.block_until_ready(function(argument(last)))
+        times.append(time.perf_counter() - began)
+    return min(times[1:])
+
+
+class JaxSide:
+    """A config's training, driven through the public interface of `TrainLoop`."""
+
+    def __init__(self, job: Job):
+        config, train, self._test = workers.inputs(job)
+        self._parts = experiment.build(config)
+        optimizer, _ = self._parts.optimizer(len(train.labels) // config.batch_size)
+        self._loop = self._parts.train_loop(train, optimizer)
+        self._predict = self._parts.predictor(self._test.images)
+        self._carry = self._parts.start(optimizer)
+        began = time.perf_counter()
+        self._loop.compile(self._carry)
+        self._compile_seconds = time.perf_counter() - began
+
+    def facts(self) -> dict[str, Any]:
+        """Returns what does not vary: batch size, compile time, and a step's counts."""
+        batch_size = self._parts.config.batch_size
+        return {
+            "batch_size": batch_size,
+            "compile_seconds": self._compile_seconds,
+            "count": counting.gradient(self._parts, batch_size)._asdict(),
+        }
+
+    def steps(self, count: int) -> list[float]:
+        """Returns the seconds of `count` steps; on an accelerator, an epoch's mean alone."""
+        if parallel.is_accelerated(self._loop.mesh):
+            return [self._train() / self._loop.steps_per_epoch]
+        times: list[float] = []
+        while len(times) < count:
+            clock: list[
+                float
+            ] = []  # the first step, which waits for the epoch's order, is not timed
+
+            def proceed(*_: Any) -> bool:
+                clock.append(time.perf_counter())  # noqa: B023
+                return len(clock) <= count  # noqa: B023
+
+            self._carry = self._loop.run(self._at_step(0), proceed)
+            times += [after - before for before, after in itertools.pairwise(clock)]
+        return times[:count]
+
+    def epoch(self) -> tuple[float, float]:
+        """Returns the seconds of training for an epoch, and of evaluating on the test images."""
+        return self._train(), self._evaluate()
+
+    def epochs(self, count: int) -> float:
+        """Returns the seconds of training for `count` epochs with an evaluation after each."""
+        began = time.perf_counter()
+        for number in range(count):
+            self._train(number)
+            self._evaluate()
+        return time.perf_counter() - began
+
+    def peak_memory_mb(self) -> float:
+        """Returns the peak memory so far: the GPU's allocations, or the process on CPU."""
+        device = self._loop.mesh.devices.flat[0]
+        if device.platform == "cpu":
+            return workers.peak_resident_mb()
+        return device.memory_stats()["peak_bytes_in_use"] / 1e6
+
+    def _train(self, epoch: int = 0) -> float:
+        carry = self._at_step(epoch * self._loop.steps_per_epoch)
+        began = time.perf_counter()
+        self._carry = self._loop.run(carry, lambda *_: True)
+        return time.perf_counter() - began
+
+    def _evaluate(self) -> float:
+        began = time.perf_counter()
+        logits, _ = self._predict(self._carry.state.eval_variables())
+        losses.evaluate(self._parts.loss, logits, self._test.labels).means()  # waits for it
+        return time.perf_counter() - began
+
+    def _at_step(self, step: int) -> Carry:
+        """Returns the weights as they are, at the given step of the run, with empty sums."""
+        mesh = self._loop.mesh
+        state = self._carry.state.replace(step=parallel.place(np.int32(step), mesh))
+        return Carry(state, parallel.place(losses.zero_sums(), mesh))

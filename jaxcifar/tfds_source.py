@@ -1,0 +1,170 @@
+"""CIFAR-10 through TensorFlow Datasets, without TensorFlow.
+
+TFDS is imported inside the functions: it takes most of a second, and few runs need it.
+Its own cifar10 builder needs TensorFlow to unpack, to read and to encode; a subclass that is given
+the arrays and encodes with Pillow does not. What it writes is an ordinary TFDS array_record copy.
+"""
+
+import io
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from jaxcifar.errors import UserError
+from jaxcifar.synthetic import Split
+
+URL = "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz"
+SHA256 = "c4a38c50a1bc5f3a1c5537f2155ab9d68f9f25eb1ed8d9ddda3db29a59bca1dd"
+MANUAL_TAR = "downloads/manual/cifar-10-binary.tar.gz"  # TFDS looks there before it downloads
+
+
+def find(directory: Path) -> Path | None:
+    """Returns the folder of the newest copy in a TFDS data_dir, or in one of its subfolders."""
+    for folder in (directory / "cifar10", directory):
+        copies = [path.parent for path in folder.glob("*/dataset_info.json")]
+        if folder == directory and (directory / "dataset_info.json").exists():
+            copies = [directory]
+        copies = [copy for copy in copies if any(copy.glob("cifar10-train.array_record*"))]
+        if copies:
+            return max(copies, key=lambda copy: _version(copy.name))
+    return None
+
+
+def _version(name: str) -> tuple[int, ...]:
+    parts = name.split(".")
+    return tuple(int(part) for part in parts) if all(map(str.isdecimal, parts)) else ()
+
+
+def read(copy: Path) -> tuple[Split, Split]:
+    """Returns the training and test images of a copy in the official order.
+
+    TFDS shuffles what it writes; `id`, "train_00001", counts in the official files' order.
+    Takes about 0.2 ms an image. Raises UserError if the copy cannot be read.
+    """
+    import tensorflow_datasets as tfds
+
+    try:
+        builder = tfds.builder_from_directory(copy)
+        return _collect(builder, "train"), _collect(builder, "test")
+    except Exception as error:  # whatever array_record, protobuf or Pillow raise on a damaged file
+        raise UserError(
+            f"{copy} is not a whole TFDS copy of cifar10 in array_record: {_first_line(error)};"
+            " delete it or make it again"
+        ) from error
+
+
+def _collect(builder: Any, split: str) -> Split:
+    source = builder.as_data_source(split)
+    images = np.empty((len(source), 32, 32, 3), np.uint8)
+    labels = np.empty(len(source), np.int32)
+    index = np.empty(len(source), np.int64)
+    for i, example in enumerate(source):
+        images[i], labels[i] = example["image"], example["label"]
+        index[i] = int(example["id"].decode().removeprefix(f"{split}_"))
+    order = np.argsort(index)
+    return Split(images[order], labels[order])
+
+
+def download(
+    data_dir: Path,
+    read_tar: Callable[[Path], tuple[Split, Split]],
+    class_names: tuple[str, ...],
+    max_examples: int | None = None,
+) -> Path:
+    """Downloads CIFAR-10 into a TFDS data_dir, or takes the tar laid at MANUAL_TAR in it.
+
+    Args:
+      data_dir: where TFDS keeps its copies; `downloads` is inside it.
+      read_tar: returns the training and test images of the binary tar, verified.
+      class_names: in the order of the labels.
+      max_examples: of each split; for tests.
+
+    Returns the copy's folder. Raises UserError, before TFDS starts, if the network does not answer
+    within seconds: left alone it tries again for minutes.
+    """
+    if not (data_dir / MANUAL_TAR).exists():
+        probe(URL)
+    import tensorflow_datasets as tfds
+
+    if not sys.stderr.isatty():
+        tfds.disable_progress_bar()
+    builder = _builder(data_dir, read_tar, class_names)
+    config = tfds.download.DownloadConfig(
+        force_checksums_validation=True,
+        try_download_gcs=False,
+        max_examples_per_split=max_examples,
+    )
+    try:
+        builder.download_and_prepare(
+            download_dir=data_dir / "downloads", download_config=config, file_format="array_record"
+        )
+    except UserError:
+        raise
+    except Exception as error:  # requests', TFDS's and the file system's own
+        raise UserError(
+            f"downloading {URL} (sha256 {SHA256}) into {data_dir} failed: {_first_line(error)}"
+        ) from error
+    return Path(builder.data_dir)
+
+
+def probe(url: str, seconds: float = 6.0) -> None:
+    """Raises UserError unless the server answers for `url` within `seconds`.
+
+    By requests, as TFDS will, so that a proxy counts; in a thread, since looking up a name has no
+    time limit of its own.
+    """
+    import requests
+
+    outcome: list[str] = []
+
+    def ask() -> None:
+        try:
+            with requests.get(url, stream=True, timeout=seconds / 2) as response:
+                outcome.append("" if response.ok else f"HTTP status {response.status_code}")
+        except requests.RequestException as error:
+            outcome.append(type(error).__name__)
+
+    thread = threading.Thread(target=ask, daemon=True)
+    thread.start()
+    thread.join(seconds)
+    problem = outcome[0] if outcome else f"no answer in {seconds:g} s"
+    if problem:
+        raise UserError(f"{url} (sha256 {SHA256}) cannot be reached: {problem}")
+
+
+def _builder(
+    data_dir: Path,
+    read_tar: Callable[[Path], tuple[Split, Split]],
+    class_names: tuple[str, ...],
+) -> Any:
+    """Returns the official cifar10 builder, its three steps that need TensorFlow replaced."""
+    from PIL import Image
+    from tensorflow_datasets.core import registered
+    from tensorflow_datasets.image_classification import cifar
+
+    def examples(prefix: str, split: Split) -> Iterator[tuple[int, dict[str, Any]]]:
+        for i, (image, label) in enumerate(zip(split.images, split.labels, strict=True)):
+            png = io.BytesIO()
+            Image.fromarray(image).save(png, format="png")
+            name = f"{prefix}_{i:05d}"
+            yield i, {"id": name, "image": png.getvalue(), "label": int(label)}
+
+    with registered.skip_registration():  # the name is the official builder's
+
+        class Cifar10(cifar.Cifar10):
+            pkg_dir_path = None
+
+            def _split_generators(self, dl_manager: Any) -> dict[str, Any]:
+                train, test = read_tar(Path(dl_manager.download(URL)))
+                self.info.features["label"].names = class_names
+                return {"train": examples("train", train), "test": examples("test", test)}
+
+    return Cifar10(data_dir=data_dir)
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [""])[0] or type(error).__name__

@@ -1,0 +1,106 @@
+"""Fixtures: a net and data small enough for seconds, commands run in this process."""
+
+import functools
+import os
+import pathlib
+import sys
+
+import numpy as np
+import pytest
+
+from jaxcifar import backend
+
+backend.configure()  # before the first computation of the session
+
+from jaxcifar import config as configs  # noqa: E402
+from jaxcifar import data, errors  # noqa: E402
+
+ROOT = pathlib.Path(__file__).parent.parent
+TRAIN, TEST = 72, 40  # images of `small_data`
+
+# A gated net of every kind of part: K branches, dropout, pools, BatchNorm, an MLP.
+TINY = {
+    "num_epochs": 2,
+    "batch_size": 16,
+    "model.widths": (4, 6),
+    "model.num_blocks": (1, 1),
+    "model.branches": 2,
+    "model.head_hidden": (8,),
+    "schedule.warmup_epochs": 0.0,
+}
+
+
+def page(name, **changes):
+    """The config of configs/NAME, with the changes made (dots in keys as `__` or in **{...})."""
+    config = configs.load(str(ROOT / "configs" / name)).copy_and_resolve_references()
+    with config.unlocked():
+        config.update_from_flattened_dict(changes)
+    return configs.check(config)
+
+
+def tiny(**changes):
+    """The quickstart's config, made tiny."""
+    return page("quickstart.py", **TINY | changes)
+
+
+def overrides(**changes):
+    """The command-line words that make the changes."""
+    return [f"--config.{key}={value}" for key, value in changes.items()]
+
+
+@pytest.fixture(scope="session")
+def synthetic():
+    """The synthetic data set, drawn once."""
+    return data.load("synthetic", "", 0, 0)
+
+
+@pytest.fixture
+def small_data(synthetic, monkeypatch):
+    """Makes every source give the first few synthetic images."""
+
+    @functools.wraps(data.load)  # its signature is the schema of config.data
+    def load(source, dir, validation, train_examples):
+        def cut(split, start, stop):
+            return data.Split(*(a[start:stop] for a in split))
+
+        return data.Dataset(
+            source=source,
+            origin="a test",
+            class_names=synthetic.class_names,
+            train=cut(synthetic.train, 0, train_examples or TRAIN),
+            validation=cut(synthetic.train, TRAIN, TRAIN + validation),
+            test=cut(synthetic.test, 0, TEST),
+            checksum=synthetic.checksum,
+        )
+
+    monkeypatch.setattr(data, "load", load)
+
+
+@pytest.fixture
+def real_data():
+    """The folder of the real CIFAR-10."""
+    folder = os.environ.get("JAXCIFAR_DATA")
+    if not folder:
+        pytest.skip("needs the real CIFAR-10: set JAXCIFAR_DATA to its folder")
+    return folder
+
+
+@pytest.fixture
+def run(monkeypatch, capfd):
+    """run(main, words) -> (exit status, stdout, stderr) of a command, in this process."""
+
+    def run(main, words):
+        monkeypatch.setattr(sys, "argv", ["command", *map(str, words)])
+        capfd.readouterr()
+        try:
+            status = errors.run_command(main) or 0
+        except SystemExit as end:
+            status = end.code or 0
+        return status, *capfd.readouterr()
+
+    return run
+
+
+def random_images(*shape, seed=0):
+    """Images whose every pixel is random, uint8."""
+    return np.random.default_rng(seed).integers(0, 256, shape, np.uint8)

@@ -1,0 +1,229 @@
+"""The step and the loops that run it: what is seen, how often, and in which order."""
+
+import json
+import os
+import subprocess
+import sys
+from typing import Any, NamedTuple
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from conftest import ROOT, overrides, page, tiny
+
+from jaxcifar import data, experiment, losses, parallel, train
+from jaxcifar.checkpoint import Checkpoints
+from jaxcifar.log import RunLog
+from jaxcifar.loop import Carry, Predictor, TrainLoop
+
+
+def numbered_images(n):
+    """Images that hold their index."""
+    images = np.zeros((n, 32, 32, 3), np.uint8)
+    images[:, 0, 0, 0], images[:, 0, 0, 1] = np.divmod(np.arange(n), 256)
+    return images
+
+
+def index_of(images):
+    return images[:, 0, 0, 0].astype(jnp.int32) * 256 + images[:, 0, 0, 1]
+
+
+@pytest.fixture(params=[False, True], ids=["python_loop", "scan"])
+def scanned(request, monkeypatch):
+    """Both ways of running the batches, on the CPU."""
+    monkeypatch.setattr(parallel, "is_accelerated", lambda mesh: request.param)
+    return request.param
+
+
+@pytest.mark.parametrize("batch_size", [1, 7, 50, 300, 512])
+def test_predictor_sees_each_image_once_and_in_order(batch_size, scanned):
+    def forward(variables, images):
+        assert images.shape[0] == batch_size  # one shape, whatever is left over
+        index = index_of(images)
+        return variables + index[:, None], {"gate": jnp.stack([index, -index], 1)}
+
+    mesh = parallel.make_mesh(batch_size)
+    predict = Predictor(forward, numbered_images(300), batch_size, mesh)
+    logits, gates = predict(jnp.int32(1000))
+    np.testing.assert_array_equal(logits, 1000 + np.arange(300)[:, None])
+    np.testing.assert_array_equal(gates["gate"], np.arange(300)[:, None] * [[1, -1]])
+
+
+class Seen(NamedTuple):
+    """In place of the training state: how often each example came, and in which step."""
+
+    step: Any
+    count: Any
+    at: Any
+
+
+@pytest.mark.parametrize("batch_size", [7, 10, 60])
+def test_an_epoch_takes_whole_batches_of_different_examples(batch_size, scanned):
+    n = 60
+    split = data.Split(numbered_images(n), np.arange(n, dtype=np.int32))
+
+    def step(state, images, labels, seed):
+        index = index_of(images)
+        count = state.count.at[index].add(jnp.where(index == labels, 1, 100))
+        at = state.at.at[index].set(state.step)
+        sums = losses.Sums(jnp.float32(0), jnp.int32(0), jnp.int32(len(labels)))
+        return Seen(state.step + 1, count, at), sums
+
+    mesh = parallel.make_mesh(batch_size)
+
+    def epochs(seed):
+        loop = TrainLoop(step, split, batch_size, seed, mesh)
+        seen = Seen(jnp.int32(0), jnp.zeros(n, jnp.int32), jnp.full(n, -1, jnp.int32))
+        carry = parallel.place(Carry(seen, losses.zero_sums()), mesh)
+        used, orders = n // batch_size * batch_size, []
+        for epoch in range(1, 4):
+            before = np.array(carry.state.count)
+            carry = loop.run(carry, lambda *_: True)
+            new = np.array(carry.state.count) - before
+            assert sorted(np.unique(new).tolist()) in ([1], [0, 1])
+            assert new.sum() == used == int(carry.sums.examples) // epoch
+            assert int(carry.state.step) == epoch * (n // batch_size)
+            orders.append(np.array(carry.state.at).tolist())
+        return orders
+
+    one, again, other = epochs(0), epochs(0), epochs(1)
+    assert one == again  # a function of the seed and the epoch
+    if batch_size < n:
+        assert len({tuple(order) for order in one + other}) == 6
+
+
+def parts_of(config):
+    parts = experiment.build(config)
+    dataset = experiment.load_data(config)
+    optimizer, _ = parts.optimizer(len(dataset.train.labels) // config.batch_size)
+    return parts, parts.train_loop(dataset.train, optimizer), parts.start(optimizer)
+
+
+NET = {
+    "model.branch_dropout": 0.2,
+    "accumulate_steps": 3,
+    "optimizer.ema_decay": 0.9,
+    "augment.cutout_size": 8,
+}
+
+
+def test_scan_gives_what_the_python_loop_gives(small_data, monkeypatch):
+    ends = []
+    for accelerated in (False, True):
+        monkeypatch.setattr(parallel, "is_accelerated", lambda mesh, yes=accelerated: yes)
+        _, loop, carry = parts_of(tiny(**NET))
+        calls = []
+        ends.append(loop.run(carry, lambda sums, done, _, calls=calls: calls.append(done) or True))
+        assert calls == ([4] if accelerated else [1, 2, 3, 4])
+    chex.assert_trees_all_close(*ends, rtol=1e-4, atol=1e-5)
+
+
+def test_a_loop_entered_within_an_epoch_goes_on_there(small_data, scanned):
+    if scanned:
+        pytest.skip("a scan is not left within an epoch")
+    _, loop, carry = parts_of(tiny(**NET))
+    whole = loop.run(jax.tree.map(jnp.copy, carry), lambda *_: True)
+    part = loop.run(carry, lambda sums, done, seconds: done < 3)
+    assert int(part.state.step) == 3
+    chex.assert_trees_all_equal(loop.run(part, lambda *_: True), whole)
+
+
+def test_ema_closed_form(small_data):
+    """After n steps: d^n·w_0 + (1 − d)·Σ d^(n−i)·w_i."""
+    config = tiny(**NET | {"optimizer.ema_decay": 0.7})
+    _, loop, carry = parts_of(config)
+    want = jax.tree.map(np.asarray, carry.state.params)
+    chex.assert_trees_all_equal(carry.state.ema, want)
+    for n in range(1, 5):
+        carry = loop.run(carry, lambda *_: False)
+        assert int(carry.state.step) == n
+        params = jax.tree.map(np.asarray, carry.state.params)
+        want = jax.tree.map(lambda old, new: 0.7 * old + 0.3 * new, want, params)
+        chex.assert_trees_all_close(carry.state.ema, want, rtol=1e-5, atol=1e-7)
+    assert carry.state.eval_variables()["params"] is carry.state.ema
+
+
+def test_the_l1_penalty_is_trained_but_not_reported(small_data):
+    """One step of plain SGD: the update differs by rate·l1·sign(w), the reported loss does not."""
+    plain = {"optimizer.momentum": 0.0, "optimizer.weight_decay": 0.0, "augment.flip": False}
+    plain |= {"batch_size": 16, "augment.crop_pad": 0, "data.source": "synthetic"}
+    outs, start = [], None
+    for l1 in (0.0, 0.01):
+        _, loop, carry = parts_of(page("simple_cnn.py:base", **plain, **{"loss.l1": l1}))
+        start = jax.tree.map(np.asarray, carry.state.params)
+        outs.append(loop.run(carry, lambda *_: False))
+    assert float(outs[0].sums.loss) == pytest.approx(float(outs[1].sums.loss), rel=1e-6)
+    difference = jax.tree.map(jnp.subtract, outs[0].state.params, outs[1].state.params)
+    want = jax.tree.map(lambda w: 0.01 * 0.01 * np.sign(w), start)  # the rate is 0.01
+    chex.assert_trees_all_close(difference, want, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        lambda: tiny(**{"data.train_examples": 16, "optimizer.learning_rate": 0.02}),
+        lambda: page(
+            "resnet20.py",
+            **{"model.depth": 8, "model.width": 8, "data.train_examples": 16, "batch_size": 16},
+        ),
+    ],
+    ids=["adaptive", "resnet8"],
+)
+def test_one_batch_is_learned_by_heart(config, small_data):
+    config = config()
+    with config.unlocked():
+        config.num_epochs = 60
+        config.augment.update({"flip": False, "crop_pad": 0})
+        config.schedule = {"name": "constant"}
+    _, loop, carry = parts_of(config)
+    for _ in range(60):
+        carry = loop.run(Carry(carry.state, losses.zero_sums()), lambda *_: True)
+    assert carry.sums.means()["accuracy"] == 1.0
+    assert carry.sums.means()["loss"] < 0.1
+
+
+def test_nothing_is_compiled_after_the_first_epoch(small_data, monkeypatch, tmp_path):
+    compiled, after_epoch, epoch = [], [], RunLog.epoch
+
+    def count(event, duration, **_):
+        compiled.extend([event] * (event == "/jax/core/compile/backend_compile_duration"))
+
+    def at_epoch(self, line):
+        epoch(self, line)
+        after_epoch.append(len(compiled))
+
+    monkeypatch.setattr(RunLog, "epoch", at_epoch)
+    jax.monitoring.register_event_duration_secs_listener(count)
+    config = tiny(num_epochs=4)
+    train.train(config, tmp_path / "run")
+    first, *others = after_epoch
+    assert first > 0
+    assert len(set(others)) == 1
+    assert others[0] == first
+
+
+def test_eight_devices_train_as_one_does(tmp_path):
+    """Batch statistics and gradients are global; a checkpoint of eight is restored on one."""
+    changes = {"data.source": "synthetic", "data.train_examples": 48, "batch_size": 16}
+    changes |= {"num_epochs": 1, "optimizer.learning_rate": 0.05}
+    name = "simple_cnn.py:batchnorm"
+    flags = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"
+    words = [sys.executable, "-m", "jaxcifar.train", f"--config={ROOT / 'configs' / name}"]
+    words += [f"--workdir={tmp_path / 'eight'}", *overrides(**changes)]
+    done = subprocess.run(
+        words, env=os.environ | {"XLA_FLAGS": flags}, cwd=ROOT, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert "device: 8 × cpu" in done.stdout
+
+    config = page(name, **changes)
+    one = train.train(config, tmp_path / "one")
+    _, _, like = parts_of(config)
+    with Checkpoints(tmp_path / "eight") as checkpoints:
+        eight = checkpoints.restore_latest(like=like)
+    assert int(eight.state.step) == 3
+    chex.assert_trees_all_close(eight.state, one.state, rtol=1e-4, atol=1e-5)
+    line = json.loads((tmp_path / "eight" / "metrics.jsonl").read_text())
+    assert line["test_loss"] == pytest.approx(one.lines[0]["test_loss"], rel=1e-4)

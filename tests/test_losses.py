@@ -1,0 +1,87 @@
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxcifar import losses
+from jaxcifar.errors import UserError
+
+
+def loss(label_smoothing=0.0, l1=0.0):
+    return losses.build({"name": "cross_entropy", "label_smoothing": label_smoothing, "l1": l1})
+
+
+@pytest.fixture
+def batch():
+    rng = np.random.default_rng(0)
+    return 3 * rng.normal(size=(20, 10)).astype(np.float32), rng.integers(0, 10, 20)
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1, 0.2, 0.9])
+def test_smoothing_mixes_the_one_hot_with_the_uniform(batch, smoothing):
+    logits, labels = batch
+    x = logits.astype(np.float64)
+    log_p = x - np.log(np.exp(x).sum(1, keepdims=True))
+    q = (1 - smoothing) * np.eye(10)[labels] + smoothing / 10
+    got = loss(smoothing).examples(jnp.array(logits), jnp.array(labels))
+    np.testing.assert_allclose(got, -(q * log_p).sum(1), rtol=2e-6)
+
+
+def test_known_values():
+    """ln 10 where nothing is known; the entropy of q where all is; no overflow at large logits."""
+    label = jnp.array([3])
+    for smoothing in (0.0, 0.2):
+        assert loss(smoothing).examples(jnp.zeros((1, 10)), label)[0] == pytest.approx(np.log(10))
+    q = np.full(10, 0.02)
+    q[3] += 0.8
+    floor = loss(0.2).examples(jnp.log(jnp.array([q])), label)[0]
+    assert floor == pytest.approx(-(q * np.log(q)).sum(), rel=1e-5)
+    assert loss().examples(1e4 * jax.nn.one_hot(label, 10), label)[0] == 0
+    assert loss().examples(1e4 * jax.nn.one_hot(label + 1, 10), label)[0] == 1e4
+
+
+def test_bfloat16_logits_are_summed_in_float32(batch):
+    logits, labels = batch
+    half = jnp.array(logits, jnp.bfloat16)
+    got = loss(0.1).examples(half, jnp.array(labels))
+    assert got.dtype == jnp.float32
+    np.testing.assert_array_equal(got, loss(0.1).examples(half.astype("float32"), labels))
+
+
+def test_l1_is_the_sum_of_absolute_values_and_has_a_gradient():
+    params = {"a": jnp.array([[1.5, -2.0], [0.25, -0.25]]), "b": {"c": jnp.array([-3.0])}}
+    assert loss(l1=0.1).penalty(params) == pytest.approx(0.7)
+    gradient = jax.grad(loss(l1=0.1).penalty)(params)
+    chex.assert_trees_all_close(gradient, jax.tree.map(lambda w: 0.1 * jnp.sign(w), params))
+    chex.assert_trees_all_equal(
+        jax.grad(loss().penalty)(params), jax.tree.map(jnp.zeros_like, params)
+    )
+
+
+def test_sums_are_divided_once():
+    logits = jnp.eye(10)[jnp.array([1, 2, 3, 4])]
+    first = losses.count(jnp.array([1.0, 2.0, 3.0, 6.0]), logits, jnp.array([1, 2, 3, 9]))
+    second = losses.count(jnp.array([8.0]), logits[:1], jnp.array([0]))
+    assert first.means() == {"loss": 3.0, "accuracy": 0.75}
+    # unequal batches: not the mean of the means
+    total = jax.tree.map(jnp.add, jax.tree.map(jnp.add, losses.zero_sums(), first), second)
+    assert total.means() == {"loss": 4.0, "accuracy": 0.6}
+    assert losses.zero_sums().means() == {"loss": 0.0, "accuracy": 0.0}
+
+
+def test_evaluate_sums_the_split(batch):
+    logits, labels = batch
+    sums = losses.evaluate(loss(0.1), jnp.array(logits), jnp.array(labels))
+    assert int(sums.examples) == 20
+    assert int(sums.correct) == sum(
+        row.argmax() == y for row, y in zip(logits, labels, strict=True)
+    )
+    each = loss(0.1).examples(jnp.array(logits), jnp.array(labels))
+    assert float(sums.loss) == pytest.approx(np.asarray(each, np.float64).sum(), rel=1e-6)
+
+
+@pytest.mark.parametrize("wrong", [{"label_smoothing": 1.0}, {"label_smoothing": -0.1}, {"l1": -1}])
+def test_values_out_of_range_are_refused(wrong):
+    with pytest.raises(UserError, match=next(iter(wrong))):
+        loss(**wrong)

@@ -1,0 +1,208 @@
+"""The optimizers against PyTorch's published update rules, written out in numpy."""
+
+import itertools
+import math
+import warnings
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from jaxcifar import optim
+
+STEPS = 10
+SHARED = {"learning_rate": 0.0, "weight_decay": 0.0, "clip_norm": 0.0, "ema_decay": 0.0}
+START = {"a": np.array([[1.0, -2.0], [0.5, 3.0]]), "b": np.array([0.1, -0.2, 4.0])}
+
+
+def rate(step):
+    """Changes at every step, by a lot."""
+    return 0.1 / (1 + step) if isinstance(step, int) else 0.1 / (1 + step.astype(jnp.float32))
+
+
+def gradients(params, step):
+    """Depends on the parameters, so that an error grows, and on the step."""
+    return {k: np.sin(3 * w + step) + 0.3 * w for k, w in params.items()}
+
+
+# torch.optim.*.html, "algorithm": each a function (g, w, memory) -> update, once per step
+
+
+def torch_sgd(momentum, nesterov):
+    def update(g, m, t):
+        m["v"] = g if t == 1 else momentum * m["v"] + g
+        return g + momentum * m["v"] if nesterov else m["v"]
+
+    return update
+
+
+def torch_adam(b1, b2, eps):
+    def update(g, m, t):
+        m["m"] = b1 * m.get("m", 0) + (1 - b1) * g
+        m["v"] = b2 * m.get("v", 0) + (1 - b2) * g * g
+        return (m["m"] / (1 - b1**t)) / (np.sqrt(m["v"] / (1 - b2**t)) + eps)
+
+    return update
+
+
+def torch_rmsprop(decay, eps, momentum):
+    def update(g, m, t):
+        m["v"] = decay * m.get("v", 0) + (1 - decay) * g * g
+        scaled = g / (np.sqrt(m["v"]) + eps)
+        m["b"] = momentum * m.get("b", 0) + scaled
+        return m["b"]
+
+    return update
+
+
+CASES = {
+    "sgd": ("sgd", {"momentum": 0.0, "nesterov": False}, torch_sgd, "SGD"),
+    "momentum": ("sgd", {"momentum": 0.9, "nesterov": False}, torch_sgd, "SGD"),
+    "nesterov": ("sgd", {"momentum": 0.9, "nesterov": True}, torch_sgd, "SGD"),
+    "adam": ("adam", {"b1": 0.9, "b2": 0.99, "eps": 0.1}, torch_adam, "Adam"),
+    "rms_m": ("rmsprop", {"decay": 0.9, "eps": 0.1, "momentum": 0.9}, torch_rmsprop, "RMSprop"),
+    "rms": ("rmsprop", {"decay": 0.9, "eps": 0.1, "momentum": 0.0}, torch_rmsprop, "RMSprop"),
+}
+
+
+def ours(keys, accumulate_steps=1, steps=STEPS, schedule=rate, grads=gradients):
+    """The parameters after each step of the optimizer under test."""
+    optimizer = optim.build({**SHARED, **keys}, schedule, accumulate_steps)
+    params = jax.tree.map(np.float32, START)
+    state, history = jax.jit(optimizer.init)(params), []
+
+    @jax.jit
+    def update(g, state, params):
+        updates, state = optimizer.update(g, state, params)
+        return optax.apply_updates(params, updates), state
+
+    for step in range(steps):
+        g = jax.tree.map(np.float32, grads(jax.tree.map(np.float64, params), step))
+        params, state = update(g, state, params)
+        params = jax.tree.map(np.asarray, params)
+        history.append(params)
+    return history
+
+
+def slow(update, weight_decay=0.0, clip=math.inf):
+    params, memory, history = dict(START), {k: {} for k in START}, []
+    for step in range(STEPS):
+        g = gradients(params, step)
+        norm = math.sqrt(sum((x**2).sum() for x in g.values()))
+        g = {k: x * min(1, clip / norm) + weight_decay * params[k] for k, x in g.items()}
+        params = {k: w - rate(step) * update(g[k], memory[k], step + 1) for k, w in params.items()}
+        history.append(params)
+    return history
+
+
+def assert_equal(histories, others, rtol=2e-5):
+    for one, other in zip(histories, others, strict=True):
+        for key in START:
+            np.testing.assert_allclose(one[key], other[key], rtol=rtol, atol=rtol)
+
+
+@pytest.mark.parametrize(("weight_decay", "clip"), [(0.0, 0.0), (0.3, 0.0), (0.3, 1.5)])
+@pytest.mark.parametrize("case", CASES)
+def test_updates_are_pytorchs(case, weight_decay, clip):
+    name, keys, torch_rule, _ = CASES[case]
+    got = ours({"name": name, "weight_decay": weight_decay, "clip_norm": clip, **keys})
+    assert_equal(got, slow(torch_rule(**keys), weight_decay, clip or math.inf))
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_updates_are_those_of_pytorch_itself(case):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch = pytest.importorskip("torch")
+    name, keys, _, torch_name = CASES[case]
+    renamed = {"decay": "alpha", "b1": None, "b2": None}
+    options = {renamed.get(k, k): v for k, v in keys.items() if k not in ("b1", "b2")}
+    if name == "adam":
+        options["betas"] = (keys["b1"], keys["b2"])
+    params = {k: torch.nn.Parameter(torch.tensor(w)) for k, w in START.items()}
+    optimizer = getattr(torch.optim, torch_name)(params.values(), lr=1, weight_decay=0.3, **options)
+    history = []
+    for step in range(STEPS):
+        optimizer.param_groups[0]["lr"] = rate(step)
+        g = gradients({k: w.detach().numpy() for k, w in params.items()}, step)
+        for key, w in params.items():
+            w.grad = torch.tensor(g[key])
+        optimizer.step()
+        history.append({k: w.detach().numpy().copy() for k, w in params.items()})
+    assert_equal(ours({"name": name, "weight_decay": 0.3, **keys}), history)
+
+
+@pytest.mark.parametrize("case", ["momentum", "adam", "rms_m"])
+def test_accumulation_updates_every_kth_batch_with_the_mean_gradient(case):
+    name, keys, *_ = CASES[case]
+    keys = {"name": name, "weight_decay": 0.3, "clip_norm": 1.5, **keys}
+    k = 3
+    rng = np.random.default_rng(0)
+    each = [{key: rng.normal(size=w.shape) for key, w in START.items()} for _ in range(4 * k)]
+    got = ours(keys, k, 4 * k, grads=lambda _, step: each[step])
+    mean = [
+        {key: sum(g[key] for g in each[i : i + k]) / k for key in START} for i in range(0, 12, k)
+    ]
+    # the rate is that of the batch step at which the update's batches began
+    want = ours(keys, 1, 4, lambda update: rate(update * k), lambda _, update: mean[update])
+    assert_equal(got[k - 1 :: k], want)
+    for i, (before, after) in enumerate(
+        itertools.pairwise([jax.tree.map(np.float32, START), *got])
+    ):
+        same = all((before[key] == after[key]).all() for key in START)
+        assert same == ((i + 1) % k != 0)
+
+
+def schedule(name, steps_per_epoch, num_epochs, learning_rate=0.4, **keys):
+    return optim.build_schedule({"name": name, **keys}, learning_rate, steps_per_epoch, num_epochs)
+
+
+def huggingface_cosine(step, warmup, total):
+    """get_cosine_schedule_with_warmup's factor, num_cycles ½."""
+    if step < warmup:
+        return step / max(1, warmup)
+    progress = (step - warmup) / max(1, total - warmup)
+    return max(0.0, 0.5 * (1 + math.cos(math.pi * progress)))
+
+
+@pytest.mark.parametrize("jitted", [False, True])
+@pytest.mark.parametrize("warmup_epochs", [0, 2.0, 0.5, 5, 7])
+def test_warmup_cosine_is_huggingfaces(warmup_epochs, jitted):
+    """Also where the warm-up is as long as the run, or longer (a short try of a long recipe)."""
+    rate = schedule("warmup_cosine", 10, 5, warmup_epochs=warmup_epochs)
+    rate = jax.jit(rate) if jitted else rate
+    for step in range(50):
+        want = 0.4 * huggingface_cosine(step, 10 * warmup_epochs, 50)
+        assert float(rate(step)) == pytest.approx(want, rel=1e-5, abs=1e-7), step
+
+
+@pytest.mark.parametrize("jitted", [False, True])
+@pytest.mark.parametrize(
+    ("name", "keys", "values"),
+    [
+        ("constant", {}, {0: 0.4, 17: 0.4, 999: 0.4}),
+        (
+            "step",
+            {"every_epochs": 3, "factor": 0.1},
+            {0: 0.4, 29: 0.4, 30: 0.04, 59: 0.04, 60: 0.004, 95: 0.0004},
+        ),
+        (
+            "cosine",
+            {"floor": 0.2, "period_epochs": 4},
+            {0: 0.4, 9: 0.4, 10: 0.3 + 0.1 / 2**0.5, 20: 0.3, 30: 0.3 - 0.1 / 2**0.5, 49: 0.2},
+        ),
+        # report 004: period 100, at its last epoch, 39, the rate is still high
+        (
+            "cosine",
+            {"floor": 0.0, "period_epochs": 100},
+            {399: 0.2 * (1 + math.cos(0.39 * math.pi))},
+        ),
+    ],
+)
+def test_schedules(name, keys, values, jitted):
+    rate = schedule(name, 10, 100, **keys)
+    rate = jax.jit(rate) if jitted else rate
+    for step, value in values.items():
+        assert float(rate(step)) == pytest.approx(value, rel=1e-5), step
