@@ -85,12 +85,13 @@ def build(config: ConfigDict) -> Experiment:
       UserError: an unknown name or key, a wrong value, or a model that 32×32 images do not fit.
     """
     dtype = models.dtype(config.compute_dtype)
+    mesh = parallel.make_mesh(config.batch_size)
     experiment = Experiment(
         config=config,
-        model=models.build(config.model, dtype),
+        model=models.build(config.model, dtype, parallel.platform(mesh)),
         loss=losses.build(config.loss),
         augment=configs.call(augment.build, "augment", config.augment, dtype=dtype),
-        mesh=parallel.make_mesh(config.batch_size),
+        mesh=mesh,
     )
     experiment.optimizer(steps_per_epoch=1)
     try:

@@ -80,7 +80,8 @@ def draw_weights(path: pathlib.Path, records: Mapping[str, Record | None]) -> No
     for label, record in records.items():
         assert record is not None
         weights = record["weights"]
-        edges = np.linspace(*weights["range"], len(weights["counts"]) + 1)
+        limits: tuple[float, float] = weights["range"]
+        edges = np.linspace(*limits, len(weights["counts"]) + 1)
         share = np.array(weights["counts"]) / weights["total"]
         close = weights["share_below"]["0.001"]
         axis.stairs(share, edges, label=f"{label}: {close:.1%} of the weights within ±0.001")

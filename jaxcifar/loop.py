@@ -15,7 +15,8 @@ import numpy as np
 from jax import lax
 from jax.sharding import Mesh
 
-from jaxcifar import data, parallel
+from jaxcifar import parallel
+from jaxcifar.data import Split, epoch_order
 from jaxcifar.losses import Sums
 from jaxcifar.state import State
 
@@ -38,13 +39,13 @@ class TrainLoop:
     any step. Examples that do not fill the last batch of an epoch are left out of that epoch.
     """
 
-    def __init__(self, step: Step, split: data.Split, batch_size: int, seed: int, mesh: Mesh):
+    def __init__(self, step: Step, split: Split, batch_size: int, seed: int, mesh: Mesh):
         self.num_examples, self.batch_size, self.mesh = len(split.labels), batch_size, mesh
         self.steps_per_epoch = self.num_examples // batch_size
         self._step = step
         self._data = parallel.place(tuple(split), mesh)
         self._seed = parallel.place(np.int32(seed), mesh)
-        order = functools.partial(data.epoch_order, num_examples=self.num_examples)
+        order = functools.partial(epoch_order, num_examples=self.num_examples)
         self._order = jax.jit(order, out_shardings=parallel.replicated(mesh))
         self._programs: dict[int, Callable[..., Carry]] = {}
 

@@ -37,9 +37,14 @@ def place(tree: Any, mesh: Mesh) -> Any:
     return jax.device_put(tree, replicated(mesh))
 
 
+def platform(mesh: Mesh) -> str:
+    """Returns "cpu", "gpu" or "tpu"."""
+    return mesh.devices.flat[0].platform
+
+
 def is_accelerated(mesh: Mesh) -> bool:
     """True unless the devices are CPUs."""
-    return mesh.devices.flat[0].platform != "cpu"
+    return platform(mesh) != "cpu"
 
 
 def describe(mesh: Mesh) -> str:

@@ -27,6 +27,9 @@ def dtype(compute_dtype: str) -> Any:
     return DTYPES[compute_dtype]
 
 
-def build(keys: Mapping, dtype: Any) -> nn.Module:
-    """Returns the model that `config.model` describes, computing in `dtype`."""
-    return config.build(MODELS, "model", keys, dtype=dtype)
+def build(keys: Mapping, dtype: Any, platform: str) -> nn.Module:
+    """Returns the model that `config.model` describes, computing in `dtype` on `platform`.
+
+    On "cpu" some layers compute the same function in another way.
+    """
+    return config.build(MODELS, "model", keys, dtype=dtype, platform=platform)

@@ -47,6 +47,7 @@ class AdaptiveBlock(nn.Module):
     activation: str
     residual: bool
     dtype: Any = jnp.float32
+    platform: str = ""
 
     @nn.compact
     def __call__(self, x: Array, *, train: bool) -> tuple[Array, Array]:
@@ -54,7 +55,14 @@ class AdaptiveBlock(nn.Module):
         K, C = self.branches, self.features
         a = self._gate(x)
         # The K convolutions as one of K·C outputs, K major.
-        y = layers.Conv(K * C, self.kernel_size, self.padding, dtype=self.dtype, name="conv")(x)
+        y = layers.Conv(
+            K * C,
+            self.kernel_size,
+            self.padding,
+            dtype=self.dtype,
+            platform=self.platform,
+            name="conv",
+        )(x)
         if self.branch_norm:
             y = layers.batch_norm(train, self.dtype, "branch_norm")(y)
         # Dropout and max-pool commute with the activation where it is monotone and keeps zero,
@@ -113,6 +121,7 @@ class AdaptiveNet(nn.Module):
     head_hidden: Sequence[int]
     head_dropout: float
     dtype: Any = jnp.float32
+    platform: str = ""
 
     def __post_init__(self) -> None:
         check_choice("model.gate", self.gate, GATES)

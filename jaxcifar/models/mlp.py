@@ -19,6 +19,7 @@ class PixelMLP(nn.Module):
     hidden: Sequence[int]
     dropout: float
     dtype: Any = jnp.float32
+    platform: str = ""
 
     @nn.compact
     def __call__(self, x: Array, *, train: bool) -> tuple[Array, dict[str, Array]]:

@@ -1,5 +1,7 @@
 """ResNet of depth 6n+2 for 32×32 images (He et al. 2015, arXiv 1512.03385, section 4.2)."""
 
+import functools
+from collections.abc import Callable
 from typing import Any
 
 import flax.linen as nn
@@ -13,6 +15,14 @@ from jaxcifar.models import layers
 Array = jax.Array
 
 
+def conv_of(dtype: Any, platform: str) -> Callable[..., layers.Conv]:
+    """Returns the convolution of the paper, (features, kernel_size, padding, stride=1): no bias,
+    He-normal."""
+    return functools.partial(
+        layers.Conv, use_bias=False, kernel_init=layers.he_normal, dtype=dtype, platform=platform
+    )
+
+
 class BasicBlock(nn.Module):
     """conv3×3-BN-ReLU-conv3×3-BN plus a shortcut, then ReLU: [B, H, W, C_in] -> [B, H', W', C].
 
@@ -24,28 +34,23 @@ class BasicBlock(nn.Module):
     stride: int
     shortcut: str
     dtype: Any
+    platform: str
 
     @nn.compact
     def __call__(self, x: Array, *, train: bool) -> Array:
-        y = conv3x3(self.features, self.stride, self.dtype, "conv1")(x)
+        conv = conv_of(self.dtype, self.platform)
+        y = conv(self.features, 3, 1, self.stride, name="conv1")(x)
         y = nn.relu(layers.batch_norm(train, self.dtype, "norm1")(y))
-        y = conv3x3(self.features, 1, self.dtype, "conv2")(y)
+        y = conv(self.features, 3, 1, name="conv2")(y)
         y = layers.batch_norm(train, self.dtype, "norm2")(y)
         if x.shape != y.shape and self.shortcut == "A":
             extra = self.features - x.shape[-1]
             x = x[:, :: self.stride, :: self.stride]
             x = jnp.pad(x, ((0, 0), (0, 0), (0, 0), (extra // 2, extra - extra // 2)))
         elif x.shape != y.shape:
-            x = layers.Conv(
-                self.features, 1, 0, self.stride, False, layers.he_normal, self.dtype, name="skip"
-            )(x)
+            x = conv(self.features, 1, 0, self.stride, name="skip")(x)
             x = layers.batch_norm(train, self.dtype, "skip_norm")(x)
         return nn.relu(x.astype(y.dtype) + y)
-
-
-def conv3x3(features: int, stride: int, dtype: Any, name: str) -> layers.Conv:
-    """A 3×3 convolution as the paper has it: padding 1, no bias, He-normal."""
-    return layers.Conv(features, 3, 1, stride, False, layers.he_normal, dtype, name=name)
 
 
 class ResNet(nn.Module):
@@ -56,6 +61,7 @@ class ResNet(nn.Module):
     width: int
     shortcut: str
     dtype: Any = jnp.float32
+    platform: str = ""
 
     def __post_init__(self) -> None:
         if self.depth < 8 or self.depth % 6 != 2:
@@ -66,7 +72,7 @@ class ResNet(nn.Module):
     @nn.compact
     def __call__(self, x: Array, *, train: bool) -> tuple[Array, dict[str, Array]]:
         """Images [B, H, W, 3] -> logits [B, num_classes] float32 and no intermediates."""
-        x = conv3x3(self.width, 1, self.dtype, "conv")(x)
+        x = conv_of(self.dtype, self.platform)(self.width, 3, 1, name="conv")(x)
         x = nn.relu(layers.batch_norm(train, self.dtype, "norm")(x))
         for stage in range(3):
             for block in range((self.depth - 2) // 6):
@@ -76,6 +82,7 @@ class ResNet(nn.Module):
                     stride,
                     self.shortcut,
                     self.dtype,
+                    self.platform,
                     name=f"stage{stage}_block{block}",
                 )(x, train=train)
         x = layers.Dense(self.num_classes, self.dtype, name="head")(x.mean((1, 2)))

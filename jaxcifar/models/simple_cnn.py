@@ -25,13 +25,15 @@ class SimpleCNN(nn.Module):
     norm: bool
     activation: str
     dtype: Any = jnp.float32
+    platform: str = ""
 
     @nn.compact
     def __call__(self, x: Array, *, train: bool) -> tuple[Array, dict[str, Array]]:
         """Images [B, H, W, 3] -> logits [B, num_classes] float32 and no intermediates."""
         activate = layers.activation(self.activation)
         for i, (width, size) in enumerate(zip(self.widths, self.kernel_sizes, strict=True)):
-            x = layers.Conv(width, size, 0, dtype=self.dtype, name=f"conv{i}")(x)
+            windows = self.platform == "cpu" and size % 2 == 1 and x.shape[1] % 2 == 0
+            x = layers.Conv(width, size, 0, dtype=self.dtype, windows=windows, name=f"conv{i}")(x)
             if self.norm:
                 x = layers.batch_norm(train, self.dtype, f"norm{i}")(x)
             # ReLU and max-pool commute; Swish is not monotone.
