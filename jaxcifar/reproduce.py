@@ -11,7 +11,7 @@ import time
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from jaxcifar import backend, claims, experiment, figures, results, tables, workdir
+from jaxcifar import backend, claims, experiment, figures, results, tables, versions, workdir
 from jaxcifar.claims import CLAIMS, RUNS, Claim
 from jaxcifar.errors import UserError, run_command
 from jaxcifar.train import train
@@ -132,6 +132,7 @@ def main() -> None:
         return
     if not arguments.table:
         backend.configure()
+        versions.commit()
         jobs = plan(chosen, arguments.seeds, arguments.out)
         if jobs:
             experiment.load_data(results.config_of(jobs[0].run, 0))  # fail before anything starts

@@ -174,6 +174,7 @@ def main() -> None:
     """Runs the command; exit status 130 where it was stopped before the end."""
     page, workdir, overrides = parse(sys.argv[1:])
     backend.configure()
+    versions.commit()
     config = configs.load(page, overrides)
     result = train(config, workdir)
     if not result.finished:

@@ -1,5 +1,6 @@
 """What a number depends on besides its config: versions, commit, machine."""
 
+import functools
 import pathlib
 import platform
 import subprocess
@@ -14,8 +15,13 @@ def versions() -> dict[str, str]:
     return {"python": platform.python_version(), **packages}
 
 
+@functools.cache
 def commit() -> str:
-    """Returns the commit of the checkout that this package is in, "+dirty" with changes, or ""."""
+    """Returns the commit of the checkout that this package is in, "+dirty" with changes, or "".
+
+    Of when it is first asked: a command asks at its start, because the code that it runs is what
+    was checked out then, whatever is committed while it runs.
+    """
     root = pathlib.Path(__file__).parent.parent
     if not (root / ".git").exists():
         return ""
