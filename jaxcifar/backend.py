@@ -2,17 +2,23 @@
 
 import os
 
+import jax
 import jaxlib
+
+from jaxcifar.data import cache_folder
 
 YNN = "--xla_cpu_experimental_ynn_fusion_type"
 YNN_VERSIONS = ("0.10.", "0.11.", "0.12.")  # of jaxlib: an unknown flag aborts the process
 
 
 def configure() -> None:
-    """Sets the XLA flags that make convolutions faster on CPU; call before the first computation.
+    """Sets what makes convolutions faster on CPU and keeps compiled programs between commands.
 
-    Leaves convolutions to the older kernel, which is 1.3 to 1.6 times faster for ResNet-20.
+    XLA reads its flags at the first computation: call this before, at a command's start. The
+    flag leaves convolutions to the older kernel, 1.5 times faster for ResNet-20.
     """
     flags = os.environ.get("XLA_FLAGS", "")
     if YNN not in flags and jaxlib.__version__.startswith(YNN_VERSIONS):
         os.environ["XLA_FLAGS"] = f"{flags} {YNN}=-individual_convolution".strip()
+    if not jax.config.jax_compilation_cache_dir:
+        jax.config.update("jax_compilation_cache_dir", str(cache_folder() / "xla"))

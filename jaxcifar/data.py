@@ -1,28 +1,23 @@
 """Where the images come from, and in what order an epoch sees them.
 
-The official files are found, verified and read in their official order; images stay uint8.
-Source: https://www.cs.toronto.edu/~kriz/cifar.html (Krizhevsky, 2009).
+CIFAR-10 is looked for in the user's folders, then our cache, then the net; images stay uint8.
 """
 
-import codecs
 import dataclasses
 import functools
 import hashlib
-import io
 import logging
 import os
-import pickle
-import tarfile
 import tempfile
 import zipfile
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from jaxcifar import synthetic, tfds_source
+from jaxcifar import official, synthetic, tfds_source
 from jaxcifar.errors import UserError
 from jaxcifar.synthetic import Split
 
@@ -41,27 +36,6 @@ CLASS_NAMES: tuple[str, ...] = (
     "ship",
     "truck",
 )
-NUM_TRAIN = 50_000
-PER_FILE = 10_000
-MAX_FILE = 2**25  # bytes; an official file is smaller
-
-# The MD5 of each file of the two official archives, in the official order.
-PYTHON_MD5 = {
-    "data_batch_1": "c99cafc152244af753f735de768cd75f",
-    "data_batch_2": "d4bba439e000b95fd0a9bffe97cbabec",
-    "data_batch_3": "54ebc095f3ab1f0389bbae665268c751",
-    "data_batch_4": "634d18415352ddfa80567beed471001a",
-    "data_batch_5": "482c414d41f54cd18b22e5b47cb7c3cb",
-    "test_batch": "40351d587109b95175f43aff81a1287e",
-}
-BINARY_MD5 = {
-    "data_batch_1.bin": "5dd7e06a14cb22eb9f671a540d1b7c25",
-    "data_batch_2.bin": "5ea93a67294ea407fff1d09f752e9692",
-    "data_batch_3.bin": "942cd6a4bcdd0dd3c604fbe906cb4421",
-    "data_batch_4.bin": "ae636b3ba5c66a11e91e8cb52e771fcb",
-    "data_batch_5.bin": "53f37980c15c3d472c316c40844f3f0d",
-    "test_batch.bin": "803d5f7f4d78ea53de84dbe85f74fb6d",
-}
 # `content_sha256` of the 60,000 images and labels that those files hold.
 CIFAR10_SHA256 = "9bb26ea52d5b395389569734654d923ce7ba78a18a63b56115e3cecfb33f114d"
 
@@ -71,16 +45,6 @@ ORDER_STREAM = 0x0E70C4  # keeps the order's random numbers apart from other use
 
 
 Reader = Callable[[Path], tuple[Split, Split]]
-
-
-class Kind(NamedTuple):
-    """One of the two official versions."""
-
-    folder: str  # the name it unpacks to
-    tar: str
-    tar_digest: str
-    md5: dict[str, str]
-    decode: Callable[[bytes], tuple[np.ndarray, np.ndarray]]  # labels [N], pixels [N, 3·32·32]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -181,7 +145,7 @@ def _cifar10(dir: str) -> tuple[Split, Split, str]:
     tfds_dir = cache.parent / "tfds"
     try:
         copy = tfds_source.find(tfds_dir) or tfds_source.download(
-            tfds_dir, read_binary_tar, CLASS_NAMES
+            tfds_dir, official.read_binary_tar, CLASS_NAMES
         )
     except UserError as error:
         looked = ", ".join(map(str, [*folders, cache.parent]))
@@ -197,14 +161,14 @@ def _cifar10(dir: str) -> tuple[Split, Split, str]:
 
 def find(folder: Path) -> tuple[Path, Reader, bool] | None:
     """Returns the first copy in a folder, or that is this folder or file: path, reader, slow."""
-    for kind in (PYTHON, BINARY):
+    for kind in (official.PYTHON, official.BINARY):
         for place in (folder / kind.folder, folder):
             if any((place / name).is_file() for name in kind.md5):
-                return place, functools.partial(_read_folder, kind), False
-    for kind in (PYTHON, BINARY):
+                return place, functools.partial(official.read_folder, kind), False
+    for kind in (official.PYTHON, official.BINARY):
         for place in (folder / kind.tar, folder):
             if place.name == kind.tar and place.is_file():
-                return place, functools.partial(_read_tar, kind), True
+                return place, functools.partial(official.read_tar, kind), True
     if copy := tfds_source.find(folder):
         return copy, read_tfds, True
     return None
@@ -270,124 +234,3 @@ def read_tfds(copy: Path) -> tuple[Split, Split]:
             f" sha256 {found}; expected 50,000 + 10,000 of sha256 {CIFAR10_SHA256}"
         )
     return train, test
-
-
-def read_binary_tar(path: Path) -> tuple[Split, Split]:
-    """Returns training and test images of cifar-10-binary.tar.gz under any name."""
-    return _read_tar(BINARY, path)
-
-
-def _read_folder(kind: Kind, folder: Path) -> tuple[Split, Split]:
-    def blobs() -> Iterator[tuple[str, bytes]]:
-        for name in kind.md5:
-            if (folder / name).exists():
-                yield name, (folder / name).read_bytes()
-
-    try:
-        return _assemble(kind, folder, blobs())
-    except OSError as error:
-        raise UserError(f"{folder} cannot be read: {error}") from error
-
-
-def _read_tar(kind: Kind, path: Path) -> tuple[Split, Split]:
-    """Reads an archive without unpacking it.
-
-    Its files are verified one by one, not the archive, so that one packed anew will do.
-    """
-
-    def blobs(tar: tarfile.TarFile) -> Iterator[tuple[str, bytes]]:
-        for member in tar:
-            name = Path(member.name).name
-            if name in kind.md5 and (file := tar.extractfile(member)):
-                yield name, file.read(MAX_FILE)
-
-    try:
-        with tarfile.open(path, "r:gz") as tar:
-            return _assemble(kind, path, blobs(tar))
-    except (tarfile.TarError, EOFError, zlib.error, OSError) as error:
-        raise UserError(
-            f"{path} is damaged or truncated ({error}); expected the official {kind.tar},"
-            f" {kind.tar_digest}"
-        ) from error
-
-
-def _assemble(kind: Kind, where: Path, blobs: Iterable[tuple[str, bytes]]) -> tuple[Split, Split]:
-    """Verifies and decodes the six files, given in any order, into the official order."""
-    names = list(kind.md5)
-    images = np.empty((len(names), PER_FILE, 32, 32, 3), np.uint8)
-    labels = np.empty((len(names), PER_FILE), np.int32)
-    missing = set(names)
-    for name, blob in blobs:
-        found = hashlib.md5(blob, usedforsecurity=False).hexdigest()
-        if found != kind.md5[name]:
-            raise UserError(
-                f"{where / name} is damaged or truncated: {len(blob):,} bytes of MD5 {found};"
-                f" expected MD5 {kind.md5[name]}; get the official {kind.tar} again"
-            )
-        i = names.index(name)
-        labels[i], pixels = kind.decode(blob)
-        images[i] = pixels.reshape(PER_FILE, 3, 32, 32).transpose(0, 2, 3, 1)
-        missing.discard(name)
-    if missing:
-        first = min(missing)
-        raise UserError(
-            f"{where / first} is missing; expected {', '.join(names)}, this one of MD5"
-            f" {kind.md5[first]}"
-        )
-    whole = Split(images.reshape(-1, 32, 32, 3), labels.reshape(-1))
-    return (
-        Split(whole.images[:NUM_TRAIN], whole.labels[:NUM_TRAIN]),
-        Split(whole.images[NUM_TRAIN:], whole.labels[NUM_TRAIN:]),
-    )
-
-
-class _Unpickler(pickle.Unpickler):
-    """Builds numpy arrays and plain containers, and refuses every other name."""
-
-    def find_class(self, module: str, name: str) -> Any:
-        # An array says itself how it is rebuilt; the function has moved between numpy's versions.
-        rebuild = np.empty(0).__reduce__()[0]
-        allowed = {
-            ("numpy.core.multiarray", "_reconstruct"): rebuild,
-            ("numpy._core.multiarray", "_reconstruct"): rebuild,
-            ("numpy", "ndarray"): np.ndarray,
-            ("numpy", "dtype"): np.dtype,
-            ("_codecs", "encode"): codecs.encode,
-        }
-        if (module, name) not in allowed:
-            raise pickle.UnpicklingError(f"it asks for {module}.{name}")
-        return allowed[module, name]
-
-
-def unpickle(blob: bytes) -> Any:
-    """Returns what an official pickle holds, and runs no code of its; UserError if it asks."""
-    try:
-        return _Unpickler(io.BytesIO(blob), encoding="bytes").load()
-    except Exception as error:  # a hostile pickle can raise anything
-        raise UserError(f"refused to unpickle: {error}; expected arrays and lists alone") from error
-
-
-def _decode_python(blob: bytes) -> tuple[np.ndarray, np.ndarray]:
-    batch = unpickle(blob)
-    return np.array(batch[b"labels"], np.int32), batch[b"data"]
-
-
-def _decode_binary(blob: bytes) -> tuple[np.ndarray, np.ndarray]:
-    rows = np.frombuffer(blob, np.uint8).reshape(PER_FILE, 1 + 3072)
-    return rows[:, 0].astype(np.int32), rows[:, 1:]
-
-
-PYTHON = Kind(
-    "cifar-10-batches-py",
-    "cifar-10-python.tar.gz",
-    "MD5 c58f30108f718f92721af3b95e74349a",
-    PYTHON_MD5,
-    _decode_python,
-)
-BINARY = Kind(
-    "cifar-10-batches-bin",
-    "cifar-10-binary.tar.gz",
-    f"sha256 {tfds_source.SHA256}",
-    BINARY_MD5,
-    _decode_binary,
-)

@@ -16,7 +16,7 @@ import jax
 import numpy as np
 import pytest
 
-from jaxcifar import data, synthetic, tfds_source
+from jaxcifar import data, official, synthetic, tfds_source
 from jaxcifar.errors import UserError
 from jaxcifar.synthetic import Split
 
@@ -42,12 +42,12 @@ def tiny(tmp_path, monkeypatch):
     images = rng.integers(0, 256, (6, 10, 3, 32, 32), np.uint8)
     labels = rng.integers(0, 10, (6, 10), np.uint8)
     home = tmp_path / "home"
-    for kind in (data.PYTHON, data.BINARY):
+    for kind in (official.PYTHON, official.BINARY):
         (home / kind.folder).mkdir(parents=True)
         md5 = {}
         for name, pixels, classes in zip(kind.md5, images, labels, strict=True):
             pixels = pixels.reshape(10, -1)
-            if kind is data.PYTHON:
+            if kind is official.PYTHON:
                 blob = pickle.dumps({b"labels": classes.tolist(), b"data": pixels}, protocol=2)
             else:
                 blob = np.concatenate([classes[:, None], pixels], 1).tobytes()
@@ -56,10 +56,10 @@ def tiny(tmp_path, monkeypatch):
         with tarfile.open(home / kind.tar, "w:gz") as tar:
             tar.add(home / kind.folder, kind.folder)
         monkeypatch.setattr(
-            data, "PYTHON" if kind is data.PYTHON else "BINARY", kind._replace(md5=md5)
+            official, "PYTHON" if kind is official.PYTHON else "BINARY", kind._replace(md5=md5)
         )
-    monkeypatch.setattr(data, "PER_FILE", 10)
-    monkeypatch.setattr(data, "NUM_TRAIN", 50)
+    monkeypatch.setattr(official, "PER_FILE", 10)
+    monkeypatch.setattr(official, "NUM_TRAIN", 50)
     hwc = images.reshape(60, 3, 32, 32).transpose(0, 2, 3, 1)
     flat = labels.reshape(60).astype(np.int32)
     train, test = Split(hwc[:50], flat[:50]), Split(hwc[50:], flat[50:])
@@ -76,8 +76,8 @@ def lenient_tfds(monkeypatch):
         self._recorded_url_infos[url] = url_info
 
     monkeypatch.setattr(download_manager.DownloadManager, "_register_or_validate_checksums", record)
-    official = "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz"
-    monkeypatch.setattr(tfds_source, "URL", official)
+    url = "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz"
+    monkeypatch.setattr(tfds_source, "URL", url)
     monkeypatch.setattr(tfds_source, "probe", lambda url: pytest.fail("asked the network"))
 
 
@@ -172,7 +172,9 @@ def test_a_partial_tfds_copy_is_refused(tiny, lenient_tfds, tmp_path):
     manual = tmp_path / tfds_source.MANUAL_TAR
     manual.parent.mkdir(parents=True)
     (home / "cifar-10-binary.tar.gz").rename(manual)
-    copy = tfds_source.download(tmp_path, data.read_binary_tar, data.CLASS_NAMES, max_examples=7)
+    copy = tfds_source.download(
+        tmp_path, official.read_binary_tar, data.CLASS_NAMES, max_examples=7
+    )
     with pytest.raises(UserError) as raised:
         data.read_tfds(copy)
     one_line(raised, copy, "7 + 7 images", data.CIFAR10_SHA256)
@@ -183,10 +185,10 @@ def test_tfds_refuses_an_unofficial_archive(tiny, tmp_path, monkeypatch):
     manual = tmp_path / tfds_source.MANUAL_TAR
     manual.parent.mkdir(parents=True)
     (home / "cifar-10-binary.tar.gz").rename(manual)
-    official = "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz"
-    monkeypatch.setattr(tfds_source, "URL", official)
+    url = "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz"
+    monkeypatch.setattr(tfds_source, "URL", url)
     with pytest.raises(UserError) as raised:
-        tfds_source.download(tmp_path, data.read_binary_tar, data.CLASS_NAMES)
+        tfds_source.download(tmp_path, official.read_binary_tar, data.CLASS_NAMES)
     one_line(raised, "wrong checksum", tfds_source.SHA256)
 
 
@@ -194,9 +196,9 @@ def test_tfds_refuses_an_unofficial_archive(tiny, tmp_path, monkeypatch):
 @pytest.mark.parametrize("kind", ["PYTHON", "BINARY"])
 def test_a_damaged_file_is_named_with_what_was_expected(tiny, kind, damage):
     home, _, _ = tiny
-    official = getattr(data, kind)
-    name = list(official.md5)[2]
-    path = home / official.folder / name
+    version = getattr(official, kind)
+    name = list(version.md5)[2]
+    path = home / version.folder / name
     blob = bytearray(path.read_bytes())
     if damage == "missing":
         path.unlink()
@@ -207,7 +209,7 @@ def test_a_damaged_file_is_named_with_what_was_expected(tiny, kind, damage):
         path.write_bytes(blob[:5000])
     with pytest.raises(UserError) as raised:
         load(path.parent)
-    message = one_line(raised, path, "expected", official.md5[name])
+    message = one_line(raised, path, "expected", version.md5[name])
     assert damage != "truncated" or "5,000 bytes" in message
 
 
@@ -264,7 +266,7 @@ class Hostile:
 def test_a_hostile_pickle_is_refused_and_does_not_run(tmp_path, protocol):
     blob = pickle.dumps({b"data": Hostile(tmp_path / "ran")}, protocol)
     with pytest.raises(UserError) as raised:
-        data.unpickle(blob)
+        official.unpickle(blob)
     one_line(raised, "mkdir", "expected")
     assert not (tmp_path / "ran").exists()
     pickle.loads(blob)  # it would have run
@@ -407,7 +409,7 @@ def test_real_python_binary_and_tar_agree(real, tmp_path):
     folder.mkdir()
     images = np.concatenate([real.train.images, real.test.images]).transpose(0, 3, 1, 2)
     labels = np.concatenate([real.train.labels, real.test.labels]).astype(np.uint8)
-    for i, name in enumerate(data.BINARY.md5):
+    for i, name in enumerate(official.BINARY.md5):
         rows = slice(10_000 * i, 10_000 * (i + 1))
         blob = np.concatenate([labels[rows, None], images[rows].reshape(10_000, -1)], 1)
         (folder / name).write_bytes(blob.tobytes())
@@ -415,7 +417,7 @@ def test_real_python_binary_and_tar_agree(real, tmp_path):
         tar.add(folder, folder.name)
     unpacked = load(folder)
     assert data.content_sha256(unpacked.train, unpacked.test) == data.CIFAR10_SHA256
-    packed = data.read_binary_tar(tmp_path / "any-name.tgz")
+    packed = official.read_binary_tar(tmp_path / "any-name.tgz")
     assert data.content_sha256(*packed) == data.CIFAR10_SHA256
     python = Path(REAL) / "cifar-10-batches-py"
     if python.exists():

@@ -91,12 +91,18 @@ def conv_by_windows(x: Array, kernel: Array, padding: int) -> Array:
     return y.reshape(*y.shape[:3], 4, c_out)
 
 
+def from_windows(y: Array) -> Array:
+    """Puts 2×2 windows [B, H/2, W/2, 4, C] back into their places: [B, H, W, C]."""
+    b, h, w, _, c = y.shape
+    return y.reshape(b, h, w, 2, 2, c).transpose(0, 1, 3, 2, 4, 5).reshape(b, 2 * h, 2 * w, c)
+
+
 class Conv(nn.Module):
     """2-D convolution with a square kernel, [B, H, W, C_in] -> [B, H', W', features].
 
     `padding` is in pixels on every side, as in PyTorch: a stride-2 3×3 convolution pads (1, 1),
-    not SAME's (0, 1). `platform` "cpu" chooses what is faster there. With `windows` the outputs
-    are grouped by the 2×2 windows of a max-pool that follows, [B, H'/2, W'/2, 4, features].
+    not SAME's (0, 1). `platform` "cpu" chooses what is faster there. With `pooled`, a 2×2 max-pool
+    follows, and the outputs may come by its windows: [B, H'/2, W'/2, 4, features].
     """
 
     features: int
@@ -107,7 +113,7 @@ class Conv(nn.Module):
     kernel_init: Callable[[int], Callable[..., Array]] = fan_in_uniform
     dtype: Any = jnp.float32
     platform: str = ""
-    windows: bool = False
+    pooled: bool = False
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
@@ -115,8 +121,11 @@ class Conv(nn.Module):
         shape = (self.kernel_size, self.kernel_size, x.shape[-1], self.features)
         kernel = self.param("kernel", self.kernel_init(fan_in), shape).astype(self.dtype)
         x = x.astype(self.dtype)
-        if self.windows:
+        few = max(x.shape[-1], self.features) <= 16  # where windows were measured to be faster
+        fits = self.stride == 1 and self.kernel_size % 2 == 1 and x.shape[1] % 2 == 0
+        if self.platform == "cpu" and few and fits and (self.pooled or x.shape[-1] == 3):
             y = conv_by_windows(x, kernel, self.padding)
+            y = y if self.pooled else from_windows(y)
         elif self.platform == "cpu":
             y = conv_fenced(x, kernel, self.stride, self.padding)
         else:

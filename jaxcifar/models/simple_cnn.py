@@ -32,8 +32,15 @@ class SimpleCNN(nn.Module):
         """Images [B, H, W, 3] -> logits [B, num_classes] float32 and no intermediates."""
         activate = layers.activation(self.activation)
         for i, (width, size) in enumerate(zip(self.widths, self.kernel_sizes, strict=True)):
-            windows = self.platform == "cpu" and size % 2 == 1 and x.shape[1] % 2 == 0
-            x = layers.Conv(width, size, 0, dtype=self.dtype, windows=windows, name=f"conv{i}")(x)
+            x = layers.Conv(
+                width,
+                size,
+                0,
+                dtype=self.dtype,
+                platform=self.platform,
+                pooled=True,
+                name=f"conv{i}",
+            )(x)
             if self.norm:
                 x = layers.batch_norm(train, self.dtype, f"norm{i}")(x)
             # ReLU and max-pool commute; Swish is not monotone.
