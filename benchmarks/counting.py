@@ -40,13 +40,16 @@ def gradient(parts: Experiment, batch_size: int) -> Count:
 
 
 def _loss(parts: Experiment, batch_size: int) -> tuple[Any, ...]:
-    """Returns the loss as a function, and its arguments as shapes."""
-    variables = parts.abstract_model()
+    """Returns the loss as a function, and its arguments as shapes.
+
+    Of the plain model: what a platform's own layers compute besides is not the model's.
+    """
+    model, variables = parts.model.clone(platform=""), parts.abstract_model()
     images = jax.ShapeDtypeStruct((batch_size, 32, 32, 3), jnp.float32)
     labels = jax.ShapeDtypeStruct((batch_size,), jnp.int32)
 
     def loss(params: Any, batch_stats: Any, images: jax.Array, labels: jax.Array) -> jax.Array:
-        (logits, _), _ = parts.model.apply(
+        (logits, _), _ = model.apply(
             {"params": params, "batch_stats": batch_stats},
             images,
             train=True,

@@ -6,25 +6,21 @@ from collections.abc import Callable
 from typing import Any
 
 import counting
+import jax
+import jax.numpy as jnp
+import numpy as np
 import workers
 from workers import Job
 
-from jaxcifar import backend
-
-backend.configure()
-
-import jax  # noqa: E402
-import jax.numpy as jnp  # noqa: E402
-import numpy as np  # noqa: E402
-
-from jaxcifar import experiment, losses, parallel  # noqa: E402
-from jaxcifar.loop import Carry  # noqa: E402
+from jaxcifar import backend, experiment, losses, parallel
+from jaxcifar.loop import Carry
 
 
 class Machine:
     """Says what jax computes on, and how fast that is."""
 
     def __init__(self, job: Job):
+        backend.configure()
         self._device = jax.local_devices()[0]
         self._accelerated = self._device.platform != "cpu"
 
@@ -60,6 +56,7 @@ class JaxSide:
     """A config's training, driven through the public interface of `TrainLoop`."""
 
     def __init__(self, job: Job):
+        backend.configure()
         config, train, self._test = workers.inputs(job)
         self._parts = experiment.build(config)
         optimizer, _ = self._parts.optimizer(len(train.labels) // config.batch_size)

@@ -17,9 +17,9 @@ COLUMNS = (
     "side",
     "ms a step",
     "images/s",
-    "ours ÷ theirs",
+    "ours ÷ theirs, step",
     "s an epoch",
-    "ours ÷ theirs",
+    "ours ÷ theirs, epoch",
     "of which evaluation",
     "end to end, s",
     "compile, s",
@@ -127,10 +127,17 @@ def circumstances(record: Record) -> str:
         f"{n} {versions[n]}" for n in ("python", "jax", "flax", "torch") if n in versions
     )
     commit = record["commit"][:7] + ("+dirty" if record["commit"].endswith("+dirty") else "")
+    busy = ", BUSY WITH OTHER WORK: not a measurement to keep" * is_busy(record)
     return (
-        f"{record['cores']} cores of {record['processor']}, load before {record['load_before']:g};"
+        f"{record['cores']} cores of {record['processor']}, load before"
+        f" {record['load_before']:g}{busy};"
         f" {shown}; commit {commit or 'unknown'}, {record['date']}"
     )
+
+
+def is_busy(record: Record) -> bool:
+    """True where other processes kept more than a quarter of the cores busy before the start."""
+    return record["load_before"] > record["cores"] / 4
 
 
 def targets(record: Record) -> str:

@@ -44,10 +44,7 @@ def _seconds_to_first_step(system: str, source: str, folder: str, number: int) -
         f"--config.data.source={source}",
         f"--workdir={folder}/run{number}",
     ]
-    cache = {
-        "JAX_COMPILATION_CACHE_DIR": f"{folder}/cache",
-        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-    }
+    cache = {"JAX_COMPILATION_CACHE_DIR": f"{folder}/cache"}
     began = time.perf_counter()
     with subprocess.Popen(
         command, cwd=ROOT, env=os.environ | cache, stdout=subprocess.PIPE, text=True

@@ -33,8 +33,8 @@ from jaxcifar.errors import UserError, run_command  # noqa: E402
 
 # Training images of an epoch on CPU, where a whole one takes up to 15 minutes, and the steps
 # timed in a turn there.
-CPU_EXAMPLES = {"adaptive": 1_280, "resnet20": 6_400, "simple_cnn": 50_000}
-CPU_STEPS = {"adaptive": 3, "resnet20": 8, "simple_cnn": 50}
+CPU_EXAMPLES = {"adaptive": 1_280, "resnet20": 3_200, "simple_cnn": 50_000}
+CPU_STEPS = {"adaptive": 3, "resnet20": 5, "simple_cnn": 50}
 TRAIN, TEST = 50_000, 10_000
 MIN_EXAMPLES = 256  # two steps: a step is timed from the end of the one before
 GROWTH = (12_500, 25_000, 50_000)
@@ -164,6 +164,9 @@ def measure(options: argparse.Namespace) -> None:
     wants_twins = not (options.growth or options.startup)
     if wants_twins and util.find_spec("torch") is None:
         raise UserError('the twins need PyTorch, which is not installed: pip install -e ".[bench]"')
+    origin = context(options)
+    if speed_tables.is_busy(origin):
+        say(f"warning: load {origin['load_before']:g}; timings on a busy machine are worth nothing")
     with Worker(Job("machine")) as worker:
         machine = worker.ask("describe")
         peaks = worker.ask("peaks") if wants_twins else {}
@@ -175,10 +178,10 @@ def measure(options: argparse.Namespace) -> None:
         workdir.write_json(file, record)
 
     if options.growth:
-        record["growth"] = context(options) | growth(options)
+        record["growth"] = origin | growth(options)
         keep()
     if options.startup:
-        record["startup"] = context(options) | startup.measure(options.source, say)
+        record["startup"] = origin | startup.measure(options.source, say)
         keep()
     longest = 0.0
     for system in options.systems if wants_twins else ():
@@ -186,7 +189,7 @@ def measure(options: argparse.Namespace) -> None:
         if started - began + longest > 60 * options.minutes:
             say(f"{system}: left out, --minutes are over; run --systems={system}")
             continue
-        found = context(options) | {"peaks": peaks} | compare(system, machine["platform"], options)
+        found = origin | {"peaks": peaks} | compare(system, machine["platform"], options)
         rate(found["sides"], peaks)
         record["systems"][system] = found
         longest = max(longest, time.perf_counter() - started)

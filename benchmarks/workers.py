@@ -9,6 +9,7 @@ import multiprocessing
 import os
 import resource
 import signal
+import threading
 import traceback
 from multiprocessing.connection import Connection
 from typing import Any, NamedTuple
@@ -103,10 +104,11 @@ class Worker:
 def _serve(pipe: Connection, job: Job) -> None:
     """Runs in the worker: makes the job's side and calls its methods as asked."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # ctrl-C is the parent's to handle
-    os.environ.pop("JAX_COMPILATION_CACHE_DIR", None)  # compile times are those of a first run
+    os.environ["JAX_ENABLE_COMPILATION_CACHE"] = "0"  # compile times are those of a first run
     os.environ["TORCHINDUCTOR_FORCE_DISABLE_CACHES"] = "1"
     os.environ["XLA_PYTHON_CLIENT_PREALLOCATE"] = "false"
     os.environ.setdefault("CUDA_VISIBLE_DEVICES", "0")  # the twins use one
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     module, name = CLASSES[job.side]
     side = None
     try:
@@ -122,3 +124,11 @@ def _serve(pipe: Connection, job: Job) -> None:
             pipe.send(answer)
     except (EOFError, OSError):
         pass  # the parent is done, or gone
+
+
+def _end_with_parent() -> None:
+    """Ends the worker at once where the parent was killed, also while it computes."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)

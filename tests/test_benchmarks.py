@@ -1,0 +1,143 @@
+import importlib
+
+import jax
+import jax.numpy as jnp
+import pytest
+from conftest import ROOT, page
+
+from jaxcifar import experiment
+
+SYSTEMS = ("adaptive", "resnet20", "simple_cnn")
+
+# Multiply-adds of an image's forward pass by hand, H·W·k²·C_in·C_out of each convolution and
+# C_in·C_out of each Dense layer: (those that see the image itself, all others).
+ADAPTIVE = (
+    32**2 * 9 * 3 * 384 + 3 * 6,  # six branches of 64 channels, and the first gate
+    (16**2 * 9 * 64 * 768 + 8**2 * 9 * 128 * 1536 + 4**2 * 9 * 256 * 3072)
+    + (64 + 128 + 256) * 6
+    + (512 * 256 + 256 * 128 + 128 * 64 + 64 * 10),
+)
+RESNET20 = (
+    32**2 * 9 * 3 * 16,
+    6 * 32**2 * 9 * 16 * 16
+    + 16**2 * 9 * (16 * 32 + 5 * 32 * 32)
+    + 8**2 * 9 * (32 * 64 + 5 * 64 * 64)
+    + 64 * 10,
+)
+SIMPLE_CNN = (
+    28**2 * 25 * 3 * 8,
+    12**2 * 9 * 8 * 16 + 576 * 120 + 120 * 84 + 84 * 10,
+)
+MULTIPLY_ADDS = dict(zip(SYSTEMS, (ADAPTIVE, RESNET20, SIMPLE_CNN), strict=True))
+
+
+@pytest.fixture
+def module(monkeypatch):
+    """Imports a module of benchmarks/, whose folder is on the path only where a script runs."""
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    return importlib.import_module
+
+
+@pytest.fixture
+def counting(module):
+    return module("counting")
+
+
+def shape(*axes, dtype=jnp.float32):
+    return jax.ShapeDtypeStruct(axes, dtype)
+
+
+@pytest.mark.parametrize("system", SYSTEMS)
+def test_operations_are_those_counted_by_hand(counting, system):
+    parts = experiment.build(page(f"{system}.py"))
+    first, rest = MULTIPLY_ADDS[system]
+    assert counting.forward(parts, 4).operations == 2 * 4 * (first + rest)
+    # Kernel and input gradients cost as much again, and the image has no gradient.
+    assert counting.gradient(parts, 4).operations == 2 * 4 * (2 * first + 3 * rest)
+
+
+def test_bytes_are_operands_and_results_in_their_type(counting):
+    found = counting.count(jnp.matmul, shape(8, 3), shape(3, 5))
+    assert found == counting.Count(2 * 8 * 3 * 5, 4 * (8 * 3 + 3 * 5 + 8 * 5))
+    half = counting.count(jnp.matmul, *(shape(*s, dtype=jnp.bfloat16) for s in ((8, 3), (3, 5))))
+    assert half == counting.Count(found.operations, found.bytes // 2)
+
+
+@pytest.mark.parametrize("padding", ["SAME", "VALID"])
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("groups", [1, 4])
+def test_a_convolutions_gradients_cost_what_it_costs(counting, padding, stride, groups):
+    x, kernel = shape(2, 16, 16, 4), shape(3, 3, 4 // groups, 8)
+
+    def convolve(x, kernel):
+        return jax.lax.conv_general_dilated(
+            x,
+            kernel,
+            (stride, stride),
+            padding,
+            dimension_numbers=("NHWC", "HWIO", "NHWC"),
+            feature_group_count=groups,
+        )
+
+    def both(x, kernel):
+        return jax.grad(lambda x, kernel: convolve(x, kernel).sum(), argnums=(0, 1))(x, kernel)
+
+    once = counting.count(convolve, x, kernel).operations
+    out = (16 if padding == "SAME" else 14) // stride
+    assert once == 2 * 2 * out**2 * 9 * (4 // groups) * 8
+    # The sum's gradient needs no forward pass, but jax traces it.
+    assert counting.count(both, x, kernel).operations == 3 * once
+
+
+def test_what_is_nested_counts_and_a_scan_as_often_as_it_runs(counting):
+    a = shape(4, 4)
+    product = 2 * 4**3
+
+    custom = jax.custom_jvp(lambda a: a @ a)
+    custom.defjvp(lambda primals, tangents: (custom(*primals), tangents[0] @ primals[0]))
+    other = jax.custom_vjp(lambda a: a @ a)
+    other.defvjp(lambda a: (other(a), a), lambda a, g: (g @ a,))
+
+    for function in (jax.jit(jnp.matmul), jax.checkpoint(jnp.matmul)):
+        assert counting.count(function, a, a).operations == product
+    for function in (custom, other):
+        assert counting.count(function, a).operations == product
+        gradient = jax.grad(lambda a, f=function: f(a).sum())
+        assert counting.count(gradient, a).operations == 2 * product
+
+    def scanned(a):
+        return jax.lax.scan(lambda c, _: (c @ a, None), a, length=7)[0]
+
+    assert counting.count(scanned, a).operations == 7 * product
+
+    def unknown(a):
+        return jax.lax.while_loop(lambda c: c.sum() > 0, lambda c: c @ a, a)
+
+    with pytest.raises(ValueError, match="cannot count a while"):
+        counting.count(unknown, a)
+
+
+def test_tables_say_what_was_not_measured(module, tmp_path):
+    tables = module("speed_tables")
+    readme = tmp_path / "README.md"
+    readme.write_text(f"before\n{tables.MARKS[0]}\nold\n{tables.MARKS[1]}\nafter\n")
+    tables.write(tmp_path, readme)
+    text = readme.read_text()
+    assert text.startswith("before\n")
+    assert text.endswith(f"{tables.MARKS[1]}\nafter\n")
+    assert "old" not in text
+    cpu, gpu = text.split("### GPU")
+    row = "| adaptive | jaxcifar float32 |" + " not measured |" * 10
+    assert row in cpu
+    assert row in gpu
+    assert "| adaptive, s an epoch | ≤ 0.40 | not measured |" in gpu
+    assert not any(c.isdigit() for c in gpu.split("torch.compile bfloat16 |")[1].split("\n")[0])
+
+
+@pytest.mark.parametrize("system", SYSTEMS)
+def test_a_twin_has_as_many_parameters(module, system):
+    pytest.importorskip("torch")
+    twins = module("torch_twins")
+    ours = experiment.build(page(f"{system}.py")).abstract_model()["params"]
+    count = sum(leaf.size for leaf in jax.tree.leaves(ours))
+    assert twins.count_parameters(twins.twin(system)[0]) == twins.PARAMETERS[system] == count

@@ -1,0 +1,162 @@
+"""Every page: builds, trains two steps, comes back from its checkpoint; no key of it is unread."""
+
+import ast
+import inspect
+import json
+import textwrap
+
+import numpy as np
+import pytest
+from conftest import ROOT, TEST, page
+from ml_collections import ConfigDict
+
+from jaxcifar import augment, data, evaluate, experiment, losses, models, optim, train
+from jaxcifar import config as configs
+from jaxcifar.errors import UserError
+from jaxcifar.models.adaptive import AdaptiveBlock
+
+PAGES = sorted(path.name for path in (ROOT / "configs").glob("*.py"))
+VARIANTS = {
+    "simple_cnn.py": "base decay augment batchnorm bn_lr0.1 nobn_lr0.1 swish l1 lr1 lr0.1 lr0.05"
+    " lr0.01 lr0.005 lr0.001 l2_1e-2 l2_1e-3 l2_1e-4 l2_1e-5 l2_0",
+    "pooled_cnn.py": "lr0.005 lr0.01 lr0.001 lr0.0001",
+}
+NAMES = [f"{name}:{v}" for name, variants in VARIANTS.items() for v in variants.split()]
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_page_trains_two_steps_and_is_evaluated(name, small_data, tmp_path):
+    config = page(
+        name,
+        **{"data.source": "synthetic", "data.train_examples": 16, "batch_size": 8, "num_epochs": 1},
+    )
+    if config.schedule.name == "warmup_cosine":
+        with config.unlocked():
+            config.schedule.warmup_epochs = 0.5
+    result = train.train(config, tmp_path / "run")
+    assert result.finished
+    assert int(result.state.step) == 2
+    assert np.isfinite(result.lines[0]["train_loss"])
+    scores = evaluate.evaluate(tmp_path / "run", "latest", "test")
+    assert scores["examples"] == TEST
+    assert scores["accuracy"] == result.lines[0]["test_accuracy"]
+    assert scores["loss"] == pytest.approx(result.lines[0]["test_loss"], rel=1e-6)
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_a_page_is_tried_for_one_epoch(name):
+    """`--config.num_epochs=1` is what everybody tries first, whatever the warm-up."""
+    experiment.build(page(name, num_epochs=1))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_variant_builds(name):
+    experiment.build(page(name)).abstract_model()
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_the_page_lists_its_variants(name):
+    with pytest.raises(UserError) as error:
+        page(f"{name}:nonsense")
+    for variant in VARIANTS[name].split():
+        assert variant in str(error.value)
+
+
+# The reports' values (systems.md) that no other test would miss
+EXPECTED = {
+    "simple_cnn.py:base": {"augment.flip": False, "augment.crop_pad": 0, "model.norm": False},
+    "simple_cnn.py:decay": {"schedule.name": "step", "schedule.factor": 0.9, "augment.flip": False},
+    "simple_cnn.py:augment": {"augment.crop_pad": 4, "augment.crop_fill": "mean"},
+    "simple_cnn.py:batchnorm": {"model.norm": True, "optimizer.learning_rate": 0.01},
+    "simple_cnn.py:nobn_lr0.1": {"model.norm": False, "optimizer.learning_rate": 0.1},
+    "simple_cnn.py:swish": {"model.activation": "swish", "optimizer.learning_rate": 0.1},
+    "simple_cnn.py:lr1": {"optimizer.learning_rate": 1.0, "model.norm": True},
+    "simple_cnn.py:l2_1e-5": {"optimizer.weight_decay": 1e-5, "optimizer.learning_rate": 0.01},
+    "simple_cnn.py:l2_0": {"optimizer.weight_decay": 0.0},
+    "simple_cnn.py:l1": {"loss.l1": 1e-4, "optimizer.weight_decay": 0.0},
+    "pooled_cnn.py": {"optimizer.learning_rate": 0.005, "augment.std": (1.0, 1.0, 1.0)},
+    "pooled_cnn.py:lr0.0001": {"optimizer.learning_rate": 1e-4, "optimizer.weight_decay": 5e-4},
+    "adaptive.py": {"schedule.warmup_epochs": 5.0, "optimizer.weight_decay": 1e-4},
+    "adaptive_softmax.py": {"augment.cutout_size": 16, "batch_size": 64, "schedule.factor": 0.1},
+    "adaptive_prelu.py": {"accumulate_steps": 2, "optimizer.eps": 1e-8, "num_epochs": 40},
+    "resnet20.py": {"schedule.every_epochs": 50, "num_epochs": 200, "optimizer.momentum": 0.9},
+}
+
+
+@pytest.mark.parametrize("name", EXPECTED)
+def test_page_has_the_reports_values(name):
+    flat = dict(flatten(page(name).to_dict()))
+    for key, value in EXPECTED[name].items():
+        assert flat[key] == value, key
+
+
+def flatten(tree, prefix=""):
+    for key, value in tree.items():
+        if isinstance(value, dict):
+            yield from flatten(value, f"{prefix}{key}.")
+        else:
+            yield prefix + key, value
+
+
+def start(config):
+    """All that reads a config before training."""
+    experiment.build(configs.check(config))
+    configs.call(lambda source, dir, validation, train_examples: None, "data", config.data)
+
+
+@pytest.fixture
+def plain(monkeypatch):
+    """Skips what takes long in a build and reads no key: the shapes of the parameters."""
+    monkeypatch.setattr(experiment.Experiment, "abstract_model", lambda self: {})
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_every_key_is_needed(name, plain):
+    whole = page(name).to_dict()
+    start(ConfigDict(whole))
+    for key, _ in flatten(whole):
+        config = json.loads(json.dumps(whole))
+        *section, leaf = key.split(".")
+        del (config[section[0]] if section else config)[leaf]
+        with pytest.raises(UserError, match=leaf):
+            start(ConfigDict(config))
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_a_key_too_many_is_refused(name, plain):
+    whole = page(name).to_dict()
+    for section in [None, *(k for k, v in whole.items() if isinstance(v, dict))]:
+        config = json.loads(json.dumps(whole))
+        (config[section] if section else config)["surplus"] = 1
+        with pytest.raises(UserError, match="surplus"):
+            start(ConfigDict(config))
+
+
+def names_read(function):
+    """The names that a function or class reads in its body, attributes of self among them."""
+    tree = ast.parse(textwrap.dedent(inspect.getsource(function)))
+    loads = (n for n in ast.walk(tree) if isinstance(getattr(n, "ctx", None), ast.Load))
+    return {n.id if isinstance(n, ast.Name) else getattr(n, "attr", "") for n in loads}
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_every_key_is_read_by_what_takes_it(name):
+    """A signature accepts a key; this finds one that the body then forgets."""
+    config = page(name)
+    takers = {
+        "augment": [augment.build],
+        "loss": [losses.LOSSES[config.loss.name]],
+        "model": [models.MODELS[config.model.name], AdaptiveBlock],
+        "optimizer": [optim.OPTIMIZERS[config.optimizer.name]],
+        "schedule": [optim.SCHEDULES[config.schedule.name], optim.build_schedule],
+        "data": [data.load],
+    }
+    shared = {"name", "learning_rate", "weight_decay", "clip_norm", "ema_decay"}
+    for section, functions in takers.items():
+        read = set().union(*map(names_read, functions))
+        assert set(config[section]) - shared <= read, section
+    sources = "".join(inspect.getsource(m) for m in (experiment, train, optim))
+    for key in configs.KEYS - set(takers):
+        assert f"config.{key}" in sources or f"c.{key}" in sources, key
+    for key in shared - {"name"}:
+        assert f'keys["{key}"]' in sources or f"optimizer.{key}" in sources, key

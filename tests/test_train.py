@@ -1,0 +1,211 @@
+"""Runs: bit-exact resume however they were stopped, and the command itself."""
+
+import json
+import math
+import signal
+import subprocess
+import sys
+
+import chex
+import pytest
+from conftest import ROOT, TINY, overrides, page, tiny
+
+from jaxcifar import train
+from jaxcifar.checkpoint import Checkpoints
+from jaxcifar.log import RunLog
+from jaxcifar.workdir import read_metrics
+
+# All that has a memory: momenta, accumulated gradients, averages, running statistics, dropout,
+# augmentation. 4 steps an epoch, 8 examples left over, updates that straddle the epochs' ends.
+CHANGES = {
+    "num_epochs": 3,
+    "accumulate_steps": 3,
+    "model.branch_dropout": 0.2,
+    "model.head_dropout": 0.2,
+    "augment.cutout_size": 8,
+    "augment.rotation_degrees": 10.0,
+    "optimizer.ema_decay": 0.9,
+    "schedule.warmup_epochs": 0.5,
+}
+
+
+@pytest.fixture
+def stop_at(monkeypatch):
+    """stop_at(n, …) sends SIGTERM to this process after those steps of the runs to come."""
+
+    def stop_at(*steps):
+        def progress(self, epoch, done, sums, rate):
+            if (epoch - 1) * self.steps_per_epoch + done in steps:
+                signal.raise_signal(signal.SIGTERM)
+
+        monkeypatch.setattr(RunLog, "progress", progress)
+
+    return stop_at
+
+
+def comparable(lines):
+    """The metrics without what a clock says."""
+    return [
+        {k: v for k, v in x.items() if k not in ("seconds", "examples_per_second")} for x in lines
+    ]
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory, small_data_for_module):
+    return train.train(tiny(**CHANGES), tmp_path_factory.mktemp("runs") / "whole")
+
+
+@pytest.mark.parametrize("stops", [(2, 7), (4,)], ids=str)
+def test_a_stopped_run_goes_on_bit_for_bit(stops, uninterrupted, small_data, stop_at, tmp_path):
+    folder, config = tmp_path / "run", tiny(**CHANGES)
+    for step in stops:
+        stop_at(step)
+        stopped = train.train(config, folder)
+        assert not stopped.finished
+        assert int(stopped.state.step) == step
+        assert len(read_metrics(folder)) == step // 4
+    stop_at()
+    resumed = train.train(config, folder)
+    assert resumed.finished
+    chex.assert_trees_all_equal(resumed.state, uninterrupted.state)
+    assert comparable(read_metrics(folder)) == comparable(uninterrupted.lines)
+
+
+def test_lines_that_a_killed_run_wrote_ahead_of_its_checkpoint_are_written_anew(
+    uninterrupted, small_data, stop_at, tmp_path
+):
+    folder, config = tmp_path / "run", tiny(**CHANGES)
+    stop_at(6)
+    train.train(config, folder)
+    ahead = uninterrupted.lines[1] | {"test_accuracy": 0.123}
+    with (folder / "metrics.jsonl").open("a") as file:
+        file.write(json.dumps(ahead) + "\n" + '{"epoch": 3, "st')
+    stop_at()
+    resumed = train.train(config, folder)
+    chex.assert_trees_all_equal(resumed.state, uninterrupted.state)
+    assert comparable(read_metrics(folder)) == comparable(uninterrupted.lines)
+
+
+def test_a_run_goes_on_from_the_step_before_a_damaged_one(
+    uninterrupted, small_data, stop_at, tmp_path
+):
+    folder, config = tmp_path / "run", tiny(**CHANGES)
+    stop_at(7)
+    train.train(config, folder)
+    for file in (folder / "steps" / "7").glob("model/**/d/*"):
+        file.unlink()
+    stop_at()
+    with pytest.warns(UserWarning, match="step 7 is damaged"):
+        resumed = train.train(config, folder)
+    chex.assert_trees_all_equal(resumed.state, uninterrupted.state)
+    assert comparable(read_metrics(folder)) == comparable(uninterrupted.lines)
+
+
+def test_the_metrics_say_what_happened(uninterrupted):
+    lines = uninterrupted.lines
+    assert [line["epoch"] for line in lines] == [1, 2, 3]
+    assert [line["step"] for line in lines] == [4, 8, 12]
+    for line in lines:
+        assert line["train_accuracy"] * 64 % 1 == 0  # 4 batches of 16
+        assert line["test_accuracy"] * 40 % 1 == pytest.approx(0, abs=1e-9)
+        assert 0 < line["test_loss"] < 10
+        assert line["examples_per_second"] > 0
+    assert lines[0]["learning_rate"] > lines[1]["learning_rate"] > lines[2]["learning_rate"] > 0
+
+
+def test_a_finished_run_is_left_as_it_is(small_data, tmp_path, capsys):
+    config = tiny(num_epochs=1)
+    first = train.train(config, tmp_path / "run")
+    metrics = (tmp_path / "run" / "metrics.jsonl").read_text()
+    again = train.train(config, tmp_path / "run")
+    assert again.finished
+    assert (tmp_path / "run" / "metrics.jsonl").read_text() == metrics
+    chex.assert_trees_all_equal(again.state, first.state)
+    assert (tmp_path / "run" / "curves.png").stat().st_size > 1000
+
+
+def test_a_seed_is_a_run(small_data, tmp_path):
+    one, again, other = (
+        train.train(tiny(num_epochs=1, seed=seed), tmp_path / name).state.params
+        for name, seed in (("one", 1), ("again", 1), ("other", 2))
+    )
+    chex.assert_trees_all_equal(one, again)
+    with pytest.raises(AssertionError):
+        chex.assert_trees_all_close(one, other, atol=1e-3)
+
+
+def test_the_best_step_is_chosen_on_the_validation_images(small_data, tmp_path):
+    config = tiny(num_epochs=3, **{"data.validation": 24})
+    lines = train.train(config, tmp_path / "run").lines
+    best = max(lines, key=lambda line: (line["validation_accuracy"], line["step"]))
+    with Checkpoints(tmp_path / "run") as checkpoints:
+        assert checkpoints.best_step() == best["step"]
+        assert checkpoints.steps() == sorted({best["step"], 12})
+        meta = checkpoints.meta(12)
+    assert meta["mean"] == [0.5, 0.5, 0.5]
+    assert meta["data"]["source"] == "synthetic"
+    assert json.loads(meta["config"])["data"]["validation"] == 24
+    assert len(meta["class_names"]) == 10
+    assert "jax" in meta["versions"]
+
+
+def test_a_run_that_diverges_says_nan_and_ends(small_data, tmp_path, capsys):
+    config = tiny(**{"optimizer.learning_rate": 1e30, "schedule.warmup_epochs": 0.0})
+    lines = train.train(config, tmp_path / "run").lines
+    assert lines[-1]["train_loss"] is None
+    assert math.isfinite(lines[-1]["test_accuracy"])
+    assert "nan" in capsys.readouterr().out
+    json.loads((tmp_path / "run" / "metrics.jsonl").read_text().splitlines()[-1])
+
+
+def words(folder, **changes):
+    page = f"--config={ROOT / 'configs' / 'quickstart.py'}"
+    return [page, f"--workdir={folder}", *overrides(**TINY | changes)]
+
+
+def test_the_command_trains_and_says_what_is_next(small_data, run, tmp_path):
+    folder = tmp_path / "run"
+    status, out, err = run(train.main, words(folder))
+    assert (status, err) == (0, "")
+    lines = read_metrics(folder)
+    assert len(lines) == 2
+    for line in lines:
+        assert f"epoch {line['epoch']}/2" in out
+    assert "72 training and 40 test images" in out
+    assert f"test acc {lines[-1]['test_accuracy']:.4f} last" in out
+    best = max(line["test_accuracy"] for line in lines)
+    assert f"{best:.4f} best" in out
+    assert "synthetic data: loss" in out
+    assert f"next: python -m jaxcifar.evaluate --checkpoint={folder}" in out
+
+
+def test_sigterm_saves_and_the_same_command_finishes(tmp_path):
+    folder = tmp_path / "run"
+    small = {"data.train_examples": 64, "num_epochs": 20}
+    command = [sys.executable, "-m", "jaxcifar.train", *words(folder, **small)]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+        for line in process.stdout:
+            if line.startswith("epoch "):
+                process.send_signal(signal.SIGTERM)
+                break
+        rest = process.stdout.read()
+    assert process.returncode == 130
+    assert "saved at step" in rest
+    assert "to resume: python -m jaxcifar.train " + " ".join(command[3:]) in rest
+    stopped_after = len(read_metrics(folder))
+    assert 1 <= stopped_after < 20
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "resumed at step" in done.stdout
+    assert [line["epoch"] for line in read_metrics(folder)] == list(range(1, 21))
+
+
+def test_real_images_are_learned(real_data, tmp_path):
+    """A hundred steps of simple_cnn are far above chance."""
+    config = page(
+        "simple_cnn.py:base",
+        **{"data.train_examples": 6400, "batch_size": 64, "num_epochs": 1},
+        **{"optimizer.learning_rate": 0.03},
+    )
+    lines = train.train(config, tmp_path / "run").lines
+    assert lines[0]["test_accuracy"] > 0.2

@@ -1,0 +1,62 @@
+import pytest
+from conftest import TINY, tiny
+
+from jaxcifar import config as configs
+from jaxcifar import workdir
+from jaxcifar.errors import UserError
+
+
+def content(folder):
+    return {f.relative_to(folder): f.read_bytes() for f in folder.rglob("*") if f.is_file()}
+
+
+def test_the_same_config_may_come_back_and_another_is_refused(tmp_path):
+    folder = tmp_path / "deep" / "run"
+    workdir.claim(folder, tiny())
+    before = content(folder)
+    workdir.claim(folder, tiny(**{"data.dir": "/elsewhere"}))  # the data may move
+    other = tiny(**{"optimizer.learning_rate": 0.5, "model.widths": (4, 8)})
+    with pytest.raises(UserError) as error:
+        workdir.claim(folder, other)
+    for difference in ("optimizer.learning_rate: 0.003 -> 0.5", "model.widths: [4, 6] -> [4, 8]"):
+        error.match(difference.replace("[", r"\[").replace("]", r"\]"))
+    assert "data.dir" not in str(error.value)
+    assert content(folder) == before
+
+
+def test_what_is_claimed_is_loaded(tmp_path):
+    config = tiny()
+    workdir.claim(tmp_path / "run", config)
+    loaded = workdir.load_config(tmp_path / "run")
+    assert configs.differences(config, loaded) == []
+    assert list(loaded.model.widths) == list(TINY["model.widths"])
+
+
+def test_a_folder_that_is_not_a_runs_is_refused_and_left_alone(tmp_path):
+    (tmp_path / "thesis.txt").write_text("irreplaceable")
+    before = content(tmp_path)
+    with pytest.raises(UserError, match="not empty"):
+        workdir.claim(tmp_path, tiny())
+    assert content(tmp_path) == before
+
+
+def test_a_place_that_cannot_be_written_is_refused(tmp_path):
+    (tmp_path / "file").write_text("")
+    for folder in (tmp_path / "file", tmp_path / "file" / "run"):
+        with pytest.raises(UserError, match="cannot write to --workdir"):
+            workdir.claim(folder, tiny())
+
+
+@pytest.mark.parametrize("text", ["", "{", "{}", '{"seed": 0}'])
+def test_a_damaged_config_is_an_error_that_names_the_file(tmp_path, text):
+    (tmp_path / "config.json").write_text(text)
+    with pytest.raises(UserError, match="config"):
+        workdir.load_config(tmp_path)
+    with pytest.raises(UserError, match="not a run's folder"):
+        workdir.load_config(tmp_path / "none")
+
+
+def test_a_torn_last_line_of_the_metrics_is_left_out(tmp_path):
+    assert workdir.read_metrics(tmp_path) == []
+    (tmp_path / "metrics.jsonl").write_text('{"step": 1}\n{"step": 2}\n{"step"')
+    assert workdir.read_metrics(tmp_path) == [{"step": 1}, {"step": 2}]
