@@ -101,8 +101,9 @@ class Conv(nn.Module):
     """2-D convolution with a square kernel, [B, H, W, C_in] -> [B, H', W', features].
 
     `padding` is in pixels on every side, as in PyTorch: a stride-2 3×3 convolution pads (1, 1),
-    not SAME's (0, 1). `platform` "cpu" chooses what is faster there. With `pooled`, a 2×2 max-pool
-    follows, and the outputs may come by its windows: [B, H'/2, W'/2, 4, features].
+    not SAME's (0, 1). `platform` "cpu" or "gpu" chooses what is faster there. With
+    `pooled`, a 2×2 max-pool follows, and the outputs may come by its windows:
+    [B, H'/2, W'/2, 4, features].
     """
 
     features: int
@@ -120,19 +121,24 @@ class Conv(nn.Module):
         fan_in = self.kernel_size**2 * x.shape[-1]
         shape = (self.kernel_size, self.kernel_size, x.shape[-1], self.features)
         kernel = self.param("kernel", self.kernel_init(fan_in), shape).astype(self.dtype)
-        x = x.astype(self.dtype)
+        y = self._convolve(x.astype(self.dtype), kernel)
+        if self.use_bias:
+            y += self.param("bias", fan_in_uniform(fan_in), (self.features,)).astype(self.dtype)
+        return y
+
+    def _convolve(self, x: Array, kernel: Array) -> Array:
         few = max(x.shape[-1], self.features) <= 16  # where windows were measured to be faster
         fits = self.stride == 1 and self.kernel_size % 2 == 1 and x.shape[1] % 2 == 0
         if self.platform == "cpu" and few and fits and (self.pooled or x.shape[-1] == 3):
             y = conv_by_windows(x, kernel, self.padding)
-            y = y if self.pooled else from_windows(y)
-        elif self.platform == "cpu":
-            y = conv_fenced(x, kernel, self.stride, self.padding)
-        else:
-            y = conv(x, kernel, self.stride, self.padding)
-        if self.use_bias:
-            y += self.param("bias", fan_in_uniform(fan_in), (self.features,)).astype(self.dtype)
-        return y
+            return y if self.pooled else from_windows(y)
+        if self.platform == "cpu":
+            return conv_fenced(x, kernel, self.stride, self.padding)
+        if self.platform == "gpu" and self.dtype == jnp.bfloat16 and x.shape[-1] == 3:
+            # XLA pads channels to what tensor cores take in float16 only; gain not yet measured
+            x = jnp.pad(x, ((0, 0), (0, 0), (0, 0), (0, 1)))
+            kernel = jnp.pad(kernel, ((0, 0), (0, 0), (0, 1), (0, 0)))
+        return conv(x, kernel, self.stride, self.padding)
 
 
 class Dense(nn.Module):
