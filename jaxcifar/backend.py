@@ -20,5 +20,5 @@ def configure() -> None:
     flags = os.environ.get("XLA_FLAGS", "")
     if YNN not in flags and jaxlib.__version__.startswith(YNN_VERSIONS):
         os.environ["XLA_FLAGS"] = f"{flags} {YNN}=-individual_convolution".strip()
-    if not jax.config.jax_compilation_cache_dir:
+    if not os.environ.get("JAX_COMPILATION_CACHE_DIR"):
         jax.config.update("jax_compilation_cache_dir", str(cache_folder() / "xla"))
