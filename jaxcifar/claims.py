@@ -83,10 +83,11 @@ class Claim:
 
 @dataclasses.dataclass(frozen=True)
 class Judgement:
-    """A verdict, and the numbers of the seeds that it stands on."""
+    """A verdict, the numbers of the seeds that it stands on, and whether ours beat a figure."""
 
     verdict: str
     values: tuple[float, ...]
+    better: bool = False
 
 
 def judge(claim: Claim, out: pathlib.Path) -> Judgement:
@@ -95,15 +96,18 @@ def judge(claim: Claim, out: pathlib.Path) -> Judgement:
     if not values:
         return Judgement("not yet measured", ())
     mean, std = results.mean_std(values)
-    if claim.reported is not None:
-        one_seed = 0.1 * claim.reported if claim.lower else 0.015
-        slack = 2 * std if len(values) > 1 else one_seed
-        limit = claim.reported + slack if claim.lower else claim.reported - slack
-    else:
+    if claim.reported is None:
         assert claim.bound is not None
-        limit = claim.bound
-    holds = mean <= limit if claim.lower else mean >= limit
-    return Judgement("holds" if holds else "does not hold", values)
+        slack, goal = 0.0, claim.bound
+    else:
+        one_seed = 0.1 * claim.reported if claim.lower else 0.015
+        slack, goal = 2 * std if len(values) > 1 else one_seed, claim.reported
+    ahead = goal - mean if claim.lower else mean - goal
+    return Judgement(
+        "holds" if ahead >= -slack else "does not hold",
+        values,
+        better=claim.reported is not None and ahead > slack,
+    )
 
 
 def figure(

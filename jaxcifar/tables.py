@@ -26,10 +26,11 @@ def claims_table(out: pathlib.Path) -> str:
     rows = ["| claim | reported | measured | n | verdict |", "|---|---|---|---|---|"]
     for claim in CLAIMS:
         judgement = claims.judge(claim, out)
+        verdict = judgement.verdict + " (ours is better)" * judgement.better
         text = claim.text + (f" ({claim.note})" if claim.note else "")
         rows.append(
             f"| {claim.id} | {text} | {measured(claim, judgement)} |"
-            f" {len(judgement.values) or '–'} | {judgement.verdict} |"
+            f" {len(judgement.values) or '–'} | {verdict} |"
         )
     return "\n".join(rows)
 
