@@ -79,7 +79,7 @@ class RunLog:
     def say(self, text: str) -> None:
         """Prints a line, above the bar where there is one."""
         if self.live:
-            self._bar.console.print(text, highlight=False, markup=False)
+            self._bar.console.print(text, highlight=False, markup=False, soft_wrap=True)
         else:
             print(text, flush=True)
 

@@ -49,7 +49,11 @@ def train(config: ConfigDict, workdir: pathlib.Path) -> Result:
     predictors = {name: parts.predictor(split.images) for name, split in held_out.items()}
     meta = describe(config, dataset)
 
-    with Checkpoints(workdir, writing=True) as checkpoints, Interrupt() as interrupt:
+    with (
+        workdirs.lock(workdir),
+        Checkpoints(workdir, writing=True) as checkpoints,
+        Interrupt() as interrupt,
+    ):
         fresh = parts.start(optimizer)
         carry = checkpoints.restore_latest(like=fresh) or fresh
         step = int(carry.state.step)

@@ -1,7 +1,10 @@
 """The folder of a run: claimed by one config, and never overwritten by another."""
 
+import contextlib
+import fcntl
 import json
 import pathlib
+from collections.abc import Iterator
 from typing import Any
 
 from ml_collections import ConfigDict
@@ -34,6 +37,23 @@ def claim(path: pathlib.Path, config: ConfigDict) -> None:
             write_text(path / "config.json", configs.to_json(config) + "\n")
     except OSError as error:
         raise UserError(f"cannot write to --workdir {path}: {error.strerror}") from error
+
+
+@contextlib.contextmanager
+def lock(path: pathlib.Path) -> Iterator[None]:
+    """Holds the folder for one training process; the kernel lets go of it however that ends.
+
+    Raises:
+      UserError: another process trains there.
+    """
+    with (path / ".lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise UserError(
+                f"another process is training in {path}; wait for it, or choose another --workdir"
+            ) from error
+        yield
 
 
 def load_config(path: pathlib.Path) -> ConfigDict:

@@ -11,6 +11,7 @@ import optax
 import pytest
 
 from jaxcifar import optim
+from jaxcifar.errors import UserError
 
 STEPS = 10
 SHARED = {"learning_rate": 0.0, "weight_decay": 0.0, "clip_norm": 0.0, "ema_decay": 0.0}
@@ -206,3 +207,17 @@ def test_schedules(name, keys, values, jitted):
     rate = jax.jit(rate) if jitted else rate
     for step, value in values.items():
         assert float(rate(step)) == pytest.approx(value, rel=1e-5), step
+
+
+@pytest.mark.parametrize(
+    ("name", "keys"),
+    [
+        ("step", {"every_epochs": 0, "factor": 0.1}),
+        ("cosine", {"floor": 0.0, "period_epochs": 0}),
+        ("warmup_cosine", {"warmup_epochs": -1.0}),
+    ],
+)
+def test_a_schedule_without_a_period_is_refused(name, keys):
+    """Before training: a division by zero would come after the first epoch, or never be seen."""
+    with pytest.raises(UserError, match="epochs"):
+        schedule(name, 10, 5, **keys)

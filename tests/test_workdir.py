@@ -60,3 +60,11 @@ def test_a_torn_last_line_of_the_metrics_is_left_out(tmp_path):
     assert workdir.read_metrics(tmp_path) == []
     (tmp_path / "metrics.jsonl").write_text('{"step": 1}\n{"step": 2}\n{"step"')
     assert workdir.read_metrics(tmp_path) == [{"step": 1}, {"step": 2}]
+
+
+def test_only_one_process_trains_in_a_folder(tmp_path):
+    with workdir.lock(tmp_path):
+        with pytest.raises(UserError, match="another process"), workdir.lock(tmp_path):
+            pass
+    with workdir.lock(tmp_path):  # free again
+        pass
