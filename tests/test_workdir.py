@@ -63,8 +63,8 @@ def test_a_torn_last_line_of_the_metrics_is_left_out(tmp_path):
 
 
 def test_only_one_process_trains_in_a_folder(tmp_path):
-    with workdir.lock(tmp_path):
-        with pytest.raises(UserError, match="another process"), workdir.lock(tmp_path):
-            pass
+    locked = pytest.raises(UserError, match="another process")
+    with workdir.lock(tmp_path), locked, workdir.lock(tmp_path):
+        pass
     with workdir.lock(tmp_path):  # free again
         pass
