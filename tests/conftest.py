@@ -39,8 +39,14 @@ TINY = {
 }
 
 
+def pytest_configure(config):
+    """Orbax leaves reads of a damaged checkpoint behind on an event loop that it has closed."""
+    warning = "pytest.PytestUnraisableExceptionWarning"
+    config.addinivalue_line("filterwarnings", f"ignore:(?s).*Event loop is closed:{warning}")
+
+
 def page(name, **changes):
-    """The config of configs/NAME, with the changes made (dots in keys as `__` or in **{...})."""
+    """The config of configs/NAME with the changes, such as **{"model.depth": 8}, made."""
     config = configs.load(str(ROOT / "configs" / name)).copy_and_resolve_references()
     with config.unlocked():
         config.update_from_flattened_dict(changes)
