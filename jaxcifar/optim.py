@@ -68,17 +68,30 @@ def constant(*, learning_rate: float, steps_per_epoch: int, num_epochs: int) -> 
 def warmup_cosine(
     *, warmup_epochs: float, learning_rate: float, steps_per_epoch: int, num_epochs: int
 ) -> Schedule:
-    """Linear from 0 over `warmup_epochs`, then half a cosine to 0 at the end, per step."""
+    """Linear from 0 over `warmup_epochs`, then half a cosine to 0 at the end, per step.
+
+    As `get_cosine_schedule_with_warmup` of Hugging Face's Transformers, which report 000 uses; a
+    run shorter than its warm-up only warms up.
+    """
+    config.check_range("schedule.warmup_epochs", warmup_epochs, 0)
     warmup_steps = round(warmup_epochs * steps_per_epoch)
-    return optax.warmup_cosine_decay_schedule(
-        0.0, learning_rate, warmup_steps, num_epochs * steps_per_epoch
-    )
+    cosine_steps = max(1, num_epochs * steps_per_epoch - warmup_steps)
+
+    def schedule(step):
+        warmup = step / max(1, warmup_steps)
+        progress = jnp.clip((step - warmup_steps) / cosine_steps, 0, 1)
+        return learning_rate * jnp.where(
+            step < warmup_steps, warmup, (1 + jnp.cos(jnp.pi * progress)) / 2
+        )
+
+    return schedule
 
 
 def step_decay(
     *, every_epochs: int, factor: float, learning_rate: float, steps_per_epoch: int, num_epochs: int
 ) -> Schedule:
     """Multiplies the rate by `factor` after every `every_epochs` epochs."""
+    config.check_range("schedule.every_epochs", every_epochs, 1)
     every_steps = every_epochs * steps_per_epoch
     return lambda step: learning_rate * factor ** (step // every_steps)
 
@@ -92,6 +105,7 @@ def cosine(
     num_epochs: int,
 ) -> Schedule:
     """floor + (rate − floor)·(1 + cos(π·epoch/period_epochs))/2, stepped once per epoch."""
+    config.check_range("schedule.period_epochs", period_epochs, 1)
 
     def schedule(step):
         epoch = step // steps_per_epoch

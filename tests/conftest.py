@@ -25,6 +25,7 @@ from jaxcifar import config as configs  # noqa: E402
 from jaxcifar import data, errors  # noqa: E402
 
 ROOT = pathlib.Path(__file__).parent.parent
+WHOLE_LOAD = data.load  # before any fixture puts a smaller one in its place
 TRAIN, TEST = 72, 40  # images of `small_data`
 
 # A gated net of every kind of part: K branches, dropout, pools, BatchNorm, an MLP.
@@ -40,9 +41,12 @@ TINY = {
 
 
 def pytest_configure(config):
-    """Orbax leaves reads of a damaged checkpoint behind on an event loop that it has closed."""
-    warning = "pytest.PytestUnraisableExceptionWarning"
-    config.addinivalue_line("filterwarnings", f"ignore:(?s).*Event loop is closed:{warning}")
+    """Lets pass what Orbax leaves behind of a damaged checkpoint: reads never waited for."""
+    for warning in (
+        "(?s).*Event loop is closed:pytest.PytestUnraisableExceptionWarning",
+        "coroutine 'PyTreeHandler._background_load' was never awaited:RuntimeWarning",
+    ):
+        config.addinivalue_line("filterwarnings", f"ignore:{warning}")
 
 
 def page(name, **changes):
@@ -109,11 +113,12 @@ def small_data_for_module(synthetic):
 
 
 @pytest.fixture
-def real_data():
-    """The folder of the real CIFAR-10."""
+def real_data(monkeypatch):
+    """The folder of the real CIFAR-10, read as a run reads it, whatever its module's tests use."""
     folder = os.environ.get("JAXCIFAR_DATA")
     if not folder:
         pytest.skip("needs the real CIFAR-10: set JAXCIFAR_DATA to its folder")
+    monkeypatch.setattr(data, "load", WHOLE_LOAD)
     return folder
 
 

@@ -200,7 +200,7 @@ def test_sigterm_saves_and_the_same_command_finishes(tmp_path):
     assert [line["epoch"] for line in read_metrics(folder)] == list(range(1, 21))
 
 
-def test_real_images_are_learned(real_data, tmp_path):
+def test_real_images_are_learned(real_data, tmp_path, capsys):
     """A hundred steps of simple_cnn are far above chance."""
     config = page(
         "simple_cnn.py:base",
@@ -208,4 +208,5 @@ def test_real_images_are_learned(real_data, tmp_path):
         **{"optimizer.learning_rate": 0.03},
     )
     lines = train.train(config, tmp_path / "run").lines
+    assert "data: cifar10, 6,400 training and 10,000 test images" in capsys.readouterr().out
     assert lines[0]["test_accuracy"] > 0.2
