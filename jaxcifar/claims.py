@@ -359,7 +359,7 @@ CLAIMS = (
         "003-l1-zero",
         "slightly more weights around 0 with L1 than with L2",
         (L1, NORM),
-        "share of |w| < 0.001, L1 − L2",
+        "share of weights within ±0.001, L1 − L2",
         lambda runs: near_zero(runs[L1]) - near_zero(runs[NORM]),
         bound=0.0,
         note="the report's penalty has no gradient (it takes the norm of `param.data`); ours has",

@@ -109,8 +109,8 @@ def draw_gates(path: pathlib.Path, record: Record) -> None:
         axis.set_yticks(range(len(names)), names if axis is axes[0][0] else [""] * len(names))
         axis.set(title=block, xlabel="branch")
         fig.colorbar(image, ax=axis, shrink=0.8)
-    title = "mean gate per class; colour: difference from the branch's mean"
-    fig.suptitle(f"{record['run']}: {title}", fontsize=9)
+    title = "mean gate per class\ncolour: difference from the branch's mean"
+    fig.suptitle(f"{record['run']}: {title}", fontsize=8)
     plots.save(fig, path)
 
 
