@@ -20,13 +20,13 @@ from jaxcifar.errors import run_command
 STEPS = 3
 # what an operation is for, by the first pattern found in its name or its place in the program
 KINDS = {
-    "convolution, gradients": r"transpose\(jvp.*conv_general|_convolve.*transpose|conv_fenced.*bwd",
-    "convolution, forward": r"conv_general_dilated|conv_by_windows",
+    "convolution, gradients": r"transpose\(jvp.*_convolve",
+    "convolution, forward": r"_convolve",
     "BatchNorm": r"BatchNorm|norm\d?/|/norm",
     "dropout": r"dropout|keep_mask|xor|shift_right",
     "max-pool": r"max_pool|reduce_max|eq",
     "dense": r"dot_general",
-    "optimizer": r"optimizer|add_decayed|sqrt|/sub$",
+    "activation and shortcut": r"relu|/max$|pad|select_n|add_any",
 }
 
 
@@ -61,8 +61,7 @@ def measure(page: str, overrides: list[str]) -> dict[str, float]:
 
 def by_kind(profile: jax.profiler.ProfileData, program: str) -> dict[str, float]:
     """Sums the events that are operations of the program."""
-    lines = re.findall(r"^\s+(?:ROOT )?%?([\w.\-]+) = (.*)$", program, re.MULTILINE)
-    places = {name: text for name, text in lines}
+    places = dict(re.findall(r"^\s+(?:ROOT )?%?([\w.\-]+) = (.*)$", program, re.MULTILINE))
     sums: collections.Counter[str] = collections.Counter()
     for plane in profile.planes:
         for line in plane.lines:
