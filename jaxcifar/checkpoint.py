@@ -117,6 +117,8 @@ class Checkpoints:
     def _load(self, step: int, like: dict[str, Any]) -> dict[str, Any]:
         saved = self._checkpointer.checkpointables_metadata(step).metadata
         for name, tree in like.items():
+            if saved.get(name) is None:  # damaged, which is not the same as a misfit
+                raise ValueError(f"the metadata of {name} cannot be read")
             _check_fits(f"{self.directory / str(step)}: {name}", saved[name], tree)
         target = jax.tree.map(_abstract, like)
         items = self._checkpointer.load_checkpointables(step, target)
@@ -127,9 +129,11 @@ class Checkpoints:
         return items
 
     def _set_aside(self, step: int, error: Exception) -> None:
-        place = self.directory.parent / "damaged"
-        place.mkdir(exist_ok=True)
-        (self.directory / str(step)).rename(place / str(step))
+        folder = self.directory.parent / "damaged"
+        folder.mkdir(exist_ok=True)
+        names = (str(step), *(f"{step}.{number}" for number in range(1, 1000)))
+        place = next(folder / name for name in names if not (folder / name).exists())
+        (self.directory / str(step)).rename(place)
         self._checkpointer.reload()
         warnings.warn(
             f"step {step} is damaged ({_first(error)}); moved to {place}, trying the one before",

@@ -66,6 +66,7 @@ def check(config: ConfigDict) -> ConfigDict:
     if set(config) != KEYS:
         unknown, missing = sorted(set(config) - KEYS), sorted(KEYS - set(config))
         raise UserError(f"config: unknown keys {unknown}, missing keys {missing}")
+    check_range("seed", config.seed, 0, 2**31)
     for key in ("num_epochs", "batch_size", "accumulate_steps"):
         check_range(key, config[key], 1)
     return config.lock()
@@ -83,6 +84,8 @@ def build(choices: Mapping[str, Callable[..., Any]], section: str, keys: Mapping
     Raises:
       UserError: an unknown name (saying the choices), or keys that are not the signature's.
     """
+    if "name" not in keys:
+        raise UserError(f"config.{section} lacks the key 'name'; choices: {', '.join(choices)}")
     chosen = keys["name"]
     check_choice(f"{section}.name", chosen, choices)
     rest = {key: value for key, value in keys.items() if key != "name"}

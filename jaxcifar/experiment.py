@@ -32,6 +32,7 @@ class Experiment:
     ) -> tuple[optax.GradientTransformation, optim.Schedule]:
         """Returns the optimizer and its schedule, batch step -> rate."""
         c = self.config
+        optim.check(c.optimizer)
         schedule = optim.build_schedule(
             c.schedule, c.optimizer.learning_rate, steps_per_epoch, c.num_epochs
         )

@@ -137,6 +137,10 @@ class Predictor:
             out = self._run(variables, self._images)
         else:
             batches = range(self.num_batches)
-            outs = [self._run(variables, self._images, np.int32(i)) for i in batches]
+            # Waiting for each: many queued programs with collectives deadlock virtual CPU devices.
+            outs = [
+                jax.block_until_ready(self._run(variables, self._images, np.int32(i)))
+                for i in batches
+            ]
             out = jax.tree.map(lambda *parts: jnp.concatenate(parts), *outs)
         return jax.tree.map(lambda a: a[: self.num_images], out)

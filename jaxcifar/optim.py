@@ -6,6 +6,7 @@ momentum, so that a change of rate acts on all of it at once, as in PyTorch. `st
 batches; with accumulation an update happens every `accumulate_steps` of them.
 """
 
+import math
 from collections.abc import Callable, Mapping
 
 import jax.numpy as jnp
@@ -13,6 +14,13 @@ import optax
 
 from jaxcifar import config
 
+# the keys that every optimizer has, and what they are below
+SHARED = {
+    "learning_rate": math.inf,
+    "weight_decay": math.inf,
+    "clip_norm": math.inf,
+    "ema_decay": 1.0,
+}
 Schedule = Callable[[optax.ScalarOrSchedule], optax.ScalarOrSchedule]
 
 
@@ -45,10 +53,7 @@ def build(keys: Mapping, schedule: Schedule, accumulate_steps: int) -> optax.Gra
     Clip by global norm → L2 → the named optimizer → −rate. `schedule` maps a batch step to the
     rate; gradients are averaged over `accumulate_steps` batches.
     """
-    shared = ("learning_rate", "weight_decay", "clip_norm", "ema_decay")
-    for key in shared:
-        config.check_range(f"optimizer.{key}", keys[key], 0)
-    own = {key: value for key, value in keys.items() if key not in shared}
+    own = {key: value for key, value in keys.items() if key not in SHARED}
     chain = optax.chain(
         optax.clip_by_global_norm(keys["clip_norm"]) if keys["clip_norm"] else optax.identity(),
         optax.add_decayed_weights(keys["weight_decay"]),
