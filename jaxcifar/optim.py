@@ -47,6 +47,14 @@ OPTIMIZERS: dict[str, Callable[..., optax.GradientTransformation]] = {
 }
 
 
+def check(keys: Mapping) -> None:
+    """Raises a UserError unless `config.optimizer` has the keys of every optimizer, in range."""
+    for key, below in SHARED.items():
+        if key not in keys:
+            raise UserError(f"config.optimizer lacks the key {key!r}")
+        config.check_range(f"optimizer.{key}", keys[key], 0, below)
+
+
 def build(keys: Mapping, schedule: Schedule, accumulate_steps: int) -> optax.GradientTransformation:
     """Returns the optimizer that `config.optimizer` describes, stepped once per batch.
 
