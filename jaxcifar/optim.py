@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import optax
 
 from jaxcifar import config
+from jaxcifar.errors import UserError
 
 # the keys that every optimizer has, and what they are below
 SHARED = {
