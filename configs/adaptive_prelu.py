@@ -55,7 +55,9 @@ def get_config(variant=""):
                 "head_hidden": (),
                 "head_dropout": 0.0,
             },
-            "loss": {"name": "cross_entropy", "label_smoothing": 0.2, "l1": 0.0},
+            # the report spreads 0.2 over the nine wrong classes (a floor of 0.94, as its losses
+            # imply): that is 2/9 over all ten
+            "loss": {"name": "cross_entropy", "label_smoothing": 2 / 9, "l1": 0.0},
             "optimizer": {
                 "name": "rmsprop",
                 "learning_rate": 1e-3,

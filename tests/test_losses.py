@@ -3,6 +3,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from conftest import page
 
 from jaxcifar import losses
 from jaxcifar.errors import UserError
@@ -85,3 +86,12 @@ def test_evaluate_sums_the_split(batch):
 def test_values_out_of_range_are_refused(wrong):
     with pytest.raises(UserError, match=next(iter(wrong))):
         loss(**wrong)
+
+
+def test_the_smoothing_of_report_004_has_the_floor_that_its_losses_imply():
+    smoothing = page("adaptive_prelu.py").loss.label_smoothing
+    q = np.full(10, 0.2 / 9)
+    q[0] = 0.8  # 0.2 spread over the nine wrong classes
+    loss = losses.cross_entropy(label_smoothing=smoothing, l1=0.0)
+    floor = loss.examples(jnp.log(jnp.array(q))[None], jnp.array([0]))
+    assert float(floor[0]) == pytest.approx(-(q * np.log(q)).sum(), rel=1e-5)
