@@ -36,32 +36,6 @@ ALL = {
     "resized_crop_pad": 4,
     "rotation_degrees": 15.0,
 }
-# compiled; what is not the key or the images is a Python number
-crop_and_flip = jax.jit(operations.crop_and_flip, static_argnums=(2, 3))
-cutout = jax.jit(operations.cutout, static_argnums=2)
-rotate = jax.jit(operations.rotate, static_argnums=2)
-random_resized_crop = jax.jit(operations.random_resized_crop, static_argnums=(2, 3))
-
-OFF = {
-    "flip": False,
-    "crop_pad": 0,
-    "crop_fill": "black",
-    "cutout_size": 0,
-    "resized_crop_scale": (),
-    "resized_crop_pad": 0,
-    "rotation_degrees": 0.0,
-    "mean": (0.5, 0.5, 0.5),
-    "std": (0.5, 0.5, 0.5),
-    "dtype": jnp.float32,
-}
-ALL = {
-    "flip": True,
-    "crop_pad": 4,
-    "cutout_size": 16,
-    "resized_crop_scale": (0.8, 1.0),
-    "resized_crop_pad": 4,
-    "rotation_degrees": 15.0,
-}
 # the train step's keys are rbg, whose generator is another one
 KEYS = [jax.random.PRNGKey, lambda seed: jax.random.key(seed, impl="rbg")]
 
