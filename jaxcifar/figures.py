@@ -104,7 +104,9 @@ def draw_gates(path: pathlib.Path, record: Record) -> None:
         limit = max(float(abs(centred).max()), 1e-9)
         image = axis.imshow(centred, cmap="RdBu_r", vmin=-limit, vmax=limit, aspect="auto")
         for (row, branch), value in np.ndenumerate(values):
-            axis.text(branch, row, f"{value:.2f}", ha="center", va="center", fontsize=6)
+            ink = "white" if abs(centred[row, branch]) > 0.6 * limit else "black"
+            style = {"ha": "center", "va": "center", "fontsize": 6, "color": ink}
+            axis.text(branch, row, f"{value:.2f}", **style)
         axis.set_xticks(range(values.shape[1]))
         axis.set_yticks(range(len(names)), names if axis is axes[0][0] else [""] * len(names))
         axis.set(title=block, xlabel="branch")

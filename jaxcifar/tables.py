@@ -94,7 +94,7 @@ def page(out: pathlib.Path, pictures: list[str]) -> str:
         "\n## Runs\n",
         runs_table(out),
         "\n" + notes.read_text() if notes.exists() else "",
-        "\n## Pictures\n",
+        "\n## Pictures\n\nOf the first seed. Dashed: training; solid: test.\n",
         *(f"![{name}](figures/{name})\n" for name in pictures),
     ]
     return "\n".join(parts)
