@@ -1,0 +1,163 @@
+"""`reproduce`: runs what is missing, once; stops and goes on; restores what was deleted."""
+
+import json
+import signal
+
+import numpy as np
+import pytest
+from conftest import ROOT, tiny
+
+from jaxcifar import claims, reproduce, results, tables
+from jaxcifar.claims import CLAIMS, Claim
+from jaxcifar.log import RunLog
+
+FIRST, SECOND = "simple_cnn:base", "simple_cnn:augment"
+TINY_CLAIMS = tuple(
+    Claim(id, f"claim {id}", runs, "", lambda runs: 1.0, bound=0.5)
+    for id, runs in {"901-one": (FIRST,), "901-both": (FIRST, SECOND)}.items()
+)
+EPOCHS = {FIRST: 2, SECOND: 1}
+
+
+@pytest.fixture
+def tiny_runs(small_data, monkeypatch, tmp_path):
+    """Two claims, of two runs of a net small enough for seconds; a folder to be in."""
+
+    def config_of(run, seed):
+        return tiny(seed=seed, num_epochs=EPOCHS[run])
+
+    monkeypatch.setattr(results, "config_of", config_of)
+    monkeypatch.setattr(reproduce, "CLAIMS", TINY_CLAIMS)
+    monkeypatch.setattr(tables, "CLAIMS", TINY_CLAIMS)
+    monkeypatch.setattr(claims, "CLAIMS", TINY_CLAIMS)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path / "results" / "runs"
+
+
+def texts(folder):
+    return {file.name: file.read_text() for file in folder.glob("*")}
+
+
+def without_clock(text):
+    """A record without what a clock says."""
+    record = json.loads(text)
+    for line in (record, *record["epochs"]):
+        for key in ("seconds", "examples_per_second", "finished"):
+            line.pop(key, None)
+    return record
+
+
+def test_what_is_missing_is_run_once_and_a_deleted_record_comes_back_alone(
+    tiny_runs, run, tmp_path
+):
+    status, out, err = run(reproduce.main, [])
+    assert (status, err) == (0, "")
+    first = texts(tiny_runs)
+    assert sorted(first) == ["simple_cnn_augment-seed0.json", "simple_cnn_base-seed0.json"]
+    assert "run 1/2: simple_cnn:augment seed 0" in out  # cheapest first; both estimates are equal
+    assert (tmp_path / "results" / "README.md").read_text().count("holds") >= 2
+
+    status, out, _ = run(reproduce.main, [])
+    assert status == 0
+    assert "run 1/" not in out
+    assert texts(tiny_runs) == first
+
+    # from its checkpoint: to the byte, but for the day
+    deleted = tiny_runs / "simple_cnn_base-seed0.json"
+    deleted.unlink()
+    status, out, _ = run(reproduce.main, [])
+    assert status == 0
+    assert "run 1/1: simple_cnn:base seed 0" in out
+    assert "epoch" not in out.split("run 1/1")[1].split("recorded")[0].replace("epochs", "")
+    again = texts(tiny_runs)
+    assert again[deleted.name] == first[deleted.name]
+    assert again == first
+
+    # and trained anew, where that is gone too
+    deleted.unlink()
+    workdir = tmp_path / reproduce.WORKDIRS / deleted.stem
+    workdir.rename(tmp_path / "elsewhere")
+    run(reproduce.main, [])
+    again = texts(tiny_runs)
+    assert without_clock(again[deleted.name]) == without_clock(first[deleted.name])
+    assert {**again, deleted.name: ""} == {**first, deleted.name: ""}
+
+
+def test_a_stopped_run_goes_on_and_is_recorded_once(tiny_runs, run, monkeypatch):
+    def progress(self, epoch, done, sums, rate):
+        if (epoch, done) == (2, 1):
+            signal.raise_signal(signal.SIGTERM)
+
+    with monkeypatch.context() as stopping:
+        stopping.setattr(RunLog, "progress", progress)
+        status, out, _ = run(reproduce.main, ["--claims=901-one"])
+    assert status == 130
+    assert "the same command goes on" in out
+    assert not tiny_runs.exists()
+    status, out, _ = run(reproduce.main, ["--claims=901-one"])
+    assert status == 0
+    assert "resumed at step 5" in out
+    (record,) = (json.loads(text) for text in texts(tiny_runs).values())
+    assert [line["epoch"] for line in record["epochs"]] == [1, 2]
+
+
+def test_no_run_starts_once_the_budget_is_spent(tiny_runs, run):
+    status, out, _ = run(reproduce.main, ["--budget_minutes=0"])
+    assert status == 0
+    assert "the budget of 0 minutes is spent; 2 left" in out
+    assert not tiny_runs.exists()
+
+
+def test_a_record_says_what_the_run_was(tiny_runs, run):
+    run(reproduce.main, ["--claims=901-one", "--seeds=2"])
+    for seed in (0, 1):
+        record = results.read(tiny_runs.parent, FIRST, seed)
+        assert record["seed"] == record["config"]["seed"] == seed
+        assert record["data"]["source"] == "synthetic"
+        assert record["device"] == "1 × cpu"
+        assert {"jax", "flax", "numpy"} <= set(record["versions"])
+        assert record["final"]["test_accuracy"] == record["epochs"][-1]["test_accuracy"]
+        assert record["initial_loss"] == pytest.approx(np.log(10), abs=0.5)
+        assert 0 < sum(record["weights"]["counts"]) <= record["weights"]["total"]
+        for means in record["gates"].values():
+            assert np.shape(means) == (10, 2)  # classes, branches
+
+
+def test_the_list_names_every_claim_and_what_it_needs(run, tmp_path):
+    status, out, _ = run(reproduce.main, ["--list", f"--out={tmp_path}"])
+    assert status == 0
+    for claim in CLAIMS:
+        (line,) = (x for x in out.splitlines() if x.startswith(f"{claim.id} "))
+        assert "not yet measured" in line
+    assert f"{len(CLAIMS)} claims; missing runs: about" in out
+    assert "needs resnet20 seed 0 (about 800 min)" in out
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_unknown_claim_is_one_line(run):
+    status, _, err = run(reproduce.main, ["--claims=999"])
+    assert status == 2
+    assert err == "error: --claims: no claim '999'; --list shows them all\n"
+
+
+def test_weights_are_counted_around_zero():
+    params = {"a": np.array([0.0, 5e-4, -5e-4, 5e-3]), "b": np.array([[1.0, -0.29]])}
+    found = results.weight_histogram(params)
+    assert found["total"] == 6
+    assert sum(found["counts"]) == 5  # 1.0 is outside
+    assert found["counts"][results.HISTOGRAM_BINS // 2] == 3
+    assert found["share_below"] == {"0.001": 0.5, "0.01": pytest.approx(4 / 6)}
+
+
+def test_gates_are_averaged_by_class_and_over_channels():
+    labels = np.array([0, 1, 1])
+    gates = np.array([[1.0, 0.0], [0.2, 0.8], [0.4, 0.6]])
+    expected = [[1.0, 0.0], [pytest.approx(0.3), pytest.approx(0.7)]]
+    assert results.class_means(gates, labels, 2) == expected
+    by_channel = np.stack([gates - 0.1, gates + 0.1], axis=2)
+    assert results.class_means(by_channel, labels, 2) == expected
+
+
+def test_the_pages_of_every_run_are_there():
+    for name in claims.RUNS:
+        assert (ROOT / "configs" / f"{name.partition(':')[0]}.py").is_file()
