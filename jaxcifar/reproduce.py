@@ -11,9 +11,10 @@ import time
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from jaxcifar import backend, claims, experiment, figures, results, tables, versions, workdir
-from jaxcifar.claims import CLAIMS, RUNS, Claim
+from jaxcifar import backend, experiment, figures, results, tables, versions, workdir
+from jaxcifar.claims import CLAIMS, RUNS
 from jaxcifar.errors import UserError, run_command
+from jaxcifar.judge import Claim, judge
 from jaxcifar.train import train
 
 WORKDIRS = pathlib.Path("checkpoints/reproduce")
@@ -60,7 +61,7 @@ def listing(chosen: Sequence[Claim], seeds: int, out: pathlib.Path) -> str:
     lines = []
     for claim in chosen:
         jobs = plan([claim], seeds, out)
-        verdict = claims.judge(claim, out).verdict
+        verdict = judge(claim, out).verdict
         needs = ", ".join(f"{job.run} seed {job.seed}" for job in jobs)
         todo = f"needs {needs} (about {sum(j.minutes for j in jobs):,.0f} min)" if jobs else ""
         lines.append(f"{claim.id:22} {verdict:17} {claim.text}" + (f"\n{'':41}{todo}" * bool(jobs)))

@@ -2,9 +2,10 @@
 
 import pathlib
 
-from jaxcifar import claims, results
-from jaxcifar.claims import CLAIMS, RUNS, Claim, Judgement
+from jaxcifar import results
+from jaxcifar.claims import CLAIMS, RUNS
 from jaxcifar.errors import UserError
+from jaxcifar.judge import Claim, Judgement, judge
 
 MARKS = ("<!-- claims: made by `python -m jaxcifar.reproduce --table` -->", "<!-- /claims -->")
 INTRODUCTION = """# Results
@@ -25,7 +26,7 @@ def claims_table(out: pathlib.Path) -> str:
     """Returns the Markdown table of all claims: reported, measured with n and spread, verdict."""
     rows = ["| claim | reported | measured | n | verdict |", "|---|---|---|---|---|"]
     for claim in CLAIMS:
-        judgement = claims.judge(claim, out)
+        judgement = judge(claim, out)
         verdict = judgement.verdict + " (ours is better)" * judgement.better
         text = claim.text + (f" ({claim.note})" if claim.note else "")
         rows.append(
@@ -79,7 +80,7 @@ def runs_table(out: pathlib.Path) -> str:
 
 def verdicts(out: pathlib.Path) -> str:
     """Returns how many claims hold, do not hold, and are not yet measured, in one sentence."""
-    found = [claims.judge(claim, out).verdict for claim in CLAIMS]
+    found = [judge(claim, out).verdict for claim in CLAIMS]
     counts = {verdict: found.count(verdict) for verdict in sorted(set(found))}
     return f"{len(CLAIMS)} claims: " + ", ".join(f"{n} {verdict}" for verdict, n in counts.items())
 

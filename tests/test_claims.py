@@ -6,10 +6,11 @@ import math
 import pytest
 from conftest import ROOT
 
-from jaxcifar import claims, results, tables
 from jaxcifar import config as configs
-from jaxcifar.claims import CLAIMS, RUNS, Claim
+from jaxcifar import judge, results, tables
+from jaxcifar.claims import CLAIMS, RUNS
 from jaxcifar.errors import UserError
+from jaxcifar.judge import Claim
 
 RESULTS = ROOT / "results"
 
@@ -56,7 +57,7 @@ def claim_of(reported=None, bound=None, lower=False, key="test_accuracy"):
 def verdict(tmp_path, claim, values):
     for seed, value in enumerate(values):
         keep(tmp_path, "simple_cnn:base", seed, record(test_accuracy=value))
-    return claims.judge(claim, tmp_path)
+    return judge.judge(claim, tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -100,17 +101,17 @@ def test_a_verdict_turns_at_its_bound(claim, values, expected, better, tmp_path)
 def test_a_record_of_another_config_never_counts(change, tmp_path):
     keep(tmp_path, "simple_cnn:base", 0, record(), **change)
     assert results.read(tmp_path, "simple_cnn:base", 0) is None
-    assert claims.judge(claim_of(bound=0.0), tmp_path).verdict == "not yet measured"
+    assert judge.judge(claim_of(bound=0.0), tmp_path).verdict == "not yet measured"
 
 
 def test_runs_are_compared_seed_by_seed(tmp_path):
     """Only of the seeds that both runs have: differences, then their mean and spread."""
-    gain = claims.gain("x", "simple_cnn:augment", "simple_cnn:base", 0.015, "")
+    gain = judge.gain("x", "simple_cnn:augment", "simple_cnn:base", 0.015, "")
     for seed, (ours, theirs) in enumerate([(0.83, 0.80), (0.85, 0.84), (0.99, None)]):
         keep(tmp_path, "simple_cnn:augment", seed, record(test_accuracy=ours))
         if theirs is not None:
             keep(tmp_path, "simple_cnn:base", seed, record(test_accuracy=theirs))
-    judgement = claims.judge(gain, tmp_path)
+    judgement = judge.judge(gain, tmp_path)
     assert judgement.values == pytest.approx((0.03, 0.01))
     assert judgement.verdict == "holds"
     assert tables.spread(judgement.values) == "0.0200 ± 0.0141"

@@ -8,7 +8,8 @@ import pytest
 from conftest import ROOT, tiny
 
 from jaxcifar import claims, reproduce, results, tables
-from jaxcifar.claims import CLAIMS, Claim
+from jaxcifar.claims import CLAIMS
+from jaxcifar.judge import Claim
 from jaxcifar.log import RunLog
 
 FIRST, SECOND = "simple_cnn:base", "simple_cnn:augment"
@@ -29,7 +30,6 @@ def tiny_runs(small_data, monkeypatch, tmp_path):
     monkeypatch.setattr(results, "config_of", config_of)
     monkeypatch.setattr(reproduce, "CLAIMS", TINY_CLAIMS)
     monkeypatch.setattr(tables, "CLAIMS", TINY_CLAIMS)
-    monkeypatch.setattr(claims, "CLAIMS", TINY_CLAIMS)
     monkeypatch.chdir(tmp_path)
     return tmp_path / "results" / "runs"
 

@@ -13,7 +13,7 @@ ORDER = """
     synthetic tfds_source official data backend augment
     models.layers models.adaptive models.resnet models.simple_cnn models.mlp models
     losses optim state step loop workdir log plots checkpoint experiment train evaluate
-    results claims tables figures reproduce
+    results judge claims tables figures reproduce
 """.split()  # noqa: SIM905 -- a page, not a list
 FILES = {
     ".".join(f.relative_to(ROOT / "jaxcifar").with_suffix("").parts).removesuffix(".__init__"): f
