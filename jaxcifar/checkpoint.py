@@ -83,6 +83,7 @@ class Checkpoints:
 
     def meta(self, step: int) -> dict[str, Any]:
         """Returns the JSON saved with a step."""
+        self.wait()
         meta = self._checkpointer.metadata(step).custom_metadata
         assert isinstance(meta, dict)
         return meta

@@ -3,7 +3,6 @@
 import json
 import math
 import pathlib
-import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -12,7 +11,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from jaxcifar import config as configs
-from jaxcifar import data, experiment, losses, versions, workdir
+from jaxcifar import data, experiment, losses, workdir
 from jaxcifar.train import Result
 
 Record = dict[str, Any]
@@ -65,11 +64,11 @@ def write(out: pathlib.Path, run: str, config: ConfigDict, result: Result) -> Re
         "run": run,
         "seed": config.seed,
         "config": json.loads(configs.to_json(config)),
-        "data": {"source": dataset.source, "checksum": dataset.checksum},
-        "device": result.device,
-        "versions": versions.versions(),
-        "commit": versions.commit(),
-        "finished": time.strftime("%Y-%m-%d"),
+        "data": result.meta["data"],
+        "device": result.meta["device"],
+        "versions": result.meta["versions"],
+        "commit": result.meta["commit"],
+        "finished": result.meta["date"],
         "seconds": sum(line["seconds"] for line in lines),
         "examples_per_second": rates[len(rates) // 2],
         "initial_loss": initial_loss(parts, dataset.train),

@@ -24,12 +24,12 @@ from jaxcifar.loop import Carry
 
 
 class Result(NamedTuple):
-    """How training ended: the metrics of each epoch, the state, whether it finished, and where."""
+    """How training ended: metrics of each epoch, the state, whether it finished, what made it."""
 
     lines: list[dict[str, Any]]
     state: state.State
     finished: bool
-    device: str
+    meta: dict[str, Any]
 
 
 def train(config: ConfigDict, workdir: pathlib.Path) -> Result:
@@ -47,7 +47,7 @@ def train(config: ConfigDict, workdir: pathlib.Path) -> Result:
         held_out["validation"] = dataset.validation
     selection = list(held_out)[-1]  # the best step is chosen on the test set only where it must be
     predictors = {name: parts.predictor(split.images) for name, split in held_out.items()}
-    meta = describe(config, dataset)
+    meta = describe(config, dataset, parts)
 
     with (
         workdirs.lock(workdir),
@@ -90,12 +90,15 @@ def train(config: ConfigDict, workdir: pathlib.Path) -> Result:
                 carry = Carry(carry.state, parallel.place(losses.zero_sums(), parts.mesh))
                 checkpoints.save(carry, meta, line[f"{selection}_accuracy"])
             checkpoints.save(carry, meta, -math.inf)  # within an epoch: never the best
+            meta = checkpoints.meta(step)  # of a run that had finished: as it was then
         if log.lines:
             plots.curves(workdir / "curves.png", {workdir.name: log.lines}, title(meta, workdir))
-    return Result(log.lines, carry.state, step == last_step, parallel.describe(parts.mesh))
+    return Result(log.lines, carry.state, step == last_step, meta)
 
 
-def describe(config: ConfigDict, dataset: data.Dataset) -> dict[str, Any]:
+def describe(
+    config: ConfigDict, dataset: data.Dataset, parts: experiment.Experiment
+) -> dict[str, Any]:
     """Returns the JSON kept with each checkpoint: enough to use the weights without this run."""
     return {
         "config": configs.to_json(config),
@@ -103,8 +106,10 @@ def describe(config: ConfigDict, dataset: data.Dataset) -> dict[str, Any]:
         "mean": list(config.augment.mean),
         "std": list(config.augment.std),
         "data": {"source": dataset.source, "checksum": dataset.checksum},
+        "device": parallel.describe(parts.mesh),
         "versions": versions.versions(),
         "commit": versions.commit(),
+        "date": time.strftime("%Y-%m-%d"),
     }
 
 
@@ -154,7 +159,7 @@ def summary(result: Result, source: str) -> str:
         f" train acc {number(last['train_accuracy'])},"
         f" test acc {number(last['test_accuracy'])} last,"
         f" {number(best['test_accuracy'])} best (epoch {best['epoch']}, selected on {selection})\n"
-        f"{rates[len(rates) // 2]:,.1f} examples/sec on {result.device}"
+        f"{rates[len(rates) // 2]:,.1f} examples/sec on {result.meta['device']}"
     )
 
 
