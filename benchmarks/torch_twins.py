@@ -113,13 +113,13 @@ class SimpleCNN(nn.Sequential):
         )  # fmt: skip
 
 
-def twin(name, device="cpu", channels_last=False, steps_per_epoch=390, epochs=None):
+def twin(name, device="cpu", channels_last=False, fused=None, steps_per_epoch=390, epochs=None):
     """Return (model, optimizer, scheduler); call ``scheduler.step()`` after each step."""
     model = {"adaptive": Adaptive, "resnet20": ResNet, "simple_cnn": SimpleCNN}[name]().to(device)
     if channels_last:
         model = model.to(memory_format=torch.channels_last)
     if name == "adaptive":
-        optimizer = torch.optim.Adam(model.parameters(), lr=1e-3, weight_decay=1e-4)
+        optimizer = torch.optim.Adam(model.parameters(), lr=1e-3, weight_decay=1e-4, fused=fused)
         warmup, total = 5 * steps_per_epoch, (epochs or 50) * steps_per_epoch
 
         def factor(step):
@@ -130,7 +130,9 @@ def twin(name, device="cpu", channels_last=False, steps_per_epoch=390, epochs=No
 
         return model, optimizer, LambdaLR(optimizer, factor)
     lr = {"resnet20": 0.1, "simple_cnn": 0.01}[name]
-    optimizer = torch.optim.SGD(model.parameters(), lr=lr, momentum=0.9, weight_decay=1e-4)
+    optimizer = torch.optim.SGD(
+        model.parameters(), lr=lr, momentum=0.9, weight_decay=1e-4, fused=fused
+    )
     if name == "resnet20":
         milestones = [e * steps_per_epoch for e in (50, 100, 150)]
         return model, optimizer, MultiStepLR(optimizer, milestones)
@@ -138,7 +140,10 @@ def twin(name, device="cpu", channels_last=False, steps_per_epoch=390, epochs=No
 
 
 def augment(images, mean, std, pad=4, train=True):
-    """Flip and crop a uint8 batch [B, H, W, C] on its device, and normalise it to NCHW floats."""
+    """Flip and crop a uint8 batch [B, H, W, C] on its device, and normalise it to NCHW floats.
+
+    ``mean`` and ``std`` are tensors [C] there: made here, they would stop the host at each batch.
+    """
     b, h, w, _ = images.shape
     if train:
         device = images.device
@@ -150,8 +155,7 @@ def augment(images, mean, std, pad=4, train=True):
         batch = torch.arange(b, device=device)[:, None, None]
         images = padded[batch, rows[:, :, None], cols[:, None, :]]
     x = images.permute(0, 3, 1, 2).contiguous().float().div_(255)
-    mean, std = (torch.tensor(v, device=x.device).view(1, -1, 1, 1) for v in (mean, std))
-    return x.sub_(mean).div_(std)
+    return x.sub_(mean.view(1, -1, 1, 1)).div_(std.view(1, -1, 1, 1))
 
 
 def train_step(model, optimizer, scheduler, x, labels, *, channels_last=False, bfloat16=False):

@@ -12,13 +12,12 @@ import contextlib
 import json
 import os
 import pathlib
-import platform
 import signal
 import statistics
 import sys
 import time
 from collections.abc import Sequence
-from importlib import metadata, util
+from importlib import util
 from typing import Any
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
@@ -59,8 +58,11 @@ def job(options: argparse.Namespace, side: str, system: str, dtype: str, example
     return Job(side, page, dtype, options.source, examples, tests, options.compile_mode)
 
 
-def compare(system: str, kind: str, options: argparse.Namespace) -> Record:
-    """Returns what was measured of a system: each side's times, in turns, and its peak memory."""
+def compare(system: str, kind: str, options: argparse.Namespace, deadline: float) -> Record:
+    """Returns what was measured of a system: each side's times, in turns, and its peak memory.
+
+    The long run is left out where it would end after the deadline.
+    """
     jobs = jobs_of(system, kind, options)
     with contextlib.ExitStack() as stack:
         workers: dict[str, Worker] = {}
@@ -86,8 +88,12 @@ def compare(system: str, kind: str, options: argparse.Namespace) -> Record:
             say(f"{system}: {name} {record['step_ms']['median']:.2f} ms a step")
         if kind != "cpu" and system == LONG[0] and not options.examples:
             ours = jobs[0].name
-            seconds = workers[ours].ask("epochs", LONG[1])
-            sides[ours]["long"] = {"epochs": LONG[1], "seconds": seconds}
+            expected = LONG[1] * sides[ours]["epoch_seconds"]["median"]
+            if time.perf_counter() + expected < deadline:
+                seconds = workers[ours].ask("epochs", LONG[1])
+                sides[ours]["long"] = {"epochs": LONG[1], "seconds": seconds}
+            else:
+                say(f"{system}: {LONG[1]} epochs left out, --minutes are nearly over")
     return {
         "train_examples": jobs[0].train_examples,
         "test_examples": jobs[0].test_examples,
@@ -183,13 +189,13 @@ def measure(options: argparse.Namespace) -> None:
     if options.startup:
         record["startup"] = origin | startup.measure(options.source, say)
         keep()
-    longest = 0.0
+    deadline, longest = began + 60 * options.minutes, 0.0
     for system in options.systems if wants_twins else ():
         started = time.perf_counter()
-        if started - began + longest > 60 * options.minutes:
+        if started + longest > deadline:
             say(f"{system}: left out, --minutes are over; run --systems={system}")
             continue
-        found = origin | {"peaks": peaks} | compare(system, machine["platform"], options)
+        found = origin | {"peaks": peaks} | compare(system, machine["platform"], options, deadline)
         rate(found["sides"], peaks)
         record["systems"][system] = found
         longest = max(longest, time.perf_counter() - started)
@@ -206,7 +212,7 @@ def context(options: argparse.Namespace) -> Record:
         "date": time.strftime("%Y-%m-%d"),
         "command": " ".join(["python", *sys.argv]),
         "commit": versions.commit(),
-        "versions": installed(),
+        "versions": versions.versions() | {"torch": versions.version("torch")},
         "processor": names[0] if names else "",
         "cores": len(os.sched_getaffinity(0)),
         "load_before": round(os.getloadavg()[0], 2),
@@ -214,15 +220,6 @@ def context(options: argparse.Namespace) -> Record:
         "repeats": options.repeats,
         "compile_mode": options.compile_mode,
     }
-
-
-def installed() -> dict[str, str]:
-    """Returns the versions of what is installed of the packages that the numbers depend on."""
-    found = {"python": platform.python_version()}
-    for name in (*versions.PACKAGES, "torch"):
-        with contextlib.suppress(metadata.PackageNotFoundError):
-            found[name] = metadata.version(name)
-    return found
 
 
 def say(text: str) -> None:

@@ -8,7 +8,7 @@ import jaxlib
 from jaxcifar.data import cache_folder
 
 YNN = "--xla_cpu_experimental_ynn_fusion_type"
-YNN_VERSIONS = ("0.10.", "0.11.", "0.12.")  # of jaxlib: an unknown flag aborts the process
+YNN_VERSIONS = ("0.10.", "0.11.")  # of jaxlib: an unknown flag aborts the process
 
 
 def configure() -> None:

@@ -28,8 +28,9 @@ def train_step(
 ) -> tuple[State, Sums]:
     """One update on a batch, images uint8 [B, 32, 32, 3] and labels int32 [B].
 
-    Randomness is a function of (seed, step) alone, so a resumed run repeats an uninterrupted one
-    bit for bit. The sums are of the batch before the update, in training mode.
+    Randomness is a function of (seed, step) alone, so a resumed run repeats an uninterrupted one:
+    bit for bit, where the device computes the same bits twice (CPU does). The sums are of the
+    batch before the update, in training mode.
     """
     key = jax.random.fold_in(jax.random.key(seed), state.step)
     augment_key, dropout_key = jax.random.split(key)

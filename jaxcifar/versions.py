@@ -11,8 +11,15 @@ PACKAGES = ("jaxcifar", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "n
 
 def versions() -> dict[str, str]:
     """Returns the versions of Python and of the packages that numbers depend on."""
-    packages = {name: metadata.version(name) for name in PACKAGES}
-    return {"python": platform.python_version(), **packages}
+    return {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}}
+
+
+def version(package: str) -> str:
+    """Returns a package's version; "not installed" for one that is used from its checkout."""
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return "not installed"
 
 
 @functools.cache
