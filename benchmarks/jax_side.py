@@ -82,9 +82,8 @@ class JaxSide:
             return [self._train() / self._loop.steps_per_epoch]
         times: list[float] = []
         while len(times) < count:
-            clock: list[
-                float
-            ] = []  # the first step, which waits for the epoch's order, is not timed
+            # the first step, which waits for the epoch's order, is not timed
+            clock: list[float] = []
 
             def proceed(*_: Any) -> bool:
                 clock.append(time.perf_counter())  # noqa: B023
