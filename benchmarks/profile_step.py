@@ -8,7 +8,6 @@ on, and records its start alone.
 
 import argparse
 import collections
-import functools
 import os
 import pathlib
 import re
@@ -18,7 +17,7 @@ import time
 import jax
 import numpy as np
 
-from jaxcifar import backend, data, experiment, step
+from jaxcifar import backend, data, experiment
 from jaxcifar import config as configs
 from jaxcifar.errors import run_command
 
@@ -44,18 +43,10 @@ def measure(page: str, overrides: list[str]) -> tuple[dict[str, float], float]:
     config = configs.load(page, [*overrides, "--config.data.source=synthetic"])
     parts = experiment.build(config)
     optimizer, _ = parts.optimizer(steps_per_epoch=390)
-    train_step = functools.partial(
-        step.train_step,
-        model=parts.model,
-        optimizer=optimizer,
-        loss=parts.loss,
-        augment=parts.augment,
-        ema_decay=config.optimizer.ema_decay,
-    )
     split = experiment.load_data(config).train
     batch = data.Split(*(array[: config.batch_size] for array in split))
     state = parts.start(optimizer).state
-    program = jax.jit(train_step).lower(state, *batch, np.int32(0)).compile()
+    program = jax.jit(parts.train_step(optimizer)).lower(state, *batch, np.int32(0)).compile()
     jax.block_until_ready(program(state, *batch, np.int32(0)))
     with tempfile.TemporaryDirectory() as directory:
         options = jax.profiler.ProfileOptions()

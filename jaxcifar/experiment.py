@@ -14,7 +14,7 @@ from ml_collections import ConfigDict
 from jaxcifar import augment, data, losses, models, optim, parallel, state, step
 from jaxcifar import config as configs
 from jaxcifar.errors import UserError
-from jaxcifar.loop import Carry, Predictor, TrainLoop
+from jaxcifar.loop import Carry, Predictor, Step, TrainLoop
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,9 +61,9 @@ class Experiment:
     ) -> state.State:
         return state.create(seed, self.model, optimizer, bool(self.config.optimizer.ema_decay))
 
-    def train_loop(self, split: data.Split, optimizer: optax.GradientTransformation) -> TrainLoop:
-        """Returns the loop that trains on `split`."""
-        train_step = functools.partial(
+    def train_step(self, optimizer: optax.GradientTransformation) -> Step:
+        """Returns the update, (state, images, labels, seed) -> (state, sums)."""
+        return functools.partial(
             step.train_step,
             model=self.model,
             optimizer=optimizer,
@@ -71,7 +71,11 @@ class Experiment:
             augment=self.augment,
             ema_decay=self.config.optimizer.ema_decay,
         )
-        return TrainLoop(train_step, split, self.config.batch_size, self.config.seed, self.mesh)
+
+    def train_loop(self, split: data.Split, optimizer: optax.GradientTransformation) -> TrainLoop:
+        """Returns the loop that trains on `split`."""
+        c = self.config
+        return TrainLoop(self.train_step(optimizer), split, c.batch_size, c.seed, self.mesh)
 
     def predictor(self, images: np.ndarray) -> Predictor:
         """Returns the forward pass over `images`, uint8 [N, 32, 32, 3]."""

@@ -4,7 +4,7 @@ import json
 import math
 
 import pytest
-from conftest import ROOT
+from conftest import ROOT, page
 
 from jaxcifar import config as configs
 from jaxcifar import judge, results, tables
@@ -38,11 +38,8 @@ def record(epochs=60, **changes):
 
 def keep(out, run, seed, record, **overrides):
     """Writes a record under the run's own config, except for the overrides."""
-    words = [f"--config.{key}={value}" for key, value in overrides.items()]
-    page, colon, variant = run.partition(":")
-    config = configs.load(
-        f"{results.PAGES / page}.py{colon}{variant}", [f"--config.seed={seed}", *words]
-    )
+    name, colon, variant = run.partition(":")
+    config = page(f"{name}.py{colon}{variant}", seed=seed, **overrides)
     file = results.path_of(out, run, seed)
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(json.dumps(record | {"config": json.loads(configs.to_json(config))}))
