@@ -12,8 +12,9 @@ import numpy as np
 import workers
 from workers import Job
 
-from jaxcifar import backend, experiment, losses, parallel
-from jaxcifar.loop import Carry
+from jaxcifar import backend, experiment
+from jaxcifar.training import losses, parallel
+from jaxcifar.training.state import Carry
 
 
 class Machine:

@@ -4,8 +4,8 @@ import json
 import pathlib
 from typing import Any
 
-from jaxcifar import workdir
 from jaxcifar.errors import UserError
+from jaxcifar.run import workdir
 
 Record = dict[str, Any]
 MARKS = (

@@ -27,8 +27,8 @@ import speed_tables  # noqa: E402
 import startup  # noqa: E402
 from workers import Job, Worker  # noqa: E402
 
-from jaxcifar import versions, workdir  # noqa: E402
 from jaxcifar.errors import UserError, run_command  # noqa: E402
+from jaxcifar.run import provenance, workdir  # noqa: E402
 
 # Training images of an epoch on CPU, where a whole one takes up to 15 minutes, and the steps
 # timed in a turn there.
@@ -211,8 +211,8 @@ def context(options: argparse.Namespace) -> Record:
     return {
         "date": time.strftime("%Y-%m-%d"),
         "command": " ".join(["python", *sys.argv]),
-        "commit": versions.commit(),
-        "versions": versions.versions() | {"torch": versions.version("torch")},
+        "commit": provenance.commit(),
+        "versions": provenance.versions() | {"torch": provenance.version("torch")},
         "processor": names[0] if names else "",
         "cores": len(os.sched_getaffinity(0)),
         "load_before": round(os.getloadavg()[0], 2),

@@ -11,9 +11,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxcifar import backend, data, experiment, losses, plots, workdir
-from jaxcifar.checkpoint import Checkpoints
+from jaxcifar import backend, data, experiment
 from jaxcifar.errors import UserError, run_command
+from jaxcifar.run import plots, workdir
+from jaxcifar.run.checkpoint import Checkpoints
+from jaxcifar.training import losses
 
 
 def evaluate(directory: pathlib.Path, step: str, split: str) -> dict[str, Any]:

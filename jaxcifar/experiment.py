@@ -11,10 +11,12 @@ import optax
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from jaxcifar import augment, data, losses, models, optim, parallel, state, step
 from jaxcifar import config as configs
+from jaxcifar import data, models
 from jaxcifar.errors import UserError
-from jaxcifar.loop import Carry, Predictor, Step, TrainLoop
+from jaxcifar.training import augment, losses, optim, parallel, state, step
+from jaxcifar.training.loop import Predictor, Step, TrainLoop
+from jaxcifar.training.state import Carry
 
 
 @dataclasses.dataclass(frozen=True)

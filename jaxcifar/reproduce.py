@@ -11,10 +11,13 @@ import time
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from jaxcifar import backend, experiment, figures, results, tables, versions, workdir
-from jaxcifar.claims import CLAIMS, RUNS
+from jaxcifar import backend, experiment
+from jaxcifar.claims import figures, measure, tables
+from jaxcifar.claims import records as results
+from jaxcifar.claims.judge import Claim, judge
+from jaxcifar.claims.reports import CLAIMS, RUNS
 from jaxcifar.errors import UserError, run_command
-from jaxcifar.judge import Claim, judge
+from jaxcifar.run import provenance, workdir
 from jaxcifar.train import train
 
 WORKDIRS = pathlib.Path("checkpoints/reproduce")
@@ -93,7 +96,7 @@ def run_jobs(jobs: Sequence[Job], budget_minutes: float, out: pathlib.Path) -> b
         result = train(config, directory)
         if not result.finished:
             return False
-        record = results.write(out, job.run, config, result)
+        record = measure.write(out, job.run, config, result)
         print(f"recorded {results.path_of(out, job.run, job.seed)}, {record['seconds']:.0f} s")
     return True
 
@@ -133,7 +136,7 @@ def main() -> None:
         return
     if not arguments.table:
         backend.configure()
-        versions.commit()
+        provenance.commit()
         jobs = plan(chosen, arguments.seeds, arguments.out)
         if jobs:
             experiment.load_data(results.config_of(jobs[0].run, 0))  # fail before anything starts

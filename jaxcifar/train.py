@@ -13,14 +13,16 @@ from typing import Any, NamedTuple
 
 from ml_collections import ConfigDict
 
-from jaxcifar import backend, data, experiment, losses, parallel, plots, state, versions
+from jaxcifar import backend, data, experiment
 from jaxcifar import config as configs
-from jaxcifar import workdir as workdirs
-from jaxcifar.checkpoint import Checkpoints
 from jaxcifar.errors import run_command
-from jaxcifar.interrupt import Interrupt
-from jaxcifar.log import RunLog, number
-from jaxcifar.loop import Carry
+from jaxcifar.run import plots, provenance
+from jaxcifar.run import workdir as workdirs
+from jaxcifar.run.checkpoint import Checkpoints
+from jaxcifar.run.interrupt import Interrupt
+from jaxcifar.run.log import RunLog, number
+from jaxcifar.training import losses, parallel, state
+from jaxcifar.training.state import Carry
 
 
 class Result(NamedTuple):
@@ -107,8 +109,8 @@ def describe(
         "std": list(config.augment.std),
         "data": {"source": dataset.source, "checksum": dataset.checksum},
         "device": parallel.describe(parts.mesh),
-        "versions": versions.versions(),
-        "commit": versions.commit(),
+        "versions": provenance.versions(),
+        "commit": provenance.commit(),
         "date": time.strftime("%Y-%m-%d"),
     }
 
@@ -183,7 +185,7 @@ def main() -> None:
     """Runs the command; exit status 130 where it was stopped before the end."""
     page, workdir, overrides = parse(sys.argv[1:])
     backend.configure()
-    versions.commit()
+    provenance.commit()
     config = configs.load(page, overrides)
     result = train(config, workdir)
     if not result.finished:

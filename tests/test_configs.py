@@ -10,10 +10,11 @@ import pytest
 from conftest import ROOT, TEST, page
 from ml_collections import ConfigDict
 
-from jaxcifar import augment, data, evaluate, experiment, losses, models, optim, train
 from jaxcifar import config as configs
+from jaxcifar import data, evaluate, experiment, models, train
 from jaxcifar.errors import UserError
 from jaxcifar.models.adaptive import AdaptiveBlock
+from jaxcifar.training import augment, losses, optim
 
 PAGES = sorted(path.name for path in (ROOT / "configs").glob("*.py"))
 VARIANTS = {

@@ -6,8 +6,8 @@ import pytest
 from conftest import TEST, TRAIN, tiny
 
 from jaxcifar import evaluate, train
-from jaxcifar.checkpoint import Checkpoints
 from jaxcifar.errors import UserError
+from jaxcifar.run.checkpoint import Checkpoints
 
 VALIDATION = 24
 

@@ -7,10 +7,14 @@ import numpy as np
 import pytest
 from conftest import ROOT, tiny
 
-from jaxcifar import claims, reproduce, results, tables, versions
-from jaxcifar.claims import CLAIMS
-from jaxcifar.judge import Claim
-from jaxcifar.log import RunLog
+from jaxcifar import reproduce
+from jaxcifar.claims import records as results
+from jaxcifar.claims import reports as claims
+from jaxcifar.claims import tables
+from jaxcifar.claims.judge import Claim
+from jaxcifar.claims.reports import CLAIMS
+from jaxcifar.run import provenance
+from jaxcifar.run.log import RunLog
 
 FIRST, SECOND = "simple_cnn:base", "simple_cnn:augment"
 TINY_CLAIMS = tuple(
@@ -66,7 +70,7 @@ def test_what_is_missing_is_run_once_and_a_deleted_record_comes_back_alone(
     deleted = tiny_runs / "simple_cnn_base-seed0.json"
     deleted.unlink()
     with monkeypatch.context() as later:
-        later.setattr(versions, "commit", lambda: "a later commit")
+        later.setattr(provenance, "commit", lambda: "a later commit")
         status, out, _ = run(reproduce.main, [])
     assert status == 0
     assert "run 1/1: simple_cnn:base seed 0" in out

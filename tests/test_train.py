@@ -11,9 +11,9 @@ import pytest
 from conftest import ROOT, TINY, overrides, page, tiny
 
 from jaxcifar import train
-from jaxcifar.checkpoint import Checkpoints
-from jaxcifar.log import RunLog
-from jaxcifar.workdir import read_metrics
+from jaxcifar.run.checkpoint import Checkpoints
+from jaxcifar.run.log import RunLog
+from jaxcifar.run.workdir import read_metrics
 
 # All that has a memory: momenta, accumulated gradients, averages, running statistics, dropout,
 # augmentation. 4 steps an epoch, 8 examples left over, updates that straddle the epochs' ends.

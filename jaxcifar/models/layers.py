@@ -3,7 +3,6 @@
 Feature maps are NHWC: [B, H, W, C]. Parameters are float32; `dtype` is the compute type.
 """
 
-import functools
 import math
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -15,6 +14,7 @@ import numpy as np
 from jax import lax
 
 from jaxcifar.config import check_choice
+from jaxcifar.models.convolution import conv, conv_by_windows, conv_fenced, from_windows, to_windows
 
 Array = jax.Array
 
@@ -37,72 +37,12 @@ def he_normal(fan_in: int) -> Callable[..., Array]:
     return lambda key, shape, dtype=jnp.float32: std * jax.random.normal(key, shape, dtype)
 
 
-def conv(x: Array, kernel: Array, stride: int, padding: int) -> Array:
-    """Convolves x [B, H, W, C_in] with a kernel [k, k, C_in, C_out], `padding` pixels around."""
-    return lax.conv_general_dilated(
-        x,
-        kernel,
-        (stride, stride),
-        [(padding, padding)] * 2,
-        dimension_numbers=("NHWC", "HWIO", "NHWC"),
-    )
-
-
-@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
-def conv_fenced(x: Array, kernel: Array, stride: int, padding: int) -> Array:
-    """`conv`, with a backward pass that XLA:CPU runs faster (see `_conv_fenced_backward`)."""
-    return conv(x, kernel, stride, padding)
-
-
-def _conv_fenced_forward(x, kernel, stride, padding):
-    return conv(x, kernel, stride, padding), (x, kernel)
-
-
-def _conv_fenced_backward(stride, padding, saved, gradient):
-    # XLA:CPU transposes x for the kernel's gradient and fuses into that strided loop the whole
-    # elementwise chain that made x. A product with the identity is the cheapest fence that it
-    # respects (it drops optimization_barrier): 13 to 20 % of a ResNet-20 step.
-    x, kernel = saved
-    x = x @ jnp.eye(x.shape[-1], dtype=x.dtype)
-    return jax.vjp(lambda x, kernel: conv(x, kernel, stride, padding), x, kernel)[1](gradient)
-
-
-conv_fenced.defvjp(_conv_fenced_forward, _conv_fenced_backward)
-
-
-def conv_by_windows(x: Array, kernel: Array, padding: int) -> Array:
-    """`conv` with stride 1, its outputs by 2×2 windows: [B, H/2, W/2, 4, C_out].
-
-    Space-to-depth: each window is one output of a convolution with 4 times the channels in and
-    out, which for 3 or 8 channels XLA:CPU runs twice as fast. Needs odd k, even H + 2·padding.
-    """
-    k, _, c_in, c_out = kernel.shape
-    n = (k + 1) // 2  # 2×2 blocks that cover what a window of outputs sees
-    x = jnp.pad(x, ((0, 0), (padding, padding), (padding, padding), (0, 0)))
-    b, h, w, _ = x.shape
-    x = x.reshape(b, h // 2, 2, w // 2, 2, c_in).transpose(0, 1, 3, 2, 4, 5)
-    shifts = [(i, j) for i in (0, 1) for j in (0, 1)]
-    wide = jnp.stack(
-        [jnp.pad(kernel, ((i, 1 - i), (j, 1 - j), (0, 0), (0, 0))) for i, j in shifts], 3
-    )
-    wide = wide.reshape(n, 2, n, 2, c_in, 4 * c_out).transpose(0, 2, 1, 3, 4, 5)
-    x = x.reshape(b, h // 2, w // 2, 4 * c_in)
-    y = conv(x, wide.reshape(n, n, 4 * c_in, 4 * c_out), 1, 0)
-    return y.reshape(*y.shape[:3], 4, c_out)
-
-
-def from_windows(y: Array) -> Array:
-    """Puts 2×2 windows [B, H/2, W/2, 4, C] back into their places: [B, H, W, C]."""
-    b, h, w, _, c = y.shape
-    return y.reshape(b, h, w, 2, 2, c).transpose(0, 1, 3, 2, 4, 5).reshape(b, 2 * h, 2 * w, c)
-
-
 class Conv(nn.Module):
     """2-D convolution with a square kernel, [B, H, W, C_in] -> [B, H', W', features].
 
     `padding` is in pixels on every side, as in PyTorch: a stride-2 3×3 convolution pads (1, 1),
-    not SAME's (0, 1). `platform` "cpu" or "gpu" chooses what is faster there. With
-    `pooled`, a 2×2 max-pool follows, and the outputs may come by its windows:
+    not SAME's (0, 1). `platform` "cpu" or "gpu" chooses what is faster there. With `pooled`, a
+    2×2 max-pool follows: outputs of even height and width come by its windows, on every platform,
     [B, H'/2, W'/2, 4, features].
     """
 
@@ -127,18 +67,15 @@ class Conv(nn.Module):
         return y
 
     def _convolve(self, x: Array, kernel: Array) -> Array:
+        on_cpu = self.platform == "cpu"
         few = max(x.shape[-1], self.features) <= 16  # where windows were measured to be faster
         fits = self.stride == 1 and self.kernel_size % 2 == 1 and x.shape[1] % 2 == 0
-        if self.platform == "cpu" and few and fits and (self.pooled or x.shape[-1] == 3):
+        if on_cpu and few and fits and (self.pooled or x.shape[-1] == 3):
             y = conv_by_windows(x, kernel, self.padding)
             return y if self.pooled else from_windows(y)
-        if self.platform == "cpu":
-            return conv_fenced(x, kernel, self.stride, self.padding)
-        if self.platform == "gpu" and self.dtype == jnp.bfloat16 and x.shape[-1] == 3:
-            # XLA pads channels to what tensor cores take in float16 only; gain not yet measured
-            x = jnp.pad(x, ((0, 0), (0, 0), (0, 0), (0, 1)))
-            kernel = jnp.pad(kernel, ((0, 0), (0, 0), (0, 1), (0, 0)))
-        return conv(x, kernel, self.stride, self.padding)
+        y = (conv_fenced if on_cpu else conv)(x, kernel, self.stride, self.padding)
+        even = y.shape[1] % 2 == 0 and y.shape[2] % 2 == 0
+        return to_windows(y) if self.pooled and even else y
 
 
 class Dense(nn.Module):

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from conftest import page
 
-from jaxcifar import losses
 from jaxcifar.errors import UserError
+from jaxcifar.training import losses
 
 
 def loss(label_smoothing=0.0, l1=0.0):

@@ -15,9 +15,8 @@ import jax
 import numpy as np
 
 from jaxcifar.errors import UserError
-from jaxcifar.loop import Carry
-from jaxcifar.losses import Sums
-from jaxcifar.state import State
+from jaxcifar.training.losses import Sums
+from jaxcifar.training.state import Carry, State
 
 DIRECTORY = "steps"
 

@@ -1,12 +1,14 @@
 """The training state: arrays only."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import optax
 from flax import struct
+
+from jaxcifar.training.losses import Sums
 
 Array = jax.Array
 
@@ -25,6 +27,13 @@ class State:
         """Returns what evaluation takes: the averaged weights where there are any."""
         params = self.params if self.ema is None else self.ema
         return {"params": params, "batch_stats": self.batch_stats}
+
+
+class Carry(NamedTuple):
+    """What goes from step to step: the state, and the sums of the epoch so far."""
+
+    state: State
+    sums: Sums
 
 
 def create(

@@ -8,17 +8,17 @@ the arrays and encodes with Pillow does not. What it writes is an ordinary TFDS 
 import io
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from jaxcifar.errors import UserError
-from jaxcifar.synthetic import Split
+from jaxcifar.data.official import BINARY_SHA256, read_binary_tar
+from jaxcifar.data.split import Split
 
 URL = "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz"
-SHA256 = "c4a38c50a1bc5f3a1c5537f2155ab9d68f9f25eb1ed8d9ddda3db29a59bca1dd"
 MANUAL_TAR = "downloads/manual/cifar-10-binary.tar.gz"  # TFDS looks there before it downloads
 
 
@@ -71,7 +71,6 @@ def _collect(builder: Any, split: str) -> Split:
 
 def download(
     data_dir: Path,
-    read_tar: Callable[[Path], tuple[Split, Split]],
     class_names: tuple[str, ...],
     max_examples: int | None = None,
 ) -> Path:
@@ -79,7 +78,6 @@ def download(
 
     Args:
       data_dir: where TFDS keeps its copies; `downloads` is inside it.
-      read_tar: returns the training and test images of the binary tar, verified.
       class_names: in the order of the labels.
       max_examples: of each split; for tests.
 
@@ -92,7 +90,7 @@ def download(
 
     if not sys.stderr.isatty():
         tfds.disable_progress_bar()
-    builder = _builder(data_dir, read_tar, class_names)
+    builder = _builder(data_dir, class_names)
     config = tfds.download.DownloadConfig(
         force_checksums_validation=True,
         try_download_gcs=False,
@@ -106,7 +104,7 @@ def download(
         raise
     except Exception as error:  # requests', TFDS's and the file system's own
         raise UserError(
-            f"downloading {URL} (sha256 {SHA256}) into {data_dir} failed: {_first_line(error)}"
+            f"downloading {URL} (sha256 {BINARY_SHA256}) into {data_dir} failed: {_first_line(error)}"
         ) from error
     return Path(builder.data_dir)
 
@@ -133,12 +131,11 @@ def probe(url: str, seconds: float = 6.0) -> None:
     thread.join(seconds)
     problem = outcome[0] if outcome else f"no answer in {seconds:g} s"
     if problem:
-        raise UserError(f"{url} (sha256 {SHA256}) cannot be reached: {problem}")
+        raise UserError(f"{url} (sha256 {BINARY_SHA256}) cannot be reached: {problem}")
 
 
 def _builder(
     data_dir: Path,
-    read_tar: Callable[[Path], tuple[Split, Split]],
     class_names: tuple[str, ...],
 ) -> Any:
     """Returns the official cifar10 builder, its three steps that need TensorFlow replaced."""
@@ -159,7 +156,7 @@ def _builder(
             pkg_dir_path = None
 
             def _split_generators(self, dl_manager: Any) -> dict[str, Any]:
-                train, test = read_tar(Path(dl_manager.download(URL)))
+                train, test = read_binary_tar(Path(dl_manager.download(URL)))
                 self.info.features["label"].names = class_names
                 return {"train": examples("train", train), "test": examples("test", test)}
 

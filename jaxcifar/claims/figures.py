@@ -5,9 +5,10 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from jaxcifar import plots, results
-from jaxcifar.claims import L2_SWEEP, LR_SWEEP, RUNS
-from jaxcifar.results import Record
+from jaxcifar.claims import records as results
+from jaxcifar.claims.records import Record
+from jaxcifar.claims.reports import L2_SWEEP, LR_SWEEP, RUNS
+from jaxcifar.run import plots
 
 # file name -> title and the runs drawn together; figures of report 003, then of 002
 CURVES: dict[str, tuple[str, Mapping[str, str]]] = {

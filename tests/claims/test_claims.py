@@ -7,10 +7,11 @@ import pytest
 from conftest import ROOT, page
 
 from jaxcifar import config as configs
-from jaxcifar import judge, results, tables
-from jaxcifar.claims import CLAIMS, RUNS
+from jaxcifar.claims import judge, tables
+from jaxcifar.claims import records as results
+from jaxcifar.claims.judge import Claim
+from jaxcifar.claims.reports import CLAIMS, RUNS
 from jaxcifar.errors import UserError
-from jaxcifar.judge import Claim
 
 RESULTS = ROOT / "results"
 

@@ -7,8 +7,8 @@ import sys
 import time
 from typing import Any
 
-from jaxcifar import workdir
-from jaxcifar.losses import Sums
+from jaxcifar.run import workdir
+from jaxcifar.training.losses import Sums
 
 
 class RunLog:

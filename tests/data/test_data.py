@@ -16,9 +16,12 @@ import jax
 import numpy as np
 import pytest
 
-from jaxcifar import data, official, synthetic, tfds_source
+from jaxcifar import backend, data
+from jaxcifar.data import cifar10, official, split, synthetic
+from jaxcifar.data import tfds as tfds_source
+from jaxcifar.data.split import Split
 from jaxcifar.errors import UserError
-from jaxcifar.synthetic import Split
+from jaxcifar.training.loop import epoch_order
 
 REAL = os.environ.get("JAXCIFAR_DATA", "")
 
@@ -63,7 +66,7 @@ def tiny(tmp_path, monkeypatch):
     hwc = images.reshape(60, 3, 32, 32).transpose(0, 2, 3, 1)
     flat = labels.reshape(60).astype(np.int32)
     train, test = Split(hwc[:50], flat[:50]), Split(hwc[50:], flat[50:])
-    monkeypatch.setattr(data, "CIFAR10_SHA256", data.content_sha256(train, test))
+    monkeypatch.setattr(cifar10, "CIFAR10_SHA256", split.content_sha256(train, test))
     return home, train, test
 
 
@@ -142,18 +145,18 @@ def test_home_is_expanded(tiny, monkeypatch):
 
 def test_tfds_download_needs_neither_network_nor_tensorflow(tiny, lenient_tfds, tmp_path):
     home, train, test = tiny
-    manual = data.cache_folder() / "tfds" / tfds_source.MANUAL_TAR
+    manual = backend.cache_folder() / "tfds" / tfds_source.MANUAL_TAR
     manual.parent.mkdir(parents=True)
     (home / "cifar-10-binary.tar.gz").rename(manual)
     first = load("")
     assert "through TFDS" in first.origin
-    copy = tfds_source.find(data.cache_folder() / "tfds")
+    copy = tfds_source.find(backend.cache_folder() / "tfds")
     assert copy is not None
     again = load("")
     assert again.origin.endswith("cifar10.npz")
     # The copy read as the user's own, at each of the three levels that a user may name.
-    (data.cache_folder() / "cifar10.npz").unlink()
-    splits = [data.find(folder) for folder in (copy, copy.parent, copy.parent.parent)]
+    (backend.cache_folder() / "cifar10.npz").unlink()
+    splits = [cifar10.find(folder) for folder in (copy, copy.parent, copy.parent.parent)]
     assert {found[0] for found in splits} == {copy}
     own = load(copy.parent.parent)
     for dataset in (first, again, own):
@@ -163,7 +166,7 @@ def test_tfds_download_needs_neither_network_nor_tensorflow(tiny, lenient_tfds, 
     (records,) = copy.glob("cifar10-test.array_record*")
     records.write_bytes(records.read_bytes()[:-100])
     with pytest.raises(UserError) as raised:
-        data.read_tfds(copy)
+        cifar10.read_tfds(copy)
     one_line(raised, copy)
 
 
@@ -173,11 +176,11 @@ def test_a_partial_tfds_copy_is_refused(tiny, lenient_tfds, tmp_path):
     manual.parent.mkdir(parents=True)
     (home / "cifar-10-binary.tar.gz").rename(manual)
     copy = tfds_source.download(
-        tmp_path, official.read_binary_tar, data.CLASS_NAMES, max_examples=7
+        tmp_path, cifar10.CLASS_NAMES, max_examples=7
     )
     with pytest.raises(UserError) as raised:
-        data.read_tfds(copy)
-    one_line(raised, copy, "7 + 7 images", data.CIFAR10_SHA256)
+        cifar10.read_tfds(copy)
+    one_line(raised, copy, "7 + 7 images", cifar10.CIFAR10_SHA256)
 
 
 def test_tfds_refuses_an_unofficial_archive(tiny, tmp_path, monkeypatch):
@@ -188,8 +191,8 @@ def test_tfds_refuses_an_unofficial_archive(tiny, tmp_path, monkeypatch):
     url = "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz"
     monkeypatch.setattr(tfds_source, "URL", url)
     with pytest.raises(UserError) as raised:
-        tfds_source.download(tmp_path, official.read_binary_tar, data.CLASS_NAMES)
-    one_line(raised, "wrong checksum", tfds_source.SHA256)
+        tfds_source.download(tmp_path, cifar10.CLASS_NAMES)
+    one_line(raised, "wrong checksum", official.BINARY_SHA256)
 
 
 @pytest.mark.parametrize("damage", ["truncated", "bit", "missing"])
@@ -230,7 +233,7 @@ def test_a_damaged_tar_is_named(tiny, damage):
 def test_a_tar_is_read_once_then_its_cache(tiny, caplog):
     home, train, test = tiny
     tar = home / "cifar-10-python.tar.gz"
-    cache = data.cache_folder() / "cifar10.npz"
+    cache = backend.cache_folder() / "cifar10.npz"
     load(tar)
     assert str(cache) in load(tar).origin
     assert [path.name for path in cache.parent.iterdir()] == ["cifar10.npz"]
@@ -327,11 +330,11 @@ def test_unknown_source():
 
 
 def test_epoch_order_is_a_permutation_of_seed_and_epoch():
-    order = jax.jit(data.epoch_order, static_argnames="num_examples")
+    order = jax.jit(epoch_order, static_argnames="num_examples")
     first = np.array(order(0, 0, num_examples=1000))
     assert first.dtype == np.int32
     np.testing.assert_array_equal(np.sort(first), np.arange(1000))
-    np.testing.assert_array_equal(first, data.epoch_order(0, 0, 1000))
+    np.testing.assert_array_equal(first, epoch_order(0, 0, 1000))
     # Two random permutations agree at one place on average.
     for other in (order(0, 1, num_examples=1000), order(1, 0, num_examples=1000)):
         assert (np.array(other) == first).sum() < 10
@@ -339,7 +342,7 @@ def test_epoch_order_is_a_permutation_of_seed_and_epoch():
 
 def test_epoch_order_shares_no_key_with_the_plain_fold_in():
     plain = jax.random.permutation(jax.random.fold_in(jax.random.key(0), 3), 1000)
-    assert (np.array(plain) == np.array(data.epoch_order(0, 3, 1000))).sum() < 10
+    assert (np.array(plain) == np.array(epoch_order(0, 3, 1000))).sum() < 10
 
 
 # Synthetic data
@@ -416,9 +419,9 @@ def test_real_python_binary_and_tar_agree(real, tmp_path):
     with tarfile.open(tmp_path / "any-name.tgz", "w:gz", compresslevel=1) as tar:
         tar.add(folder, folder.name)
     unpacked = load(folder)
-    assert data.content_sha256(unpacked.train, unpacked.test) == data.CIFAR10_SHA256
+    assert split.content_sha256(unpacked.train, unpacked.test) == cifar10.CIFAR10_SHA256
     packed = official.read_binary_tar(tmp_path / "any-name.tgz")
-    assert data.content_sha256(*packed) == data.CIFAR10_SHA256
+    assert split.content_sha256(*packed) == cifar10.CIFAR10_SHA256
     python = Path(REAL) / "cifar-10-batches-py"
     if python.exists():
         assert_same(load(python).train, real.train)

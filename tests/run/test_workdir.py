@@ -2,8 +2,8 @@ import pytest
 from conftest import TINY, tiny
 
 from jaxcifar import config as configs
-from jaxcifar import workdir
 from jaxcifar.errors import UserError
+from jaxcifar.run import workdir
 
 
 def content(folder):

@@ -1,6 +1,6 @@
 """What the reports claim, in one list, and the runs that it takes."""
 
-from jaxcifar.judge import (
+from jaxcifar.claims.judge import (
     best_figure,
     best_of,
     figure,
@@ -11,7 +11,7 @@ from jaxcifar.judge import (
     overfit,
     statement,
 )
-from jaxcifar.results import column, last
+from jaxcifar.claims.records import column, last
 
 # Minutes of each run on two CPU cores, to begin with the cheapest; a measured run's own time wins.
 RUNS = {

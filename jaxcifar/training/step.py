@@ -6,10 +6,10 @@ import flax.linen as nn
 import jax
 import optax
 
-from jaxcifar import losses
-from jaxcifar.augment import Augmentation
-from jaxcifar.losses import Loss, Sums
-from jaxcifar.state import State
+from jaxcifar.training import losses
+from jaxcifar.training.augment import Augmentation
+from jaxcifar.training.losses import Loss, Sums
+from jaxcifar.training.state import State
 
 Array = jax.Array
 

@@ -9,8 +9,8 @@ import dataclasses
 import pathlib
 from collections.abc import Callable, Mapping
 
-from jaxcifar import results
-from jaxcifar.results import Record, best, column, last
+from jaxcifar.claims import records as results
+from jaxcifar.claims.records import Record, best, column, last
 
 Runs = Mapping[str, Record]
 

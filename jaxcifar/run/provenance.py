@@ -29,7 +29,7 @@ def commit() -> str:
     Of when it is first asked: a command asks at its start, because the code that it runs is what
     was checked out then, whatever is committed while it runs.
     """
-    root = pathlib.Path(__file__).parent.parent
+    root = pathlib.Path(__file__).parents[2]
     if not (root / ".git").exists():
         return ""
     try:

@@ -10,8 +10,8 @@ import numpy as np
 import optax
 import pytest
 
-from jaxcifar import optim
 from jaxcifar.errors import UserError
+from jaxcifar.training import optim
 
 STEPS = 10
 SHARED = {"learning_rate": 0.0, "weight_decay": 0.0, "clip_norm": 0.0, "ema_decay": 0.0}

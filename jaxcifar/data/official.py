@@ -16,14 +16,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxcifar import tfds_source
 from jaxcifar.errors import UserError
-from jaxcifar.synthetic import Split
+from jaxcifar.data.split import Split
 
 NUM_TRAIN = 50_000
 PER_FILE = 10_000
 MAX_FILE = 2**25  # bytes; an official file is smaller
 
+BINARY_SHA256 = "c4a38c50a1bc5f3a1c5537f2155ab9d68f9f25eb1ed8d9ddda3db29a59bca1dd"  # of the tar
 # The MD5 of each file of the two official archives, in the official order.
 PYTHON_MD5 = {
     "data_batch_1": "c99cafc152244af753f735de768cd75f",
@@ -168,7 +168,7 @@ PYTHON = Kind(
 BINARY = Kind(
     "cifar-10-batches-bin",
     "cifar-10-binary.tar.gz",
-    f"sha256 {tfds_source.SHA256}",
+    f"sha256 {BINARY_SHA256}",
     BINARY_MD5,
     _decode_binary,
 )

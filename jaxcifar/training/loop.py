@@ -7,7 +7,7 @@ XLA's CPU backend runs convolutions inside `scan` by a naive loop, ten times slo
 import functools
 import time
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -15,21 +15,21 @@ import numpy as np
 from jax import lax
 from jax.sharding import Mesh
 
-from jaxcifar import parallel
-from jaxcifar.data import Split, epoch_order
-from jaxcifar.losses import Sums
-from jaxcifar.state import State
+from jaxcifar.data import Split
+from jaxcifar.training import parallel
+from jaxcifar.training.losses import Sums
+from jaxcifar.training.state import Carry, State
 
 Array = jax.Array
+ORDER_STREAM = 0x0E70C4  # keeps the order's random numbers apart from other uses of the seed
 Step = Callable[[State, Array, Array, Array], tuple[State, Sums]]
 Forward = Callable[[Any, Array], tuple[Array, dict[str, Array]]]
 
 
-class Carry(NamedTuple):
-    """What goes from step to step: the state, and the sums of the epoch so far."""
-
-    state: State
-    sums: Sums
+def epoch_order(seed: Array | int, epoch: Array | int, num_examples: int) -> Array:
+    """Returns the order of an epoch: a permutation, int32 [num_examples], of (seed, epoch)."""
+    stream = jax.random.fold_in(jax.random.key(seed), ORDER_STREAM)
+    return jax.random.permutation(jax.random.fold_in(stream, epoch), num_examples)
 
 
 class TrainLoop:

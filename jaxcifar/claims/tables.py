@@ -2,10 +2,10 @@
 
 import pathlib
 
-from jaxcifar import results
-from jaxcifar.claims import CLAIMS, RUNS
+from jaxcifar.claims import records as results
+from jaxcifar.claims.judge import Claim, Judgement, judge
+from jaxcifar.claims.reports import CLAIMS, RUNS
 from jaxcifar.errors import UserError
-from jaxcifar.judge import Claim, Judgement, judge
 
 MARKS = ("<!-- claims: made by `python -m jaxcifar.reproduce --table` -->", "<!-- /claims -->")
 INTRODUCTION = """# Results

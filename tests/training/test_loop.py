@@ -13,10 +13,12 @@ import numpy as np
 import pytest
 from conftest import ROOT, overrides, page, tiny
 
-from jaxcifar import data, experiment, losses, parallel, train
-from jaxcifar.checkpoint import Checkpoints
-from jaxcifar.log import RunLog
-from jaxcifar.loop import Carry, Predictor, TrainLoop
+from jaxcifar import data, experiment, train
+from jaxcifar.run.checkpoint import Checkpoints
+from jaxcifar.run.log import RunLog
+from jaxcifar.training import losses, parallel
+from jaxcifar.training.loop import Predictor, TrainLoop
+from jaxcifar.training.state import Carry
 
 
 def numbered_images(n):

@@ -9,9 +9,9 @@ import pytest
 from conftest import tiny
 
 from jaxcifar import experiment
-from jaxcifar.checkpoint import Checkpoints
 from jaxcifar.errors import UserError
-from jaxcifar.loop import Carry
+from jaxcifar.run.checkpoint import Checkpoints
+from jaxcifar.training.state import Carry
 
 
 def start(**changes):

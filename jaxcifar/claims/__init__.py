@@ -1,0 +1,1 @@
+"""What the reports claim, judged from the records of runs."""
