@@ -8,9 +8,9 @@ import pytest
 from conftest import ROOT, tiny
 
 from jaxcifar import reproduce
+from jaxcifar.claims import measure, tables
 from jaxcifar.claims import records as results
 from jaxcifar.claims import reports as claims
-from jaxcifar.claims import tables
 from jaxcifar.claims.judge import Claim
 from jaxcifar.claims.reports import CLAIMS
 from jaxcifar.run import provenance
@@ -146,10 +146,10 @@ def test_an_unknown_claim_is_one_line(run):
 
 def test_weights_are_counted_around_zero():
     params = {"a": np.array([0.0, 5e-4, -5e-4, 5e-3]), "b": np.array([[1.0, -0.29]])}
-    found = results.weight_histogram(params)
+    found = measure.weight_histogram(params)
     assert found["total"] == 6
     assert sum(found["counts"]) == 5  # 1.0 is outside
-    assert found["counts"][results.HISTOGRAM_BINS // 2] == 3
+    assert found["counts"][measure.HISTOGRAM_BINS // 2] == 3
     assert found["share_below"] == {"0.001": 0.5, "0.01": pytest.approx(4 / 6)}
 
 
@@ -157,9 +157,9 @@ def test_gates_are_averaged_by_class_and_over_channels():
     labels = np.array([0, 1, 1])
     gates = np.array([[1.0, 0.0], [0.2, 0.8], [0.4, 0.6]])
     expected = [[1.0, 0.0], [pytest.approx(0.3), pytest.approx(0.7)]]
-    assert results.class_means(gates, labels, 2) == expected
+    assert measure.class_means(gates, labels, 2) == expected
     by_channel = np.stack([gates - 0.1, gates + 0.1], axis=2)
-    assert results.class_means(by_channel, labels, 2) == expected
+    assert measure.class_means(by_channel, labels, 2) == expected
 
 
 def test_the_pages_of_every_run_are_there():

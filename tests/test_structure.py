@@ -54,6 +54,16 @@ def test_a_module_imports_only_what_stands_before_it(module):
     assert set(imported(FILES[module])) <= set(before)
 
 
+WINGS = ["data", "models", "training", "run", "claims"]
+
+
+def test_the_order_keeps_each_wing_together():
+    """So "what stands before" goes by wings: the common files, the wings in turn, the commands."""
+    in_order = [m.partition(".")[0] for m in ORDER if m.partition(".")[0] in WINGS]
+    changes = [w for w, before in zip(in_order, ["", *in_order], strict=False) if w != before]
+    assert changes == WINGS
+
+
 @pytest.mark.parametrize("page", sorted((ROOT / "configs").glob("*.py")), ids=lambda f: f.stem)
 def test_a_page_imports_ml_collections_only(page):
     tree = ast.parse(page.read_text())
