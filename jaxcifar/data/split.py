@@ -1,0 +1,69 @@
+"""What a data set is: images and labels in memory, in up to three splits, uint8 until late."""
+
+import dataclasses
+import hashlib
+from typing import NamedTuple
+
+import numpy as np
+
+from jaxcifar.errors import UserError
+
+
+class Split(NamedTuple):
+    """Images and labels of one part of a data set."""
+
+    images: np.ndarray  # uint8 [N, 32, 32, 3]
+    labels: np.ndarray  # int32 [N]
+
+
+@dataclasses.dataclass(frozen=True)
+class Dataset:
+    """A data set in memory; what a split does not have is an array of no images."""
+
+    source: str  # the config's data.source
+    origin: str  # where it came from, in one line
+    class_names: tuple[str, ...]
+    train: Split
+    validation: Split
+    test: Split
+    checksum: str  # 16 digits of the sha256 of the whole: before `validation`, `train_examples`
+
+
+def whole(
+    source: str, origin: str, class_names: tuple[str, ...], train: Split, test: Split, digest: str
+) -> Dataset:
+    """Returns a data set as its source has it, nothing held out; `digest` its `content_sha256`."""
+    none = Split(train.images[:0], train.labels[:0])
+    return Dataset(source, origin, class_names, train, none, test, digest[:16])
+
+
+def content_sha256(train: Split, test: Split) -> str:
+    """Returns the sha256 of images and labels, training then test."""
+    digest = hashlib.sha256()
+    for array in (*train, *test):
+        digest.update(np.ascontiguousarray(array).data)
+    return digest.hexdigest()
+
+
+def divide(dataset: Dataset, validation: int, train_examples: int) -> Dataset:
+    """Holds out the last `validation` training images and keeps the first `train_examples`.
+
+    Raises:
+      UserError: there are not so many; `train_examples` of 0 keeps all.
+    """
+    images, labels = dataset.train
+    total = len(labels)
+    if not 0 <= validation < total:
+        raise UserError(f"config.data.validation is {validation}; expected 0 to {total - 1}")
+    rest = total - validation
+    if not 0 <= train_examples <= rest:
+        raise UserError(
+            f"config.data.train_examples is {train_examples}; expected 0 (all) to {rest},"
+            f" {total} training images less config.data.validation={validation}"
+        )
+    kept = train_examples or rest
+    return dataclasses.replace(
+        dataset,
+        train=Split(images[:kept], labels[:kept]),
+        validation=Split(images[rest:], labels[rest:]),
+    )
