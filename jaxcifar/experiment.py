@@ -13,7 +13,7 @@ from ml_collections import ConfigDict
 
 from jaxcifar import config as configs
 from jaxcifar import data, models
-from jaxcifar.errors import UserError
+from jaxcifar.errors import UserError, first_line
 from jaxcifar.training import augment, losses, optim, parallel, state, step
 from jaxcifar.training.loop import Predictor, Step, TrainLoop
 from jaxcifar.training.state import Carry
@@ -104,8 +104,8 @@ def build(config: ConfigDict) -> Experiment:
     try:
         experiment.abstract_model()
     except (TypeError, ValueError, ZeroDivisionError) as error:
-        first = (str(error).splitlines() or [type(error).__name__])[0]
-        raise UserError(f"config.model does not fit images of 32×32×3: {first}") from error
+        message = f"config.model does not fit images of 32×32×3: {first_line(error)}"
+        raise UserError(message) from error
     return experiment
 
 

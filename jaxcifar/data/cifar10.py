@@ -3,7 +3,6 @@
 import functools
 import logging
 import os
-import tempfile
 import zipfile
 import zlib
 from collections.abc import Callable
@@ -11,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from jaxcifar import files
 from jaxcifar.backend import cache_folder
 from jaxcifar.data import official, tfds
 from jaxcifar.data.split import Dataset, Split, content_sha256, whole
@@ -115,20 +115,14 @@ def write_cache(path: Path, train: Split, test: Split) -> None:
     """Writes the arrays, uncompressed, under a temporary name first; warns where it cannot."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".tmp", delete=False) as file:
-            try:
-                np.savez(
-                    file,
-                    train_images=train.images,
-                    train_labels=train.labels,
-                    test_images=test.images,
-                    test_labels=test.labels,
-                )
-                file.close()
-                os.replace(file.name, path)
-            except BaseException:
-                os.unlink(file.name)
-                raise
+        with files.replacing(path) as file:
+            np.savez(
+                file,
+                train_images=train.images,
+                train_labels=train.labels,
+                test_images=test.images,
+                test_labels=test.labels,
+            )
     except OSError as error:
         logging.getLogger(__name__).warning("cannot keep a copy of CIFAR-10 in %s: %s", path, error)
 

@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from jaxcifar import files
+
 
 def figure(rows: int, columns: int, size: tuple[float, float]) -> Any:
     """Returns a matplotlib figure and its axes, without a screen and without global state."""
@@ -19,9 +21,8 @@ def figure(rows: int, columns: int, size: tuple[float, float]) -> Any:
 
 def save(fig: Any, path: pathlib.Path) -> None:
     """Writes the figure as PNG, atomically."""
-    temporary = path.with_name(path.name + ".tmp")
-    fig.savefig(temporary, format="png")
-    temporary.replace(path)
+    with files.replacing(path) as file:
+        fig.savefig(file, format="png")
 
 
 def curves(path: pathlib.Path, runs: Mapping[str, Sequence[Mapping[str, Any]]], title: str) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from jaxcifar import config as configs
+from jaxcifar import files
 from jaxcifar.errors import UserError
 
 
@@ -69,9 +70,8 @@ def load_config(path: pathlib.Path) -> ConfigDict:
 
 def write_text(path: pathlib.Path, text: str) -> None:
     """Writes through a temporary file, so that neither reader nor crash sees half of it."""
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_text(text)
-    temporary.replace(path)
+    with files.replacing(path) as file:
+        file.write(text.encode())
 
 
 def write_json(path: pathlib.Path, content: Any) -> None:
