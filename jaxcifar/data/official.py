@@ -16,8 +16,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxcifar.errors import UserError
 from jaxcifar.data.split import Split
+from jaxcifar.errors import UserError
 
 NUM_TRAIN = 50_000
 PER_FILE = 10_000

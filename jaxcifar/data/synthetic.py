@@ -10,7 +10,6 @@ import numpy as np
 
 from jaxcifar.data.split import Dataset, Split, content_sha256, whole
 
-
 TRAIN = (0, 10_000)  # seed, images
 TEST = (1, 2_000)
 SIZE = 32

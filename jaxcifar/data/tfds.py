@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from jaxcifar.errors import UserError
 from jaxcifar.data.official import BINARY_SHA256, read_binary_tar
 from jaxcifar.data.split import Split
+from jaxcifar.errors import UserError
 
 URL = "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz"
 MANUAL_TAR = "downloads/manual/cifar-10-binary.tar.gz"  # TFDS looks there before it downloads

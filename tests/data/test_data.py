@@ -175,9 +175,7 @@ def test_a_partial_tfds_copy_is_refused(tiny, lenient_tfds, tmp_path):
     manual = tmp_path / tfds_source.MANUAL_TAR
     manual.parent.mkdir(parents=True)
     (home / "cifar-10-binary.tar.gz").rename(manual)
-    copy = tfds_source.download(
-        tmp_path, cifar10.CLASS_NAMES, max_examples=7
-    )
+    copy = tfds_source.download(tmp_path, cifar10.CLASS_NAMES, max_examples=7)
     with pytest.raises(UserError) as raised:
         cifar10.read_tfds(copy)
     one_line(raised, copy, "7 + 7 images", cifar10.CIFAR10_SHA256)
