@@ -16,7 +16,7 @@ import numpy as np
 
 from jaxcifar.data.official import BINARY_SHA256, read_binary_tar
 from jaxcifar.data.split import Split
-from jaxcifar.errors import UserError
+from jaxcifar.errors import UserError, first_line
 
 URL = "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz"
 MANUAL_TAR = "downloads/manual/cifar-10-binary.tar.gz"  # TFDS looks there before it downloads
@@ -52,7 +52,7 @@ def read(copy: Path) -> tuple[Split, Split]:
         return _collect(builder, "train"), _collect(builder, "test")
     except Exception as error:  # whatever array_record, protobuf or Pillow raise on a damaged file
         raise UserError(
-            f"{copy} is not a whole TFDS copy of cifar10 in array_record: {_first_line(error)};"
+            f"{copy} is not a whole TFDS copy of cifar10 in array_record: {first_line(error)};"
             " delete it or make it again"
         ) from error
 
@@ -104,7 +104,7 @@ def download(
         raise
     except Exception as error:  # requests', TFDS's and the file system's own
         raise UserError(
-            f"downloading {URL} (sha256 {BINARY_SHA256}) into {data_dir} failed: {_first_line(error)}"
+            f"downloading {URL} (sha256 {BINARY_SHA256}) into {data_dir} failed: {first_line(error)}"
         ) from error
     return Path(builder.data_dir)
 
@@ -161,7 +161,3 @@ def _builder(
                 return {"train": examples("train", train), "test": examples("test", test)}
 
     return Cifar10(data_dir=data_dir)
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [""])[0] or type(error).__name__
