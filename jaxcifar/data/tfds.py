@@ -104,7 +104,8 @@ def download(
         raise
     except Exception as error:  # requests', TFDS's and the file system's own
         raise UserError(
-            f"downloading {URL} (sha256 {BINARY_SHA256}) into {data_dir} failed: {first_line(error)}"
+            f"downloading {URL} (sha256 {BINARY_SHA256}) into {data_dir} failed:"
+            f" {first_line(error)}"
         ) from error
     return Path(builder.data_dir)
 
