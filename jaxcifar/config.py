@@ -1,30 +1,40 @@
-"""Reads a config page with its command-line overrides, checks it, and compares saved ones."""
+"""Reads a config page with its command-line overrides; a signature is the schema of its keys."""
 
 import inspect
 import json
 import math
 import pathlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from typing import Annotated, Any, NamedTuple, TypeVar
 
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
 from jaxcifar.errors import UserError
 
-KEYS = {
-    "seed",
-    "num_epochs",
-    "batch_size",
-    "compute_dtype",
-    "accumulate_steps",
-    "data",
-    "augment",
-    "model",
-    "loss",
-    "optimizer",
-    "schedule",
-}
+T = TypeVar("T")
+GIVEN = "what the trainer gives, no key of the config"
+Given = Annotated[T, GIVEN]
+
+
+class Config(NamedTuple):
+    """The keys at the top of a config; its sections are in `schema`.
+
+    Here as in every signature that reads a section: a key that is added later has a neutral
+    default, what was before it, so that a config saved without it still means what it meant.
+    """
+
+    seed: int
+    num_epochs: int
+    batch_size: int
+    compute_dtype: str
+    accumulate_steps: int
+    data: Mapping
+    augment: Mapping
+    model: Mapping
+    loss: Mapping
+    optimizer: Mapping
+    schedule: Mapping
 
 
 def load(page: str, overrides: Sequence[str] = ()) -> ConfigDict:
@@ -62,13 +72,12 @@ def load(page: str, overrides: Sequence[str] = ()) -> ConfigDict:
 
 
 def check(config: ConfigDict) -> ConfigDict:
-    """Returns `config`, locked and known to have exactly the top-level `KEYS`."""
-    if set(config) != KEYS:
-        unknown, missing = sorted(set(config) - KEYS), sorted(KEYS - set(config))
-        raise UserError(f"config: unknown keys {unknown}, missing keys {missing}")
+    """Returns `config`, locked and known to have the top-level keys of `Config`."""
+    complete("config", config, parameters(Config))
     check_range("seed", config.seed, 0, 2**31)
     for key in ("num_epochs", "batch_size", "accumulate_steps"):
-        check_range(key, config[key], 1)
+        if key in config:
+            check_range(key, config[key], 1)
     return config.lock()
 
 
@@ -84,25 +93,49 @@ def build(choices: Mapping[str, Callable[..., Any]], section: str, keys: Mapping
     Raises:
       UserError: an unknown name (saying the choices), or keys that are not the signature's.
     """
+    chosen = choose(choices, section, keys)
+    rest = {key: value for key, value in keys.items() if key != "name"}
+    return call(chosen, f"{section} of name {keys['name']!r}", rest, **given)
+
+
+def choose(choices: Mapping[str, T], section: str, keys: Mapping) -> T:
+    """Returns the choice that the section's `name` makes."""
     if "name" not in keys:
         raise UserError(f"config.{section} lacks the key 'name'; choices: {', '.join(choices)}")
-    chosen = keys["name"]
-    check_choice(f"{section}.name", chosen, choices)
-    rest = {key: value for key, value in keys.items() if key != "name"}
-    return call(choices[chosen], f"{section} of name {chosen!r}", rest, **given)
+    check_choice(f"{section}.name", keys["name"], choices)
+    return choices[keys["name"]]
 
 
 def call(function: Callable[..., Any], section: str, keys: Mapping, **given) -> Any:
     """Returns `function(**keys, **given)`, first checking `keys` against the signature."""
-    parameters = inspect.signature(function).parameters
-    expected = [p for p in parameters if p not in given and p not in ("parent", "name")]
+    return function(**complete(f"config.{section}", keys, parameters(function)), **given)
+
+
+def parameters(function: Callable[..., Any]) -> dict[str, inspect.Parameter]:
+    """Returns the keys that a function or class takes from the config, with their defaults."""
+    return {
+        name: parameter
+        for name, parameter in inspect.signature(function).parameters.items()
+        if name not in ("parent", "name")  # Flax's own
+        and GIVEN not in getattr(parameter.annotation, "__metadata__", ())
+    }
+
+
+def complete(
+    where: str, keys: Mapping, expected: Mapping[str, inspect.Parameter]
+) -> dict[str, Any]:
+    """Returns `keys` with the default of every expected key that is not there.
+
+    Raises:
+      UserError: a key that is not expected (saying which are), or that is needed and not there.
+    """
     for key in keys:
         if key not in expected:
-            raise UserError(f"config.{section} has no key {key!r}; keys: {', '.join(expected)}")
-    for key in expected:
-        if parameters[key].default is inspect.Parameter.empty and key not in keys:
-            raise UserError(f"config.{section} lacks the key {key!r}")
-    return function(**{k: _plain(v) for k, v in keys.items()}, **given)
+            raise UserError(f"{where} has no key {key!r}; keys: {', '.join(expected)}")
+    for key, parameter in expected.items():
+        if parameter.default is inspect.Parameter.empty and key not in keys:
+            raise UserError(f"{where} lacks the key {key!r}")
+    return {key: _plain(keys.get(key, parameter.default)) for key, parameter in expected.items()}
 
 
 def check_choice(key: str, value: Any, choices: Iterable[str]) -> None:
@@ -130,19 +163,3 @@ def to_json(config: ConfigDict) -> str:
 def from_json(text: str) -> ConfigDict:
     """Returns the config that `to_json` wrote."""
     return check(ConfigDict(json.loads(text)))
-
-
-def differences(old: ConfigDict, new: ConfigDict) -> list[str]:
-    """Returns a line per value that differs, "key: old -> new", but for where the data lies."""
-    flat_old, flat_new = (_flatten(json.loads(to_json(c))) for c in (old, new))
-    keys = sorted((set(flat_old) | set(flat_new)) - {"data.dir"})
-    pairs = [(key, flat_old.get(key), flat_new.get(key)) for key in keys]
-    return [f"{key}: {old!r} -> {new!r}" for key, old, new in pairs if old != new]
-
-
-def _flatten(tree: Mapping, prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in tree.items():
-        nested = isinstance(value, Mapping)
-        flat.update(_flatten(value, f"{prefix}{key}.") if nested else {prefix + key: value})
-    return flat

@@ -12,7 +12,7 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from jaxcifar import config as configs
-from jaxcifar import data, models
+from jaxcifar import data, models, schema
 from jaxcifar.errors import UserError, first_line
 from jaxcifar.training import augment, losses, optim, parallel, state, step
 from jaxcifar.training.loop import Predictor, Step, TrainLoop
@@ -34,7 +34,6 @@ class Experiment:
     ) -> tuple[optax.GradientTransformation, optim.Schedule]:
         """Returns the optimizer and its schedule, batch step -> rate."""
         c = self.config
-        optim.check(c.optimizer)
         schedule = optim.build_schedule(
             c.schedule, c.optimizer.learning_rate, steps_per_epoch, c.num_epochs
         )
@@ -91,6 +90,7 @@ def build(config: ConfigDict) -> Experiment:
     Raises:
       UserError: an unknown name or key, a wrong value, or a model that 32×32 images do not fit.
     """
+    config = schema.complete(config)
     dtype = models.dtype(config.compute_dtype)
     mesh = parallel.make_mesh(config.batch_size)
     experiment = Experiment(

@@ -7,7 +7,7 @@ import pytest
 from conftest import ROOT, TINY, overrides, page, tiny
 
 from jaxcifar import config as configs
-from jaxcifar import train
+from jaxcifar import schema, train
 from jaxcifar.errors import UserError
 
 QUICKSTART = str(ROOT / "configs" / "quickstart.py")
@@ -115,10 +115,10 @@ def test_overrides_take_the_type_of_the_page():
 def test_json_round_trip_has_no_differences():
     config = tiny()
     again = configs.from_json(configs.to_json(config))
-    assert configs.differences(config, again) == []
+    assert schema.differences(config, again) == []
     other = page("quickstart.py")
-    assert "num_epochs: 2 -> 6" in configs.differences(config, other)
-    assert configs.differences(config, tiny(seed=1)) == ["seed: 0 -> 1"]
+    assert "num_epochs: 2 -> 6" in schema.differences(config, other)
+    assert schema.differences(config, tiny(seed=1)) == ["seed: 0 -> 1"]
 
 
 @pytest.mark.parametrize(
@@ -130,7 +130,7 @@ def test_the_name_of_a_page(page, name):
 
 
 def test_build_checks_keys_against_the_signature():
-    def thing(*, size, colour="red", given):
+    def thing(*, size, colour="red", given: configs.Given[int]):
         return size, colour, given
 
     choices = {"thing": thing}

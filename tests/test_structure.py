@@ -15,6 +15,7 @@ ORDER = """
     models
     training training.parallel training.augment training.losses training.optim training.state
     training.step training.loop
+    schema
     run run.provenance run.interrupt run.workdir run.log run.plots run.checkpoint
     experiment train evaluate
     claims claims.records claims.judge claims.reports claims.tables claims.figures claims.measure

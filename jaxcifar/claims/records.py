@@ -9,6 +9,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from jaxcifar import config as configs
+from jaxcifar import schema
 
 Record = dict[str, Any]
 PAGES = pathlib.Path(__file__).parents[2] / "configs"
@@ -35,7 +36,7 @@ def read(out: pathlib.Path, run: str, seed: int) -> Record | None:
         return None
     record = json.loads(file.read_text())
     saved = configs.from_json(json.dumps(record["config"]))
-    return None if configs.differences(saved, config_of(run, seed)) else record
+    return None if schema.differences(saved, config_of(run, seed)) else record
 
 
 def seeds_of(out: pathlib.Path, run: str) -> dict[int, Record]:

@@ -12,7 +12,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from jaxcifar.config import check_choice, check_range
+from jaxcifar.config import Given, check_choice, check_range
 from jaxcifar.models import layers
 
 Array = jax.Array
@@ -120,8 +120,8 @@ class AdaptiveNet(nn.Module):
     head_input: str
     head_hidden: Sequence[int]
     head_dropout: float
-    dtype: Any = jnp.float32
-    platform: str = ""
+    dtype: Given[Any] = jnp.float32
+    platform: Given[str] = ""
 
     def __post_init__(self) -> None:
         check_choice("model.gate", self.gate, GATES)

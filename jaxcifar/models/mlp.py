@@ -7,6 +7,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from jaxcifar.config import Given
 from jaxcifar.models import layers
 
 Array = jax.Array
@@ -18,8 +19,8 @@ class PixelMLP(nn.Module):
     num_classes: int
     hidden: Sequence[int]
     dropout: float
-    dtype: Any = jnp.float32
-    platform: str = ""
+    dtype: Given[Any] = jnp.float32
+    platform: Given[str] = ""
 
     @nn.compact
     def __call__(self, x: Array, *, train: bool) -> tuple[Array, dict[str, Array]]:

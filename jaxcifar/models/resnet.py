@@ -8,7 +8,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from jaxcifar.config import check_choice
+from jaxcifar.config import Given, check_choice
 from jaxcifar.errors import UserError
 from jaxcifar.models import layers
 
@@ -60,8 +60,8 @@ class ResNet(nn.Module):
     depth: int
     width: int
     shortcut: str
-    dtype: Any = jnp.float32
-    platform: str = ""
+    dtype: Given[Any] = jnp.float32
+    platform: Given[str] = ""
 
     def __post_init__(self) -> None:
         if self.depth < 8 or self.depth % 6 != 2:

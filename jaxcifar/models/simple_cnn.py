@@ -7,6 +7,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from jaxcifar.config import Given
 from jaxcifar.models import layers
 
 Array = jax.Array
@@ -24,8 +25,8 @@ class SimpleCNN(nn.Module):
     hidden: Sequence[int]
     norm: bool
     activation: str
-    dtype: Any = jnp.float32
-    platform: str = ""
+    dtype: Given[Any] = jnp.float32
+    platform: Given[str] = ""
 
     @nn.compact
     def __call__(self, x: Array, *, train: bool) -> tuple[Array, dict[str, Array]]:

@@ -10,7 +10,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from jaxcifar import config as configs
-from jaxcifar import files
+from jaxcifar import files, schema
 from jaxcifar.errors import UserError
 
 
@@ -24,7 +24,7 @@ def claim(path: pathlib.Path, config: ConfigDict) -> None:
     try:
         path.mkdir(parents=True, exist_ok=True)
         if (path / "config.json").exists():
-            differences = configs.differences(load_config(path), config)
+            differences = schema.differences(load_config(path), config)
             if differences:
                 raise UserError(
                     f"{path} holds a run of another config ({'; '.join(differences)}); "

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxcifar.config import check_choice, check_range
+from jaxcifar.config import Given, check_choice, check_range
 from jaxcifar.errors import UserError
 
 Array = jax.Array
@@ -115,7 +115,7 @@ def build(
     rotation_degrees: float,
     mean: Sequence[float],
     std: Sequence[float],
-    dtype: Any,
+    dtype: Given[Any],
 ) -> Augmentation:
     """Composes the operations in the reports' order; 0 or () leaves an operation out.
 

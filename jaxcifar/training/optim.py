@@ -8,21 +8,24 @@ batches; with accumulation an update happens every `accumulate_steps` of them.
 
 import math
 from collections.abc import Callable, Mapping
+from typing import NamedTuple
 
 import jax.numpy as jnp
 import optax
 
 from jaxcifar import config
-from jaxcifar.errors import UserError
+from jaxcifar.config import Given
 
-# the keys that every optimizer has, and what they are below
-SHARED = {
-    "learning_rate": math.inf,
-    "weight_decay": math.inf,
-    "clip_norm": math.inf,
-    "ema_decay": 1.0,
-}
 Schedule = Callable[[optax.ScalarOrSchedule], optax.ScalarOrSchedule]
+
+
+class Shared(NamedTuple):
+    """The keys of `config.optimizer` that every optimizer has."""
+
+    learning_rate: float
+    weight_decay: float
+    clip_norm: float
+    ema_decay: float
 
 
 def sgd(*, momentum: float, nesterov: bool) -> optax.GradientTransformation:
@@ -48,24 +51,20 @@ OPTIMIZERS: dict[str, Callable[..., optax.GradientTransformation]] = {
 }
 
 
-def check(keys: Mapping) -> None:
-    """Raises a UserError unless `config.optimizer` has the keys of every optimizer, in range."""
-    for key, below in SHARED.items():
-        if key not in keys:
-            raise UserError(f"config.optimizer lacks the key {key!r}")
-        config.check_range(f"optimizer.{key}", keys[key], 0, below)
-
-
 def build(keys: Mapping, schedule: Schedule, accumulate_steps: int) -> optax.GradientTransformation:
     """Returns the optimizer that `config.optimizer` describes, stepped once per batch.
 
     Clip by global norm → L2 → the named optimizer → −rate. `schedule` maps a batch step to the
     rate; gradients are averaged over `accumulate_steps` batches.
     """
-    own = {key: value for key, value in keys.items() if key not in SHARED}
+    own = {key: value for key, value in keys.items() if key not in Shared._fields}
+    rest = {key: value for key, value in keys.items() if key in Shared._fields}
+    shared: Shared = config.call(Shared, "optimizer", rest)
+    for key, value in shared._asdict().items():
+        config.check_range(f"optimizer.{key}", value, 0, 1 if key == "ema_decay" else math.inf)
     chain = optax.chain(
-        optax.clip_by_global_norm(keys["clip_norm"]) if keys["clip_norm"] else optax.identity(),
-        optax.add_decayed_weights(keys["weight_decay"]),
+        optax.clip_by_global_norm(shared.clip_norm) if shared.clip_norm else optax.identity(),
+        optax.add_decayed_weights(shared.weight_decay),
         config.build(OPTIMIZERS, "optimizer", own),
         optax.scale_by_learning_rate(lambda updates: schedule(updates * accumulate_steps)),
     )
@@ -74,13 +73,19 @@ def build(keys: Mapping, schedule: Schedule, accumulate_steps: int) -> optax.Gra
     return optax.MultiSteps(chain, accumulate_steps).gradient_transformation()
 
 
-def constant(*, learning_rate: float, steps_per_epoch: int, num_epochs: int) -> Schedule:
+def constant(
+    *, learning_rate: Given[float], steps_per_epoch: Given[int], num_epochs: Given[int]
+) -> Schedule:
     """The rate as it is."""
     return lambda step: learning_rate
 
 
 def warmup_cosine(
-    *, warmup_epochs: float, learning_rate: float, steps_per_epoch: int, num_epochs: int
+    *,
+    warmup_epochs: float,
+    learning_rate: Given[float],
+    steps_per_epoch: Given[int],
+    num_epochs: Given[int],
 ) -> Schedule:
     """Linear from 0 over `warmup_epochs`, then half a cosine to 0 at the end, per step.
 
@@ -102,7 +107,12 @@ def warmup_cosine(
 
 
 def step_decay(
-    *, every_epochs: int, factor: float, learning_rate: float, steps_per_epoch: int, num_epochs: int
+    *,
+    every_epochs: int,
+    factor: float,
+    learning_rate: Given[float],
+    steps_per_epoch: Given[int],
+    num_epochs: Given[int],
 ) -> Schedule:
     """Multiplies the rate by `factor` after every `every_epochs` epochs."""
     config.check_range("schedule.every_epochs", every_epochs, 1)
@@ -114,9 +124,9 @@ def cosine(
     *,
     floor: float,
     period_epochs: int,
-    learning_rate: float,
-    steps_per_epoch: int,
-    num_epochs: int,
+    learning_rate: Given[float],
+    steps_per_epoch: Given[int],
+    num_epochs: Given[int],
 ) -> Schedule:
     """floor + (rate − floor)·(1 + cos(π·epoch/period_epochs))/2, stepped once per epoch."""
     config.check_range("schedule.period_epochs", period_epochs, 1)

@@ -1,7 +1,7 @@
 import pytest
 from conftest import TINY, tiny
 
-from jaxcifar import config as configs
+from jaxcifar import schema
 from jaxcifar.errors import UserError
 from jaxcifar.run import workdir
 
@@ -28,7 +28,7 @@ def test_what_is_claimed_is_loaded(tmp_path):
     config = tiny()
     workdir.claim(tmp_path / "run", config)
     loaded = workdir.load_config(tmp_path / "run")
-    assert configs.differences(config, loaded) == []
+    assert schema.differences(config, loaded) == []
     assert list(loaded.model.widths) == list(TINY["model.widths"])
 
 

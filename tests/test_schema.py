@@ -1,0 +1,171 @@
+"""A key that is added later means its neutral value where it is not there: history survives."""
+
+import inspect
+import json
+import subprocess
+import sys
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+from conftest import ROOT, page, tiny
+
+from jaxcifar import config as configs
+from jaxcifar import experiment, schema, train
+from jaxcifar.claims import records
+from jaxcifar.errors import UserError
+from jaxcifar.models import MODELS
+from jaxcifar.run import workdir
+from jaxcifar.training import augment, optim
+
+
+def with_key(function, **added):
+    """`function` with more keys in its signature, each with a default, which it leaves alone."""
+
+    def grown(**keys):
+        return function(**{key: value for key, value in keys.items() if key not in added})
+
+    signature = inspect.signature(function)
+    more = [
+        inspect.Parameter(
+            key, inspect.Parameter.KEYWORD_ONLY, default=value, annotation=type(value)
+        )
+        for key, value in added.items()
+    ]
+    grown.__signature__ = signature.replace(parameters=[*signature.parameters.values(), *more])
+    return grown
+
+
+class Evaluation(NamedTuple):
+    """A section that is added later."""
+
+    views: int = 1
+
+
+@pytest.fixture
+def grown(monkeypatch):
+    """A key more at the top, in each kind of section, and in a new section."""
+
+    class Config(configs.Config):
+        pass
+
+    top = inspect.signature(configs.Config)
+    more = [
+        inspect.Parameter("warm", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=bool),
+        inspect.Parameter(
+            "evaluation", inspect.Parameter.KEYWORD_ONLY, default={}, annotation=Mapping
+        ),
+    ]
+    Config.__signature__ = top.replace(parameters=[*top.parameters.values(), *more])
+    monkeypatch.setattr(configs, "Config", Config)
+    monkeypatch.setattr(augment, "build", with_key(augment.build, turn=0.0))
+    for choices in (MODELS, optim.OPTIMIZERS, optim.SCHEDULES):
+        for name, choice in choices.items():
+            monkeypatch.setitem(choices, name, with_key(choice, extra=0))
+    before = schema.parameters
+
+    def parameters(section, keys):
+        if section == "evaluation":
+            return configs.parameters(Evaluation)
+        return before(section, keys)
+
+    monkeypatch.setattr(schema, "parameters", parameters)
+
+
+def changed(config, **changes):
+    """The config with keys that need not be there yet."""
+    with config.unlocked():
+        config.update_from_flattened_dict(changes)
+    return configs.check(config)
+
+
+def test_a_new_key_has_its_neutral_value_in_an_old_config(grown):
+    config = schema.complete(tiny())
+    assert (config.warm, config.evaluation.views) == (False, 1)
+    assert (config.model.extra, config.optimizer.extra, config.augment.turn) == (0, 0, 0.0)
+    old = tiny()
+    for key, neutral, other in (
+        ("warm", False, True),
+        ("evaluation", {"views": 1}, {"views": 2}),
+        ("evaluation", {}, {"views": 6}),
+        ("augment.turn", 0.0, 0.5),
+        ("model.extra", 0, 1),
+        ("optimizer.extra", 0, 1),
+        ("schedule.extra", 0, 1),
+    ):
+        section, _, leaf = key.rpartition(".")
+        for value, differ in ((neutral, False), (other, True)):
+            new = tiny().to_dict()
+            (new[section] if section else new)[leaf] = value
+            new = configs.from_json(json.dumps(new))
+            found = schema.differences(old, new), schema.differences(new, old)
+            assert [len(lines) for lines in found] == [differ, differ], (key, value)
+    experiment.build(new)
+
+
+def test_the_committed_records_count_when_keys_are_added(grown, monkeypatch):
+    """Also beside pages that have the new keys, or no longer have one with a default."""
+    files = sorted((ROOT / "results" / "runs").glob("*.json"))[::5]
+    raw = records.config_of
+    for pages in (raw, lambda run, seed: schema.complete(raw(run, seed))):
+        monkeypatch.setattr(records, "config_of", pages)
+        for file in files:
+            record = json.loads(file.read_text())
+            assert records.read(ROOT / "results", record["run"], record["seed"]) == record
+
+
+def test_an_old_run_goes_on_when_keys_are_added(grown_later, small_data, tmp_path):
+    whole = train.train(tiny(num_epochs=2), tmp_path / "whole")
+    half = tiny(num_epochs=2)
+    workdir.claim(tmp_path / "run", half)
+    grown_later()
+    new = schema.complete(tiny(num_epochs=2))
+    result = train.train(new, tmp_path / "run")
+    assert result.finished
+    np.testing.assert_array_equal(
+        whole.state.params["head"]["dense0"]["kernel"],
+        result.state.params["head"]["dense0"]["kernel"],
+    )
+
+
+@pytest.fixture
+def grown_later(request):
+    """Adds the keys when it is called."""
+    return lambda: request.getfixturevalue("grown")
+
+
+def test_another_choice_is_compared_by_its_own_keys():
+    old = page("simple_cnn.py:base")
+    new = page("simple_cnn.py:base").to_dict()
+    new["optimizer"] |= {"name": "adam", "b1": 0.9, "b2": 0.999, "eps": 1e-8}
+    del new["optimizer"]["momentum"], new["optimizer"]["nesterov"]
+    found = schema.differences(old, configs.from_json(json.dumps(new)))
+    assert found == [
+        "optimizer.b1: None -> 0.9",
+        "optimizer.b2: None -> 0.999",
+        "optimizer.eps: None -> 1e-08",
+        "optimizer.momentum: 0.9 -> None",
+        "optimizer.name: 'sgd' -> 'adam'",
+        "optimizer.nesterov: False -> None",
+    ]
+
+
+@pytest.mark.parametrize("key", ["surplus", "model.surplus", "optimizer.surplus", "data.surplus"])
+def test_an_unknown_key_of_a_saved_config_is_refused(key):
+    config = tiny().to_dict()
+    section, _, leaf = key.rpartition(".")
+    (config[section] if section else config)[leaf] = 1
+    with pytest.raises(UserError, match="surplus"):
+        schema.complete(configs.from_json(json.dumps(config)))
+
+
+def test_records_are_read_without_jax():
+    code = """
+import pathlib, sys
+from jaxcifar.claims import records
+assert records.seeds_of(pathlib.Path("results"), "simple_cnn:swish")
+assert not {"jax", "flax", "optax", "orbax"} & set(sys.modules), sorted(sys.modules)
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
