@@ -111,6 +111,13 @@ def call(function: Callable[..., Any], section: str, keys: Mapping, **given) -> 
     return function(**complete(f"config.{section}", keys, parameters(function)), **given)
 
 
+def divide(shared: Callable[..., T], section: str, keys: Mapping) -> tuple[T, dict[str, Any]]:
+    """Returns what `shared` makes of its keys, and the other keys of the section."""
+    names = parameters(shared)
+    own = {key: value for key, value in keys.items() if key not in names}
+    return call(shared, section, {k: v for k, v in keys.items() if k in names}), own
+
+
 def parameters(function: Callable[..., Any]) -> dict[str, inspect.Parameter]:
     """Returns the keys that a function or class takes from the config, with their defaults."""
     return {

@@ -37,7 +37,8 @@ class Experiment:
         schedule = optim.build_schedule(
             c.schedule, c.optimizer.learning_rate, steps_per_epoch, c.num_epochs
         )
-        return optim.build(c.optimizer, schedule, c.accumulate_steps), schedule
+        total = c.num_epochs * steps_per_epoch
+        return optim.build(c.optimizer, schedule, c.accumulate_steps, total), schedule
 
     def start(self, optimizer: optax.GradientTransformation) -> Carry:
         """Returns the state before the first step, placed on the mesh."""

@@ -29,7 +29,8 @@ def parameters(section: str, keys: Mapping) -> dict[str, inspect.Parameter]:
     if section in readers:
         return configs.parameters(readers[section])
     name = inspect.Parameter("name", inspect.Parameter.KEYWORD_ONLY, annotation=str)
-    shared = configs.parameters(optim.Shared) if section == "optimizer" else {}
+    every = {"model": models.Shared, "optimizer": optim.Shared}
+    shared = configs.parameters(every[section]) if section in every else {}
     chosen = configs.choose(choices[section], section, keys)
     return {"name": name, **shared, **configs.parameters(chosen)}
 

@@ -12,8 +12,10 @@ ORDER = """
     errors files config backend
     data.split data.official data.tfds data.cifar10 data.synthetic data
     models.convolution models.layers models.adaptive models.resnet models.simple_cnn models.mlp
+    models.speednet models.whitening
     models
-    training training.parallel training.augment training.losses training.optim training.state
+    training training.parallel training.augment training.losses training.transforms
+    training.optim training.state
     training.step training.loop
     schema
     run run.provenance run.interrupt run.workdir run.log run.plots run.checkpoint

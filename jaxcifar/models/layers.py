@@ -3,6 +3,7 @@
 Feature maps are NHWC: [B, H, W, C]. Parameters are float32; `dtype` is the compute type.
 """
 
+import functools
 import math
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -111,6 +112,7 @@ ACTIVATIONS: dict[str, Callable[[], Callable[[Array], Array]]] = {
     "relu": lambda: nn.relu,
     "swish": lambda: nn.swish,
     "prelu": PReLU,
+    "gelu": lambda: functools.partial(nn.gelu, approximate=False),
 }
 
 

@@ -10,11 +10,14 @@ import math
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 import optax
+from optax import contrib
 
 from jaxcifar import config
 from jaxcifar.config import Given
+from jaxcifar.training import transforms
 
 Schedule = Callable[[optax.ScalarOrSchedule], optax.ScalarOrSchedule]
 
@@ -26,6 +29,9 @@ class Shared(NamedTuple):
     weight_decay: float
     clip_norm: float
     ema_decay: float
+    normalize_kernels: bool = False
+    lookahead_steps: int = 0
+    lookahead_decay: float = 0.95
 
 
 def sgd(*, momentum: float, nesterov: bool) -> optax.GradientTransformation:
@@ -44,29 +50,76 @@ def rmsprop(*, decay: float, eps: float, momentum: float) -> optax.GradientTrans
     return optax.chain(scale, optax.trace(momentum)) if momentum else scale
 
 
+def muon(
+    *,
+    momentum: float,
+    newton_schulz_steps: int,
+    rest_momentum: float,
+    rest_decay: float,
+    head_factor: float,
+    bias_factor: float,
+) -> optax.GradientTransformation:
+    """Muon (Jordan 2024) on convolution kernels; SGD with Nesterov momentum on the rest.
+
+    The kernels' momentum, as matrices [k·k·C_in, C_out], is made orthogonal by Newton–Schulz
+    iterations. The rest, matrices and biases, have rates of `head_factor` and `bias_factor` times
+    the kernels', and lose `rest_decay` times that rate of themselves in a step.
+    """
+    dimensions = contrib.MuonDimensionNumbers(reduction_axis=(0, 1, 2), output_axis=3)
+    kernels = contrib.scale_by_muon(
+        ns_steps=newton_schulz_steps,
+        beta=momentum,
+        weight_dimension_numbers=lambda tree: jax.tree.map(lambda _: dimensions, tree),
+    )
+    # The decay is added after the factor: the rate of decay is the kernels', as in the records.
+    head, bias = (
+        optax.chain(
+            optax.scale(factor),
+            optax.add_decayed_weights(rest_decay),
+            optax.trace(rest_momentum, nesterov=True),
+        )
+        for factor in (head_factor, bias_factor)
+    )
+    group = {4: "kernel", 2: "head", 1: "bias"}
+    return optax.partition(
+        {"kernel": kernels, "head": head, "bias": bias},
+        lambda params: jax.tree.map(lambda leaf: group[leaf.ndim], params),
+    )
+
+
 OPTIMIZERS: dict[str, Callable[..., optax.GradientTransformation]] = {
     "sgd": sgd,
     "adam": adam,
     "rmsprop": rmsprop,
+    "muon": muon,
 }
 
 
-def build(keys: Mapping, schedule: Schedule, accumulate_steps: int) -> optax.GradientTransformation:
+def build(
+    keys: Mapping, schedule: Schedule, accumulate_steps: int, total_steps: int
+) -> optax.GradientTransformation:
     """Returns the optimizer that `config.optimizer` describes, stepped once per batch.
 
-    Clip by global norm → L2 → the named optimizer → −rate. `schedule` maps a batch step to the
-    rate; gradients are averaged over `accumulate_steps` batches.
+    Clip by global norm → L2 → the named optimizer → −rate → kernels rescaled → lookahead.
+    `schedule` maps a batch step, of `total_steps`, to the rate; gradients are averaged over
+    `accumulate_steps` batches.
     """
-    own = {key: value for key, value in keys.items() if key not in Shared._fields}
-    rest = {key: value for key, value in keys.items() if key in Shared._fields}
-    shared: Shared = config.call(Shared, "optimizer", rest)
+    shared, own = config.divide(Shared, "optimizer", keys)
     for key, value in shared._asdict().items():
         config.check_range(f"optimizer.{key}", value, 0, 1 if key == "ema_decay" else math.inf)
+    last = []
+    if shared.normalize_kernels:
+        last.append(transforms.normalize_kernels())
+    if shared.lookahead_steps:
+        updates = total_steps // accumulate_steps
+        every, decay = shared.lookahead_steps, shared.lookahead_decay
+        last.append(transforms.lookahead(every, decay, updates))
     chain = optax.chain(
         optax.clip_by_global_norm(shared.clip_norm) if shared.clip_norm else optax.identity(),
         optax.add_decayed_weights(shared.weight_decay),
         config.build(OPTIMIZERS, "optimizer", own),
         optax.scale_by_learning_rate(lambda updates: schedule(updates * accumulate_steps)),
+        *last,
     )
     if accumulate_steps == 1:
         return chain
@@ -138,11 +191,33 @@ def cosine(
     return schedule
 
 
+def triangle(
+    *,
+    start: float,
+    peak: float,
+    end: float,
+    learning_rate: Given[float],
+    steps_per_epoch: Given[int],
+    num_epochs: Given[int],
+) -> Schedule:
+    """Linear from start·rate to the rate at `peak` of the run, then to end·rate at its end."""
+    config.check_range("schedule.peak", peak, 0, 1)
+    total = num_epochs * steps_per_epoch
+
+    def schedule(step):
+        rising = start + (1 - start) * step / max(1, peak * total)
+        falling = 1 + (end - 1) * (step - peak * total) / (total - peak * total)
+        return learning_rate * jnp.where(step < peak * total, rising, falling)
+
+    return schedule
+
+
 SCHEDULES: dict[str, Callable[..., Schedule]] = {
     "constant": constant,
     "warmup_cosine": warmup_cosine,
     "step": step_decay,
     "cosine": cosine,
+    "triangle": triangle,
 }
 
 

@@ -70,7 +70,9 @@ CASES = {
 
 def ours(keys, accumulate_steps=1, steps=STEPS, schedule=rate, grads=gradients):
     """The parameters after each step of the optimizer under test."""
-    optimizer = optim.build({**SHARED, **keys}, schedule, accumulate_steps)
+    optimizer = optim.build(
+        {**SHARED, **keys}, schedule, accumulate_steps, STEPS * accumulate_steps
+    )
     params = jax.tree.map(np.float32, START)
     state, history = jax.jit(optimizer.init)(params), []
 

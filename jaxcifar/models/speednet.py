@@ -1,0 +1,86 @@
+"""The small VGG of the CIFAR-10 speed records (Jordan, arXiv 2404.00498, airbench)."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from jaxcifar.config import Given
+from jaxcifar.models import layers
+
+Array = jax.Array
+
+
+def partial_identity(fan_in: int) -> Callable[..., Array]:
+    """Identity for the first C_in outputs of a convolution, PyTorch's default for the others."""
+
+    def init(key: Array, shape: Sequence[int], dtype: Any = jnp.float32) -> Array:
+        middle, same = shape[0] // 2, min(shape[2:])
+        rest = layers.fan_in_uniform(fan_in)(key, shape, dtype)
+        diagonal = jnp.arange(same)
+        identity = jnp.zeros(shape, dtype).at[middle, middle, diagonal, diagonal].set(1)
+        return jnp.where(jnp.arange(shape[3]) < same, identity, rest)
+
+    return init
+
+
+class SpeedNet(nn.Module):
+    """Groups of convolutions 3×3 with BatchNorm and an activation; global max-pool; Dense.
+
+    The first convolution of each group is followed by a 2×2 max-pool; there are `depth` in a group,
+    all without bias, and BatchNorm has a bias and no scale. With `residual`, what the first
+    convolution of a group leaves is added before the group's last activation. Dense has no bias.
+    """
+
+    num_classes: int
+    widths: Sequence[int]
+    depth: int
+    residual: bool
+    activation: str
+    norm_momentum: float
+    norm_epsilon: float
+    dtype: Given[Any] = jnp.float32
+    platform: Given[str] = ""
+
+    @nn.compact
+    def __call__(self, x: Array, *, train: bool) -> tuple[Array, dict[str, Array]]:
+        """Images [B, H, W, C] -> logits [B, num_classes] float32 and no intermediates."""
+        activate = layers.activation(self.activation)
+        for group, width in enumerate(self.widths):
+            first = x
+            for i in range(self.depth):
+                name = f"group{group}_{{}}{i}"
+                x = self._conv(width, name.format("conv"))(x)
+                x = layers.max_pool(x, 2) if i == 0 else x
+                x = self._norm(train, name.format("norm"))(x)
+                if self.residual and 0 < i == self.depth - 1:
+                    x += first
+                x = activate(x)
+                first = x if i == 0 else first
+        x = x.max((1, 2))
+        head = self.param("head", nn.initializers.normal(1.0), (x.shape[-1], self.num_classes))
+        return x.astype(jnp.float32) @ head, {}
+
+    def _conv(self, features: int, name: str) -> layers.Conv:
+        return layers.Conv(
+            features,
+            3,
+            1,
+            use_bias=False,
+            kernel_init=partial_identity,
+            dtype=self.dtype,
+            platform=self.platform,
+            name=name,
+        )
+
+    def _norm(self, train: bool, name: str) -> nn.BatchNorm:
+        return nn.BatchNorm(
+            not train,
+            momentum=self.norm_momentum,
+            epsilon=self.norm_epsilon,
+            use_scale=False,
+            dtype=self.dtype,
+            name=name,
+        )
