@@ -121,6 +121,7 @@ def load_data(config: ConfigDict) -> data.Dataset:
     if config.model.num_classes < classes:
         raise UserError(
             f"config.model.num_classes is {config.model.num_classes}; the data have {classes}"
+            f" classes: set --config.model.num_classes={classes}"
         )
     return dataset
 

@@ -1,10 +1,12 @@
 """The data sets by name: config.data -> images and labels in memory."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 from jaxcifar.config import check_choice
-from jaxcifar.data import cifar10, synthetic
+from jaxcifar.data import cifar10, npz, synthetic
 from jaxcifar.data.split import Dataset, Split, divide
+from jaxcifar.errors import UserError
 
 __all__ = ["SOURCES", "Dataset", "Split", "load"]
 
@@ -12,6 +14,7 @@ __all__ = ["SOURCES", "Dataset", "Split", "load"]
 SOURCES: dict[str, Callable[[str], Dataset]] = {
     "cifar10": cifar10.load,
     "synthetic": synthetic.load,
+    "npz": npz.load,
 }
 
 
@@ -20,11 +23,14 @@ def load(source: str, dir: str, validation: int, train_examples: int) -> Dataset
 
     Args:
       source: one of `SOURCES`.
-      dir: where the source looks for its files first; "" where it needs none.
+      dir: the file or folder that the source reads, or looks in first; "" for none.
       validation: how many training images, the last, are held out; 0 for none.
       train_examples: how many of the rest, the first, are kept; 0 for all.
 
-    Raises UserError: an unknown source, impossible numbers, damaged files, no data and no network.
+    Raises UserError: an unknown source, no such `dir`, impossible numbers, damaged files, no data
+    and no network.
     """
     check_choice("data.source", source, SOURCES)
+    if dir and not Path(dir).expanduser().exists():
+        raise UserError(f"config.data.dir: there is no {dir}; expected the data's file or folder")
     return divide(SOURCES[source](dir), validation, train_examples)

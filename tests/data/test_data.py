@@ -133,8 +133,15 @@ def test_data_dir_comes_before_the_environment(tiny, tmp_path, monkeypatch):
     home, _, _ = tiny
     monkeypatch.setenv("JAXCIFAR_DATA", str(tmp_path / "nowhere"))
     assert str(home) in load(home).origin
-    monkeypatch.setenv("JAXCIFAR_DATA", str(home))
-    assert str(home) in load(tmp_path / "nowhere").origin
+
+
+@pytest.mark.parametrize("source", data.SOURCES)
+def test_a_data_dir_that_does_not_exist_is_refused(tiny, tmp_path, monkeypatch, source):
+    """Also where the environment has the data: a mistyped folder is no wish for another one."""
+    monkeypatch.setenv("JAXCIFAR_DATA", str(tiny[0]))
+    with pytest.raises(UserError) as raised:
+        load(tmp_path / "nowhere", source=source)
+    one_line(raised, tmp_path / "nowhere", "config.data.dir", "expected")
 
 
 def test_home_is_expanded(tiny, monkeypatch):
@@ -276,6 +283,7 @@ def test_a_hostile_pickle_is_refused_and_does_not_run(tmp_path, protocol):
 
 def test_no_data_and_no_network_says_so_within_ten_seconds(tmp_path, monkeypatch):
     monkeypatch.setenv("JAXCIFAR_DATA", str(tmp_path / "second"))
+    (tmp_path / "first").mkdir()
     start = time.monotonic()
     with pytest.raises(UserError) as raised:
         load(tmp_path / "first")
@@ -324,7 +332,7 @@ def test_impossible_sizes(tiny, validation, train_examples, key):
 def test_unknown_source():
     with pytest.raises(UserError) as raised:
         load("", source="cifar100")
-    one_line(raised, "cifar100", "cifar10", "synthetic")
+    one_line(raised, "cifar100", "cifar10", "synthetic", "npz")
 
 
 def test_epoch_order_is_a_permutation_of_seed_and_epoch():
