@@ -6,19 +6,19 @@ python -m jaxcifar.reproduce --list | --table
 
 import argparse
 import pathlib
+import statistics
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from jaxcifar import backend, experiment
-from jaxcifar.claims import figures, measure, tables
-from jaxcifar.claims import records as results
-from jaxcifar.claims.judge import Claim, judge
+from jaxcifar import backend
+from jaxcifar.claims import figures, records, tables
+from jaxcifar.claims.judge import Claim, judge_all
+from jaxcifar.claims.records import Records
 from jaxcifar.claims.reports import CLAIMS, RUNS
 from jaxcifar.errors import UserError, run_command
 from jaxcifar.run import provenance, workdir
-from jaxcifar.train import train
 
 WORKDIRS = pathlib.Path("checkpoints/reproduce")
 
@@ -42,33 +42,34 @@ def choose(ids: str) -> list[Claim]:
     return chosen or list(CLAIMS)
 
 
-def minutes_of(out: pathlib.Path, run: str) -> float:
-    """Returns what a run takes: as measured where it was, else the estimate for two CPU cores."""
-    measured = [record["seconds"] / 60 for record in results.seeds_of(out, run).values()]
-    return measured[0] if measured else RUNS[run]
-
-
-def plan(chosen: Sequence[Claim], seeds: int, out: pathlib.Path) -> list[Job]:
+def plan(chosen: Iterable[Claim], seeds: int, found: Records) -> list[Job]:
     """Returns the missing runs of the claims, the cheapest first."""
-    runs = sorted({run for claim in chosen for run in claim.runs})
-    missing = [(run, seed) for run in runs for seed in range(seeds)]
+    runs = {run for claim in chosen for run in claim.runs}
     return sorted(
-        Job(minutes_of(out, run), run, seed)
-        for run, seed in missing
-        if results.read(out, run, seed) is None
+        Job(minutes_of(run, found), run, seed)
+        for run in runs
+        for seed in range(seeds)
+        if seed not in found[run]
     )
 
 
-def listing(chosen: Sequence[Claim], seeds: int, out: pathlib.Path) -> str:
+def minutes_of(run: str, found: Records) -> float:
+    """Returns what a run takes: as measured where it was, else the estimate for two CPU cores."""
+    measured = [record["seconds"] / 60 for record in found[run].values()]
+    return statistics.median(measured) if measured else RUNS[run]
+
+
+def listing(chosen: Sequence[Claim], seeds: int, found: Records) -> str:
     """Returns a line per claim: id, verdict, what it still needs and the estimated time."""
     lines = []
-    for claim in chosen:
-        jobs = plan([claim], seeds, out)
-        verdict = judge(claim, out).verdict
+    for claim, judgement in judge_all(chosen, found).items():
+        jobs = plan([claim], seeds, found)
         needs = ", ".join(f"{job.run} seed {job.seed}" for job in jobs)
         todo = f"needs {needs} (about {sum(j.minutes for j in jobs):,.0f} min)" if jobs else ""
-        lines.append(f"{claim.id:22} {verdict:17} {claim.text}" + (f"\n{'':41}{todo}" * bool(jobs)))
-    total = sum(job.minutes for job in plan(chosen, seeds, out))
+        lines.append(
+            f"{claim.id:22} {judgement.verdict:17} {claim.text}" + (f"\n{'':41}{todo}" * bool(jobs))
+        )
+    total = sum(job.minutes for job in plan(chosen, seeds, found))
     lines.append(f"{len(chosen)} claims; missing runs: about {total:,.0f} minutes (CPU estimate)")
     return "\n".join(lines)
 
@@ -78,6 +79,9 @@ def run_jobs(jobs: Sequence[Job], budget_minutes: float, out: pathlib.Path) -> b
 
     No job starts once the budget is spent. A killed job goes on from its checkpoint next time.
     """
+    from jaxcifar.claims import measure
+    from jaxcifar.train import train
+
     began = time.perf_counter()
     for number, job in enumerate(jobs, 1):
         if time.perf_counter() - began >= budget_minutes * 60:
@@ -91,28 +95,30 @@ def run_jobs(jobs: Sequence[Job], budget_minutes: float, out: pathlib.Path) -> b
             f" about {job.minutes:.1f} min; about {left:,.0f} min left in all",
             flush=True,
         )
-        config = results.config_of(job.run, job.seed)
-        directory = WORKDIRS / results.path_of(out, job.run, job.seed).stem
+        config = records.config_of(job.run, job.seed)
+        directory = WORKDIRS / records.path_of(out, job.run, job.seed).stem
         result = train(config, directory)
         if not result.finished:
             return False
-        record = measure.write(out, job.run, config, result)
-        print(f"recorded {results.path_of(out, job.run, job.seed)}, {record['seconds']:.0f} s")
+        record = measure.record(job.run, config, result)
+        print(f"recorded {records.write(out, record)}, {record['seconds']:.0f} s")
     return True
 
 
 def write_table(out: pathlib.Path) -> None:
     """Writes the pictures, out/README.md, and the claims table of the README beside it."""
+    found = records.read(out, RUNS)
+    judged = judge_all(CLAIMS, found)
     out.mkdir(parents=True, exist_ok=True)
-    pictures = figures.draw(out)
-    workdir.write_text(out / "README.md", tables.page(out, pictures))
-    print(f"wrote {out / 'README.md'} and {len(pictures)} pictures; {tables.verdicts(out)}")
+    pictures = figures.draw(out, found)
+    workdir.write_text(out / "README.md", tables.page(out, found, judged, pictures))
+    print(f"wrote {out / 'README.md'} and {len(pictures)} pictures; {tables.verdicts(judged)}")
     readme = out.resolve().parent / "README.md"
     if readme.exists():
-        text = tables.replace_between_marks(
-            readme.read_text(), tables.claims_table(out), str(readme)
+        table = tables.headline_table(judged)
+        workdir.write_text(
+            readme, tables.replace_between_marks(readme.read_text(), table, str(readme))
         )
-        workdir.write_text(readme, text)
         print(f"wrote the table of {readme.name}")
 
 
@@ -131,18 +137,19 @@ def main() -> None:
     parser.add_argument("--table", action="store_true", help="write the tables and the pictures")
     arguments = parser.parse_args()
     chosen = choose(arguments.claims)
-    if arguments.list:
-        print(listing(chosen, arguments.seeds, arguments.out))
+    if arguments.table:
+        write_table(arguments.out)
         return
-    if not arguments.table:
-        backend.configure()
-        provenance.commit()
-        jobs = plan(chosen, arguments.seeds, arguments.out)
-        if jobs:
-            experiment.load_data(results.config_of(jobs[0].run, 0))  # fail before anything starts
-        if not run_jobs(jobs, arguments.budget_minutes, arguments.out):
-            print("stopped and saved; the same command goes on")
-            sys.exit(130)
+    found = records.read(arguments.out, RUNS)
+    if arguments.list:
+        print(listing(chosen, arguments.seeds, found))
+        return
+    backend.configure()
+    provenance.commit()
+    jobs = plan(chosen, arguments.seeds, found)
+    if not run_jobs(jobs, arguments.budget_minutes, arguments.out):
+        print("stopped and saved; the same command goes on")
+        sys.exit(130)
     write_table(arguments.out)
 
 

@@ -32,6 +32,8 @@ class Result(NamedTuple):
     state: state.State
     finished: bool
     meta: dict[str, Any]
+    parts: experiment.Experiment
+    dataset: data.Dataset
 
 
 def train(config: ConfigDict, workdir: pathlib.Path) -> Result:
@@ -95,7 +97,7 @@ def train(config: ConfigDict, workdir: pathlib.Path) -> Result:
             meta = checkpoints.meta(step)  # of a run that had finished: as it was then
         if log.lines:
             plots.curves(workdir / "curves.png", {workdir.name: log.lines}, title(meta, workdir))
-    return Result(log.lines, carry.state, step == last_step, meta)
+    return Result(log.lines, carry.state, step == last_step, meta, parts, dataset)
 
 
 def describe(

@@ -112,7 +112,8 @@ def test_the_committed_records_count_when_keys_are_added(grown, monkeypatch):
         monkeypatch.setattr(records, "config_of", pages)
         for file in files:
             record = json.loads(file.read_text())
-            assert records.read(ROOT / "results", record["run"], record["seed"]) == record
+            found = records.read(ROOT / "results", [record["run"]])
+            assert found[record["run"]][record["seed"]] == record
 
 
 def test_an_old_run_goes_on_when_keys_are_added(grown_later, small_data, tmp_path):
@@ -164,7 +165,7 @@ def test_records_are_read_without_jax():
     code = """
 import pathlib, sys
 from jaxcifar.claims import records
-assert records.seeds_of(pathlib.Path("results"), "simple_cnn:swish")
+assert records.read(pathlib.Path("results"), ["simple_cnn:swish"])["simple_cnn:swish"]
 assert not {"jax", "flax", "optax", "orbax"} & set(sys.modules), sorted(sys.modules)
 """
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)

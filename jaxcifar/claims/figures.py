@@ -5,8 +5,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from jaxcifar.claims import records as results
-from jaxcifar.claims.records import Record
+from jaxcifar.claims.records import Record, Records
 from jaxcifar.claims.reports import L2_SWEEP, LR_SWEEP, RUNS
 from jaxcifar.run import plots
 
@@ -50,24 +49,24 @@ CURVES: dict[str, tuple[str, Mapping[str, str]]] = {
 HISTOGRAM = {"L1 1e-4": "simple_cnn:l1", "L2 1e-4": "simple_cnn:batchnorm"}
 
 
-def draw(out: pathlib.Path) -> list[str]:
+def draw(out: pathlib.Path, records: Records) -> list[str]:
     """Draws every picture whose runs are there into out/figures; returns the file names."""
     directory = out / "figures"
     directory.mkdir(parents=True, exist_ok=True)
     names = []
     for name, (title, labels) in CURVES.items():
-        records = {label: _first_seed(out, run) for label, run in labels.items()}
-        lines = {label: r["epochs"] for label, r in records.items() if r is not None}
+        found = {label: _first_seed(records[run]) for label, run in labels.items()}
+        lines = {label: record["epochs"] for label, record in found.items() if record}
         if len(lines) == len(labels):
             plots.curves(directory / f"{name}.png", lines, title)
             names.append(f"{name}.png")
-    weights = {label: _first_seed(out, run) for label, run in HISTOGRAM.items()}
+    weights = {label: _first_seed(records[run]) for label, run in HISTOGRAM.items()}
     if all(weights.values()):
         draw_weights(directory / "003_fig11_weights.png", weights)
         names.append("003_fig11_weights.png")
     for run in RUNS:
-        record = _first_seed(out, run)
-        if record is not None and record["gates"]:
+        record = _first_seed(records[run])
+        if record and record["gates"]:
             name = f"gates_{run.replace(':', '_')}.png"
             draw_gates(directory / name, record)
             names.append(name)
@@ -117,5 +116,5 @@ def draw_gates(path: pathlib.Path, record: Record) -> None:
     plots.save(fig, path)
 
 
-def _first_seed(out: pathlib.Path, run: str) -> Record | None:
-    return next(iter(results.seeds_of(out, run).values()), None)
+def _first_seed(seeds: Mapping[int, Record]) -> Record | None:
+    return seeds[min(seeds)] if seeds else None

@@ -6,11 +6,9 @@ seed. A statement holds if the mean of the named comparison reaches its bound.
 """
 
 import dataclasses
-import pathlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
-from jaxcifar.claims import records as results
-from jaxcifar.claims.records import Record, best, column, last
+from jaxcifar.claims.records import Record, Records, best, by_seed, column, last, mean_std
 
 Runs = Mapping[str, Record]
 
@@ -47,12 +45,12 @@ class Judgement:
     better: bool = False
 
 
-def judge(claim: Claim, out: pathlib.Path) -> Judgement:
-    """Returns "holds", "does not hold" or "not yet measured", from the records under `out`."""
-    values = tuple(claim.measure(records) for records in results.by_seed(out, claim.runs))
+def judge(claim: Claim, records: Records) -> Judgement:
+    """Returns "holds", "does not hold" or "not yet measured"."""
+    values = tuple(claim.measure(runs) for runs in by_seed(records, claim.runs))
     if not values:
         return Judgement("not yet measured", ())
-    mean, std = results.mean_std(values)
+    mean, std = mean_std(values)
     if claim.reported is None:
         assert claim.bound is not None
         slack, goal = 0.0, claim.bound
@@ -67,7 +65,12 @@ def judge(claim: Claim, out: pathlib.Path) -> Judgement:
     )
 
 
-def figure(
+def judge_all(claims: Iterable[Claim], records: Records) -> dict[Claim, Judgement]:
+    """Returns the judgement of every claim."""
+    return {claim: judge(claim, records) for claim in claims}
+
+
+def figure_claim(
     id: str, run: str, reported: float, text: str, key: str = "test_accuracy", **options
 ) -> Claim:
     """A reported number: the metric `key` after the last epoch."""
@@ -77,20 +80,20 @@ def figure(
     return Claim(id, text, (run,), what, measure, reported=reported, lower=lower, **options)
 
 
-def best_figure(id: str, run: str, reported: float, text: str, **options) -> Claim:
+def best_figure_claim(id: str, run: str, reported: float, text: str, **options) -> Claim:
     """A reported best test accuracy: the maximum over the epochs, selected on the test set."""
     what = "test accuracy, best epoch (selected on test)"
     return Claim(id, text, (run,), what, lambda runs: best(runs[run]), reported=reported, **options)
 
 
-def gain(id: str, better: str, worse: str, at_least: float, text: str, **options) -> Claim:
+def gain_claim(id: str, better: str, worse: str, at_least: float, text: str, **options) -> Claim:
     """A statement that one run's best test accuracy is above another's."""
     what = f"best test accuracy, {_short(better)} − {_short(worse)}"
     measure = lambda runs: best(runs[better]) - best(runs[worse])  # noqa: E731
     return Claim(id, text, (better, worse), what, measure, bound=at_least, **options)
 
 
-def statement(
+def statement_claim(
     id: str,
     text: str,
     runs: tuple[str, ...],
@@ -102,7 +105,7 @@ def statement(
     return Claim(id, text, runs, what, measure, **options)
 
 
-def best_of(id: str, run: str, sweep: Mapping[float, str], text: str, **options) -> Claim:
+def best_of_claim(id: str, run: str, sweep: Mapping[float, str], text: str, **options) -> Claim:
     """A statement that a run has the highest best test accuracy of a sweep."""
 
     def lead(runs: Runs) -> float:

@@ -1,7 +1,7 @@
-"""Makes the record of a finished run."""
+"""Makes the record of a finished run, from what its training leaves in memory."""
 
 import json
-import pathlib
+import statistics
 from typing import Any
 
 import jax
@@ -10,8 +10,7 @@ from ml_collections import ConfigDict
 
 from jaxcifar import config as configs
 from jaxcifar import data, experiment
-from jaxcifar.claims.records import Record, path_of
-from jaxcifar.run import workdir
+from jaxcifar.claims.records import Record
 from jaxcifar.train import Result
 from jaxcifar.training import losses
 
@@ -19,15 +18,12 @@ HISTOGRAM_RANGE, HISTOGRAM_BINS = 0.3, 121  # an odd number, so that one bin is 
 INITIAL_EXAMPLES = 10_000
 
 
-def write(out: pathlib.Path, run: str, config: ConfigDict, result: Result) -> Record:
-    """Measures what the claims need of a finished run, and writes its record."""
-    dataset = experiment.load_data(config)
-    parts = experiment.build(config)
+def record(run: str, config: ConfigDict, result: Result) -> Record:
+    """Measures what the claims need of a finished run."""
+    parts, dataset, lines = result.parts, result.dataset, result.lines
     variables = result.state.eval_variables()
     _, gates = parts.predictor(dataset.test.images)(variables)
-    lines = result.lines
-    rates = sorted(line["examples_per_second"] for line in lines)
-    record = {
+    return {
         "run": run,
         "seed": config.seed,
         "config": json.loads(configs.to_json(config)),
@@ -37,7 +33,7 @@ def write(out: pathlib.Path, run: str, config: ConfigDict, result: Result) -> Re
         "commit": result.meta["commit"],
         "finished": result.meta["date"],
         "seconds": sum(line["seconds"] for line in lines),
-        "examples_per_second": rates[len(rates) // 2],
+        "examples_per_second": statistics.median(line["examples_per_second"] for line in lines),
         "initial_loss": initial_loss(parts, dataset.train),
         "final": {k: v for k, v in lines[-1].items() if k.startswith(("train_", "test_"))},
         "weights": weight_histogram(variables["params"]),
@@ -48,13 +44,6 @@ def write(out: pathlib.Path, run: str, config: ConfigDict, result: Result) -> Re
         "class_names": list(dataset.class_names),
         "epochs": lines,
     }
-    file = path_of(out, run, config.seed)
-    file.parent.mkdir(parents=True, exist_ok=True)
-    # one line per epoch, so that a record reads well in a diff
-    text = json.dumps({**record, "epochs": []}, indent=1)[: -len("[]\n}")]
-    rows = ",\n  ".join(json.dumps(line) for line in lines)
-    workdir.write_text(file, f"{text}[\n  {rows}\n ]\n}}\n")
-    return record
 
 
 def initial_loss(parts: experiment.Experiment, train: data.Split) -> float:

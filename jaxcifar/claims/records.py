@@ -1,18 +1,39 @@
-"""The records of finished runs, read: one JSON file per run and seed, the source of every table."""
+"""The records of finished runs: one JSON file per run and seed, the source of every table."""
 
 import json
 import math
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from ml_collections import ConfigDict
 
 from jaxcifar import config as configs
 from jaxcifar import schema
+from jaxcifar.errors import UserError, first_line
+from jaxcifar.run import workdir
 
 Record = dict[str, Any]
+Records = Mapping[str, Mapping[int, Record]]  # by run, then by seed
 PAGES = pathlib.Path(__file__).parents[2] / "configs"
+KEYS = {
+    "run",
+    "seed",
+    "config",
+    "data",
+    "device",
+    "versions",
+    "commit",
+    "finished",
+    "seconds",
+    "examples_per_second",
+    "initial_loss",
+    "weights",
+    "gates",
+    "class_names",
+    "epochs",
+}
+METRICS = {"train_loss", "train_accuracy", "test_loss", "test_accuracy"}  # of each epoch, at least
 
 
 def path_of(out: pathlib.Path, run: str, seed: int) -> pathlib.Path:
@@ -26,25 +47,65 @@ def config_of(run: str, seed: int) -> ConfigDict:
     return configs.load(f"{PAGES / page}.py{colon}{variant}", [f"--config.seed={seed}"])
 
 
-def read(out: pathlib.Path, run: str, seed: int) -> Record | None:
-    """Returns the record, or None where there is none for the config as it is now.
+def read(out: pathlib.Path, runs: Iterable[str]) -> Records:
+    """Returns, of each run, the records by seed that are of its config as it is now.
 
     A record of another config, such as a shortened or synthetic run, never counts.
+
+    Raises:
+      UserError: a file that is not a record, named.
     """
-    file = path_of(out, run, seed)
-    if not file.exists():
-        return None
-    record = json.loads(file.read_text())
-    saved = configs.from_json(json.dumps(record["config"]))
-    return None if schema.differences(saved, config_of(run, seed)) else record
+    return {run: dict(_seeds(out, run)) for run in runs}
 
 
-def seeds_of(out: pathlib.Path, run: str) -> dict[int, Record]:
-    """Returns the valid records of a run by seed."""
-    pattern = path_of(out, run, 0).name.replace("seed0", "seed*")
-    seeds = sorted(int(f.stem.rpartition("seed")[2]) for f in (out / "runs").glob(pattern))
-    records = {seed: read(out, run, seed) for seed in seeds}
-    return {seed: record for seed, record in records.items() if record is not None}
+def _seeds(out: pathlib.Path, run: str) -> Iterable[tuple[int, Record]]:
+    name = path_of(out, run, 0).name.replace("seed0", "seed*")
+    for file in sorted((out / "runs").glob(name)):
+        record = read_record(file)
+        try:
+            saved = configs.from_json(json.dumps(record["config"]))
+            differences = schema.differences(saved, config_of(run, record["seed"]))
+        except (UserError, ValueError, TypeError) as error:
+            raise UserError(f"{file}: {first_line(error)}") from error
+        if not differences and file == path_of(out, run, record["seed"]):
+            yield record["seed"], record
+
+
+def read_record(file: pathlib.Path) -> Record:
+    """Returns the record in a file, whatever its config.
+
+    Raises:
+      UserError: it is not a record.
+    """
+    try:
+        record = json.loads(file.read_bytes())
+        if missing := KEYS - set(record):
+            raise ValueError(f"no {', '.join(sorted(missing))}")
+        if not record["epochs"] or not all(set(line) >= METRICS for line in record["epochs"]):
+            raise ValueError("an epoch lacks its metrics")
+    except (OSError, ValueError, TypeError) as error:
+        raise UserError(
+            f"{file} is not a record that can be read: {first_line(error)};"
+            " restore it, or move it away and run it again"
+        ) from error
+    return record
+
+
+def write(out: pathlib.Path, record: Record) -> pathlib.Path:
+    """Writes a record, one line per epoch so that it reads well in a diff; returns its file."""
+    file = path_of(out, record["run"], record["seed"])
+    file.parent.mkdir(parents=True, exist_ok=True)
+    head = {key: value for key, value in record.items() if key != "epochs"}
+    text = json.dumps(head | {"epochs": []}, indent=1)[: -len("[]\n}")]
+    rows = ",\n  ".join(json.dumps(line) for line in record["epochs"])
+    workdir.write_text(file, f"{text}[\n  {rows}\n ]\n}}\n")
+    return file
+
+
+def by_seed(records: Records, runs: Sequence[str]) -> list[Mapping[str, Record]]:
+    """Returns, for each seed that all the runs have, their records by run."""
+    common = set.intersection(*(set(records[run]) for run in runs))
+    return [{run: records[run][seed] for run in runs} for seed in sorted(common)]
 
 
 def last(record: Record, key: str) -> float:
@@ -72,10 +133,3 @@ def mean_std(values: Sequence[float]) -> tuple[float, float]:
 
 def _finite(value: float | None) -> float:
     return math.inf if value is None else value
-
-
-def by_seed(out: pathlib.Path, runs: Sequence[str]) -> list[Mapping[str, Record]]:
-    """Returns, for each seed that all the runs have, their records by run."""
-    records = {run: seeds_of(out, run) for run in runs}
-    common = set.intersection(*(set(found) for found in records.values()))
-    return [{run: records[run][seed] for run in runs} for seed in sorted(common)]

@@ -1,15 +1,15 @@
 """What the reports claim, in one list, and the runs that it takes."""
 
 from jaxcifar.claims.judge import (
-    best_figure,
-    best_of,
-    figure,
-    gain,
+    best_figure_claim,
+    best_of_claim,
+    figure_claim,
+    gain_claim,
     loss_drop,
     loss_rise,
     near_zero,
     overfit,
-    statement,
+    statement_claim,
 )
 from jaxcifar.claims.records import column, last
 
@@ -63,11 +63,23 @@ SWISH, L1, L2_0, L2_BIG = "simple_cnn:swish", "simple_cnn:l1", "simple_cnn:l2_0"
 POOLED_RATES = tuple(f"pooled_cnn:lr{rate}" for rate in ("0.005", "0.01", "0.001", "0.0001"))
 POOLED, POOLED_FAST, _, POOLED_SLOW = POOLED_RATES
 
+# The figures that stand for their systems in the README.
+HEADLINES = (
+    "000-test",
+    "001-test",
+    "002-lr0.005",
+    "003-base",
+    "003-augment",
+    "003-batchnorm",
+    "003-swish",
+    "003-resnet20",
+    "004-test",
+)
 CLAIMS = (
-    figure("000-test", "adaptive", 0.896, "test acc 0.896"),
-    figure("000-train", "adaptive", 0.988, "train acc 0.988", "train_accuracy"),
-    figure("000-loss", "adaptive", 0.035, "loss 0.035", "train_loss"),
-    statement(
+    figure_claim("000-test", "adaptive", 0.896, "test acc 0.896"),
+    figure_claim("000-train", "adaptive", 0.988, "train acc 0.988", "train_accuracy"),
+    figure_claim("000-loss", "adaptive", 0.035, "loss 0.035", "train_loss"),
+    statement_claim(
         "000-gap",
         "a notable difference between the training and test accuracies",
         ("adaptive",),
@@ -75,7 +87,7 @@ CLAIMS = (
         lambda runs: overfit(runs["adaptive"]),
         bound=0.05,
     ),
-    statement(
+    statement_claim(
         "000-speed",
         "225.4 examples/sec on cuda",
         ("adaptive",),
@@ -83,8 +95,8 @@ CLAIMS = (
         lambda runs: runs["adaptive"]["examples_per_second"],
         bound=225.4,
     ),
-    best_figure("001-test", "adaptive_softmax", 0.9107, "91.07 % test accuracy"),
-    statement(
+    best_figure_claim("001-test", "adaptive_softmax", 0.9107, "91.07 % test accuracy"),
+    statement_claim(
         "001-consistent",
         "consistently 90 % to 91 % accuracy on the test set",
         ("adaptive_softmax",),
@@ -92,10 +104,10 @@ CLAIMS = (
         lambda runs: last(runs["adaptive_softmax"], "test_accuracy"),
         bound=0.90,
     ),
-    figure("002-lr0.005", POOLED, 0.5224, "rate 0.005: 52.24 %"),
-    figure("002-lr0.01", POOLED_FAST, 0.5197, "rate 0.01: 51.97 %"),
-    figure("002-lr0.0001", POOLED_SLOW, 0.3857, "rate 0.0001: 38.57 %"),
-    statement(
+    figure_claim("002-lr0.005", POOLED, 0.5224, "rate 0.005: 52.24 %"),
+    figure_claim("002-lr0.01", POOLED_FAST, 0.5197, "rate 0.01: 51.97 %"),
+    figure_claim("002-lr0.0001", POOLED_SLOW, 0.3857, "rate 0.0001: 38.57 %"),
+    statement_claim(
         "002-best",
         "the best accuracy is with rate 0.005",
         (POOLED, POOLED_FAST, POOLED_SLOW),
@@ -106,7 +118,7 @@ CLAIMS = (
         ),
         bound=0.0,
     ),
-    statement(
+    statement_claim(
         "002-similar",
         "rates 0.005 and 0.01 are almost similar in performance",
         (POOLED, POOLED_FAST),
@@ -117,7 +129,7 @@ CLAIMS = (
         bound=0.02,
         lower=True,
     ),
-    statement(
+    statement_claim(
         "002-worst",
         "rate 0.0001 is the worst, overall not a very good model",
         POOLED_RATES,
@@ -128,9 +140,11 @@ CLAIMS = (
         ),
         bound=0.05,
     ),
-    figure("002-loss", POOLED, 1.2, "loss around 1.2 after 30 epochs, rate 0.005", "train_loss"),
-    figure("002-loss-slow", POOLED_SLOW, 1.75, "loss around 1.75, rate 0.0001", "train_loss"),
-    statement(
+    figure_claim(
+        "002-loss", POOLED, 1.2, "loss around 1.2 after 30 epochs, rate 0.005", "train_loss"
+    ),
+    figure_claim("002-loss-slow", POOLED_SLOW, 1.75, "loss around 1.75, rate 0.0001", "train_loss"),
+    statement_claim(
         "003-initial-loss",
         "the initial loss before any training is 2.304, about ln 10",
         (BASE,),
@@ -139,8 +153,8 @@ CLAIMS = (
         bound=0.03,
         lower=True,
     ),
-    best_figure("003-base", BASE, 0.6606, "SimpleNN: best validation accuracy 0.6606"),
-    statement(
+    best_figure_claim("003-base", BASE, 0.6606, "SimpleNN: best validation accuracy 0.6606"),
+    statement_claim(
         "003-base-train",
         "training accuracy continuously improves throughout the 30 epochs",
         (BASE,),
@@ -148,7 +162,7 @@ CLAIMS = (
         lambda runs: last(runs[BASE], "train_accuracy") - column(runs[BASE], "train_accuracy")[9],
         bound=0.02,
     ),
-    statement(
+    statement_claim(
         "003-base-stall",
         "validation accuracy hits a ceiling around 10 epochs and even declines",
         (BASE,),
@@ -160,7 +174,7 @@ CLAIMS = (
         bound=0.0,
         lower=True,
     ),
-    statement(
+    statement_claim(
         "003-base-loss",
         "validation loss increases while training loss decreases: over-fitting",
         (BASE,),
@@ -168,8 +182,8 @@ CLAIMS = (
         lambda runs: loss_rise(runs[BASE]),
         bound=0.05,
     ),
-    best_figure("003-decay", DECAY, 0.6576, "rate × 0.9 every 10 epochs: 0.6576"),
-    gain(
+    best_figure_claim("003-decay", DECAY, 0.6576, "rate × 0.9 every 10 epochs: 0.6576"),
+    gain_claim(
         "003-decay-no-help",
         DECAY,
         BASE,
@@ -177,9 +191,9 @@ CLAIMS = (
         "the decay did not help much against over-fitting",
         lower=True,
     ),
-    best_figure("003-augment", AUGMENT, 0.7122, "with augmentation: 0.7122"),
-    gain("003-augment-gain", AUGMENT, BASE, 0.02, "augmentation improved it significantly"),
-    statement(
+    best_figure_claim("003-augment", AUGMENT, 0.7122, "with augmentation: 0.7122"),
+    gain_claim("003-augment-gain", AUGMENT, BASE, 0.02, "augmentation improved it significantly"),
+    statement_claim(
         "003-augment-fit",
         "with augmentation no signs of significant over-fitting",
         (AUGMENT,),
@@ -188,16 +202,18 @@ CLAIMS = (
         bound=0.05,
         lower=True,
     ),
-    best_figure("003-batchnorm", NORM, 0.7144, "batch normalisation: 0.7144"),
-    gain("003-batchnorm-gain", NORM, AUGMENT, 0.0, "a small improvement over augmentation alone"),
-    gain(
+    best_figure_claim("003-batchnorm", NORM, 0.7144, "batch normalisation: 0.7144"),
+    gain_claim(
+        "003-batchnorm-gain", NORM, AUGMENT, 0.0, "a small improvement over augmentation alone"
+    ),
+    gain_claim(
         "003-bn-high-rate",
         NORM_FAST,
         FAST,
         0.02,
         "at rate 0.1, batch normalisation increases accuracy significantly",
     ),
-    statement(
+    statement_claim(
         "003-bn-high-rate-loss",
         "at rate 0.1, batch normalisation reduces training and validation loss",
         (NORM_FAST, FAST),
@@ -208,9 +224,9 @@ CLAIMS = (
         ),
         bound=0.05,
     ),
-    best_figure("003-swish", SWISH, 0.7258, "Swish, batch normalisation, rate 0.1: 0.7258"),
-    gain("003-swish-gain", SWISH, NORM_FAST, 0.0, "Swish improves upon ReLU"),
-    statement(
+    best_figure_claim("003-swish", SWISH, 0.7258, "Swish, batch normalisation, rate 0.1: 0.7258"),
+    gain_claim("003-swish-gain", SWISH, NORM_FAST, 0.0, "Swish improves upon ReLU"),
+    statement_claim(
         "003-lr1",
         "rate 1 did not converge at all",
         (LR_SWEEP[1],),
@@ -219,20 +235,22 @@ CLAIMS = (
         bound=0.2,
         lower=True,
     ),
-    best_of("003-lr0.05", LR_SWEEP[0.05], LR_SWEEP, "rate 0.05 had the best performance"),
-    gain(
+    best_of_claim("003-lr0.05", LR_SWEEP[0.05], LR_SWEEP, "rate 0.05 had the best performance"),
+    gain_claim(
         "003-lr-small",
         LR_SWEEP[0.05],
         LR_SWEEP[0.001],
         0.01,
         "too small a rate (0.001) costs loss and accuracy",
     ),
-    best_of("003-l2-best", L2_SWEEP[1e-5], L2_SWEEP, "L2 of 1e-5 was the best"),
-    gain("003-l2-big", L2_SWEEP[1e-5], L2_BIG, 0.02, "penalising too much (1e-2) is suboptimal"),
-    gain(
+    best_of_claim("003-l2-best", L2_SWEEP[1e-5], L2_SWEEP, "L2 of 1e-5 was the best"),
+    gain_claim(
+        "003-l2-big", L2_SWEEP[1e-5], L2_BIG, 0.02, "penalising too much (1e-2) is suboptimal"
+    ),
+    gain_claim(
         "003-l2-none", L2_SWEEP[1e-5], L2_0, 0.0, "no regularisation: a small reduction in accuracy"
     ),
-    statement(
+    statement_claim(
         "003-l1-zero",
         "slightly more weights around 0 with L1 than with L2",
         (L1, NORM),
@@ -241,8 +259,10 @@ CLAIMS = (
         bound=0.0,
         note="the report's penalty has no gradient (it takes the norm of `param.data`); ours has",
     ),
-    best_figure("003-resnet20", "resnet20", 0.924, "ResNet-20: best validation accuracy 0.924"),
-    statement(
+    best_figure_claim(
+        "003-resnet20", "resnet20", 0.924, "ResNet-20: best validation accuracy 0.924"
+    ),
+    statement_claim(
         "003-resnet20-decay",
         "where the rate decays, dramatic reductions in training loss",
         ("resnet20",),
@@ -251,11 +271,13 @@ CLAIMS = (
         bound=0.8,
         lower=True,
     ),
-    figure("004-test", "adaptive_prelu", 0.8966, "validation accuracy 89.66 %, final epoch"),
-    figure("004-train", "adaptive_prelu", 0.9666, "training accuracy 96.66 %", "train_accuracy"),
-    figure("004-train-loss", "adaptive_prelu", 1.0249, "training loss 1.0249", "train_loss"),
-    figure("004-test-loss", "adaptive_prelu", 1.1479, "validation loss 1.1479", "test_loss"),
-    statement(
+    figure_claim("004-test", "adaptive_prelu", 0.8966, "validation accuracy 89.66 %, final epoch"),
+    figure_claim(
+        "004-train", "adaptive_prelu", 0.9666, "training accuracy 96.66 %", "train_accuracy"
+    ),
+    figure_claim("004-train-loss", "adaptive_prelu", 1.0249, "training loss 1.0249", "train_loss"),
+    figure_claim("004-test-loss", "adaptive_prelu", 1.1479, "validation loss 1.1479", "test_loss"),
+    statement_claim(
         "004-fit",
         "a small difference between training and validation: not over-fitting",
         ("adaptive_prelu",),

@@ -2,15 +2,15 @@
 
 import json
 import math
+import re
 
 import pytest
 from conftest import ROOT, page
 
 from jaxcifar import config as configs
-from jaxcifar.claims import judge, tables
-from jaxcifar.claims import records as results
+from jaxcifar.claims import judge, records, tables
 from jaxcifar.claims.judge import Claim
-from jaxcifar.claims.reports import CLAIMS, RUNS
+from jaxcifar.claims.reports import CLAIMS, HEADLINES, RUNS
 from jaxcifar.errors import UserError
 
 RESULTS = ROOT / "results"
@@ -29,6 +29,7 @@ def record(epochs=60, **changes):
     ]
     lines[-1] |= {key: value for key, value in changes.items() if key in lines[-1]}
     return {
+        **{key: {} for key in records.KEYS},
         "epochs": lines,
         "initial_loss": 2.31,
         "examples_per_second": 300.0,
@@ -41,21 +42,24 @@ def keep(out, run, seed, record, **overrides):
     """Writes a record under the run's own config, except for the overrides."""
     name, colon, variant = run.partition(":")
     config = page(f"{name}.py{colon}{variant}", seed=seed, **overrides)
-    file = results.path_of(out, run, seed)
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(json.dumps(record | {"config": json.loads(configs.to_json(config))}))
+    known = {"run": run, "seed": seed, "config": json.loads(configs.to_json(config))}
+    return records.write(out, record | known)
+
+
+def read(out):
+    return records.read(out, RUNS)
 
 
 def claim_of(reported=None, bound=None, lower=False, key="test_accuracy"):
     run = "simple_cnn:base"
-    measure = lambda runs: results.last(runs[run], key)  # noqa: E731
+    measure = lambda runs: records.last(runs[run], key)  # noqa: E731
     return Claim("x", "", (run,), "", measure, reported=reported, bound=bound, lower=lower)
 
 
 def verdict(tmp_path, claim, values):
     for seed, value in enumerate(values):
         keep(tmp_path, "simple_cnn:base", seed, record(test_accuracy=value))
-    return judge.judge(claim, tmp_path)
+    return judge.judge(claim, read(tmp_path))
 
 
 @pytest.mark.parametrize(
@@ -98,18 +102,47 @@ def test_a_verdict_turns_at_its_bound(claim, values, expected, better, tmp_path)
 )
 def test_a_record_of_another_config_never_counts(change, tmp_path):
     keep(tmp_path, "simple_cnn:base", 0, record(), **change)
-    assert results.read(tmp_path, "simple_cnn:base", 0) is None
-    assert judge.judge(claim_of(bound=0.0), tmp_path).verdict == "not yet measured"
+    assert read(tmp_path)["simple_cnn:base"] == {}
+    assert judge.judge(claim_of(bound=0.0), read(tmp_path)).verdict == "not yet measured"
+
+
+DAMAGE = {
+    "not JSON": lambda text: text[: len(text) // 2],
+    "not UTF-8": lambda text: text.encode() + b"\xff",
+    "another list": lambda text: "[]",
+    "no epochs": lambda text: json.dumps(json.loads(text) | {"epochs": []}),
+    "an epoch without metrics": lambda text: json.dumps(json.loads(text) | {"epochs": [{}]}),
+    "no device": lambda text: text.replace('"device"', '"devize"'),
+    "an unknown key of its config": lambda text: text.replace('"batch_size"', '"batch_sise"'),
+    "a seed that is none": lambda text: text.replace('"seed": 0', '"seed": "a"'),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE)
+def test_a_record_that_cannot_be_read_names_its_file_in_one_line(damage, tmp_path):
+    file = keep(tmp_path, "simple_cnn:base", 0, record())
+    damaged = damage(file.read_text())
+    file.write_bytes(damaged if isinstance(damaged, bytes) else damaged.encode())
+    with pytest.raises(UserError) as found:
+        read(tmp_path)
+    assert str(file) in str(found.value)
+    assert "\n" not in str(found.value)
+
+
+def test_a_record_under_another_ones_name_does_not_count(tmp_path):
+    file = keep(tmp_path, "simple_cnn:base", 0, record())
+    file.rename(records.path_of(tmp_path, "simple_cnn:base", 1))
+    assert read(tmp_path)["simple_cnn:base"] == {}
 
 
 def test_runs_are_compared_seed_by_seed(tmp_path):
     """Only of the seeds that both runs have: differences, then their mean and spread."""
-    gain = judge.gain("x", "simple_cnn:augment", "simple_cnn:base", 0.015, "")
+    gain = judge.gain_claim("x", "simple_cnn:augment", "simple_cnn:base", 0.015, "")
     for seed, (ours, theirs) in enumerate([(0.83, 0.80), (0.85, 0.84), (0.99, None)]):
         keep(tmp_path, "simple_cnn:augment", seed, record(test_accuracy=ours))
         if theirs is not None:
             keep(tmp_path, "simple_cnn:base", seed, record(test_accuracy=theirs))
-    judgement = judge.judge(gain, tmp_path)
+    judgement = judge.judge(gain, read(tmp_path))
     assert judgement.values == pytest.approx((0.03, 0.01))
     assert judgement.verdict == "holds"
     assert tables.spread(judgement.values) == "0.0200 ± 0.0141"
@@ -173,31 +206,49 @@ def test_a_statement_is_refuted_by_its_opposite(claim):
 
 def test_a_loss_that_was_not_finite_is_infinite():
     broken = record(train_loss=None)
-    assert results.last(broken, "train_loss") == math.inf
-    assert results.mean_std([math.inf, 1.0]) == (math.inf, 0.0)
+    assert records.last(broken, "train_loss") == math.inf
+    assert records.mean_std([math.inf, 1.0]) == (math.inf, 0.0)
 
 
 @pytest.mark.parametrize(
     ("values", "mean", "std"), [([2.0], 2.0, 0.0), ([1.0, 3.0], 2.0, math.sqrt(2))]
 )
 def test_mean_and_sample_deviation(values, mean, std):
-    assert results.mean_std(values) == pytest.approx((mean, std))
+    assert records.mean_std(values) == pytest.approx((mean, std))
 
 
 def test_the_committed_tables_are_those_of_the_committed_records():
-    table = tables.claims_table(RESULTS)
-    for file in (ROOT / "README.md", RESULTS / "README.md"):
+    found = read(RESULTS)
+    judged = judge.judge_all(CLAIMS, found)
+    for table, file in (
+        (tables.headline_table(judged), ROOT / "README.md"),
+        (tables.claims_table(judged), RESULTS / "README.md"),
+        (tables.runs_table(found), RESULTS / "README.md"),
+    ):
         assert table in file.read_text(), f"{file}: run python -m jaxcifar.reproduce --table"
-    assert tables.runs_table(RESULTS) in (RESULTS / "README.md").read_text()
+
+
+def test_the_headlines_are_at_most_ten_rows_and_every_claim_is_in_its_table_once(tmp_path):
+    judged = judge.judge_all(CLAIMS, read(RESULTS))
+    headlines = tables.headline_table(judged)
+    assert len([line for line in headlines.splitlines() if line.startswith("| ")]) <= 11
+    whole = tables.claims_table(judged)
+    for claim in CLAIMS:
+        assert len(re.findall(rf"\b{re.escape(claim.id)}( \||\b \()", whole)) == 1
+    assert {claim.id for claim in CLAIMS} >= set(HEADLINES)
 
 
 def test_the_committed_records_are_of_whole_runs_on_the_real_data():
     files = sorted((RESULTS / "runs").glob("*.json"))
     assert files
-    names = {results.path_of(RESULTS, run, seed): (run, seed) for run in RUNS for seed in range(9)}
+    counted = {
+        records.path_of(RESULTS, run, seed): record
+        for run, seeds in read(RESULTS).items()
+        for seed, record in seeds.items()
+    }
     for file in files:
-        found = results.read(RESULTS, *names[file])
-        assert found is not None, f"{file} is of another config than the page describes"
+        assert file in counted, f"{file} is of another config than the page describes"
+        found = counted[file]
         assert len(found["epochs"]) == found["config"]["num_epochs"]
         assert found["data"]["source"] == "cifar10"
         assert not found["commit"].endswith("+dirty"), file
