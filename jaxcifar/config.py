@@ -10,6 +10,7 @@ from typing import Annotated, Any, NamedTuple, TypeVar
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
+from jaxcifar import pages
 from jaxcifar.errors import UserError
 
 T = TypeVar("T")
@@ -46,12 +47,8 @@ def load(page: str, overrides: Sequence[str] = ()) -> ConfigDict:
     Raises:
       UserError: no such file or variant, an unknown key, or a value of the wrong type.
     """
-    path = pathlib.Path(page.split(":")[0])
-    if not path.is_file():
-        raise UserError(
-            f"--config: no file {path}; the pages that come with jaxcifar: configs/*.py"
-        )
-    argv = ["", f"--config={page}", *overrides]
+    file, colon, variant = page.partition(":")
+    argv = ["", f"--config={pages.find(file)}{colon}{variant}", *overrides]
     values = flags.FlagValues()  # private, so that nothing is registered globally
     config_flags.DEFINE_config_file("config", flag_values=values, sys_argv=argv)
     try:

@@ -1,0 +1,77 @@
+"""What is installed from a wheel is whole: every module, and the pages."""
+
+import os
+import shutil
+import subprocess
+import sys
+import tomllib
+import zipfile
+
+import pytest
+from conftest import ROOT
+
+from jaxcifar import pages
+from jaxcifar.errors import UserError
+
+PARTS = ("jaxcifar", "configs")
+
+
+def test_every_folder_of_the_package_is_named():
+    setuptools = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
+    folders = {f.parent.relative_to(ROOT) for f in (ROOT / "jaxcifar").rglob("*.py")}
+    assert set(setuptools["packages"]) == {
+        "jaxcifar.configs",
+        *(".".join(f.parts) for f in folders),
+    }
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory):
+    """A wheel of the checkout, of a copy: an old build/ beside it would get into the wheel."""
+    source = tmp_path_factory.mktemp("source")
+    for name in PARTS:
+        shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, source)
+    command = [sys.executable, "-m", "pip", "wheel", "--no-deps", "--wheel-dir", source, source]
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode and "for setuptools" in done.stderr:  # No matching distribution found …
+        pytest.skip("needs a package index for setuptools, which builds the wheel")
+    assert done.returncode == 0, done.stderr
+    (wheel,) = source.glob("jaxcifar-*.whl")
+    return wheel
+
+
+def test_a_wheel_has_the_modules_and_the_pages(wheel):
+    found = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
+    files = [f.relative_to(ROOT) for part in PARTS for f in (ROOT / part).rglob("*.py")]
+    assert found == {f"jaxcifar/{f}" if f.parts[0] == "configs" else str(f) for f in files}
+
+
+def test_what_is_installed_finds_its_pages_from_an_empty_folder(wheel, tmp_path):
+    installed, empty = tmp_path / "site-packages", tmp_path / "empty"
+    zipfile.ZipFile(wheel).extractall(installed)
+    empty.mkdir()
+    code = """
+from jaxcifar import config, pages
+from jaxcifar.claims import records
+print(pages.folder())
+assert config.load("configs/simple_cnn.py:swish").model.activation == "swish"
+assert records.config_of("simple_cnn:swish", 3).seed == 3
+"""
+    environment = os.environ | {"PYTHONPATH": str(installed)}
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, cwd=empty, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == str(installed / "jaxcifar" / "configs")
+
+
+def test_the_users_own_file_comes_before_ours(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert pages.find("configs/adaptive.py") == ROOT / "configs" / "adaptive.py"
+    (tmp_path / "configs").mkdir()
+    (tmp_path / "configs" / "adaptive.py").touch()
+    assert pages.find("configs/adaptive.py").resolve() == tmp_path / "configs" / "adaptive.py"
+    for name in ("adaptive.py", "elsewhere/configs/adaptive.py", "configs/adaptiv.py"):
+        with pytest.raises(UserError, match=r"no file .*; the pages .*: configs/adaptive\.py, "):
+            pages.find(name)
