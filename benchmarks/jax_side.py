@@ -1,6 +1,7 @@
-"""Our side of the comparison: the training loop and the evaluation that `train` runs."""
+"""Our side of the comparison: the training loop, the evaluation and the saving of `train`."""
 
 import itertools
+import pathlib
 import time
 from collections.abc import Callable
 from typing import Any
@@ -13,6 +14,8 @@ import workers
 from workers import Job
 
 from jaxcifar import backend, experiment
+from jaxcifar import config as configs
+from jaxcifar.run.checkpoint import Checkpoints
 from jaxcifar.training import losses, parallel
 from jaxcifar.training.state import Carry
 
@@ -53,6 +56,13 @@ def best_seconds(function: Callable, argument: Callable, last: Any = None, n: in
     return min(times[1:])
 
 
+def timed(function: Callable[[], Any]) -> float:
+    """Returns the seconds that a call takes."""
+    began = time.perf_counter()
+    function()
+    return time.perf_counter() - began
+
+
 class JaxSide:
     """A config's training, driven through the public interface of `TrainLoop`."""
 
@@ -64,6 +74,8 @@ class JaxSide:
         self._loop = self._parts.train_loop(train, optimizer)
         self._predict = self._parts.predictor(self._test.images)
         self._carry = self._parts.start(optimizer)
+        self._checkpoints = Checkpoints(pathlib.Path(job.folder), writing=True)
+        self._epochs = 0
         began = time.perf_counter()
         self._loop.compile(self._carry)
         self._compile_seconds = time.perf_counter() - began
@@ -94,16 +106,25 @@ class JaxSide:
             times += [after - before for before, after in itertools.pairwise(clock)]
         return times[:count]
 
-    def epoch(self) -> tuple[float, float]:
-        """Returns the seconds of training for an epoch, and of evaluating on the test images."""
-        return self._train(), self._evaluate()
+    def epoch(self) -> dict[str, float]:
+        """Returns the seconds of an epoch's training, of its evaluation, and of its checkpoint.
+
+        The checkpoint's are until it is on the disk, so that its end does not slow another side.
+        """
+        return {
+            "train": self._train(self._epochs),
+            "evaluation": self._evaluate(),
+            "checkpoint": self._save() + timed(self._checkpoints.wait),
+        }
 
     def epochs(self, count: int) -> float:
-        """Returns the seconds of training for `count` epochs with an evaluation after each."""
+        """Returns the seconds of `count` epochs, each evaluated and saved, as `train` does it."""
         began = time.perf_counter()
-        for number in range(count):
-            self._train(number)
+        for _ in range(count):
+            self._train(self._epochs)
             self._evaluate()
+            self._save()
+        self._checkpoints.wait()
         return time.perf_counter() - began
 
     def peak_memory_mb(self) -> float:
@@ -115,15 +136,24 @@ class JaxSide:
 
     def _train(self, epoch: int = 0) -> float:
         carry = self._at_step(epoch * self._loop.steps_per_epoch)
-        began = time.perf_counter()
-        self._carry = self._loop.run(carry, lambda *_: True)
-        return time.perf_counter() - began
+
+        def run() -> None:
+            self._carry = self._loop.run(carry, lambda *_: True)
+
+        return timed(run)
 
     def _evaluate(self) -> float:
-        began = time.perf_counter()
-        logits, _ = self._predict(self._carry.state.eval_variables())
-        losses.evaluate(self._parts.loss, logits, self._test.labels).means()  # waits for it
-        return time.perf_counter() - began
+        def evaluate() -> None:
+            logits, _ = self._predict(self._carry.state.eval_variables())
+            losses.evaluate(self._parts.loss, logits, self._test.labels).means()  # waits for it
+
+        return timed(evaluate)
+
+    def _save(self) -> float:
+        """Starts saving, which waits for the save before; a saved step would not be saved again."""
+        self._epochs += 1
+        meta = {"config": configs.to_json(self._parts.config)}
+        return timed(lambda: self._checkpoints.save(self._carry, meta, 0.0))
 
     def _at_step(self, step: int) -> Carry:
         """Returns the weights as they are, at the given step of the run, with empty sums."""

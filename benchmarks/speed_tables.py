@@ -2,10 +2,10 @@
 
 import json
 import pathlib
+from collections.abc import Iterable
 from typing import Any
 
-from jaxcifar.errors import UserError
-from jaxcifar.run import workdir
+from jaxcifar import files
 
 Record = dict[str, Any]
 MARKS = (
@@ -21,6 +21,7 @@ COLUMNS = (
     "s an epoch",
     "ours ÷ theirs, epoch",
     "of which evaluation",
+    "of which checkpoint",
     "end to end, s",
     "compile, s",
     "peak MB",
@@ -38,12 +39,7 @@ def write(out: pathlib.Path, readme: pathlib.Path) -> None:
     for kind in ("CPU", "GPU"):
         if not any((record["platform"] == "cpu") == (kind == "CPU") for record in records):
             sections.append(f"### {kind}\n\n{of_missing(kind)}")
-    before, start, rest = readme.read_text().partition(MARKS[0])
-    _, end, after = rest.partition(MARKS[1])
-    if not (start and end):
-        raise UserError(f"{readme} lacks the lines {MARKS[0]!r} and {MARKS[1]!r}")
-    text = "\n\n".join(sections)
-    workdir.write_text(readme, f"{before}{start}\n{text}\n{end}{after}")
+    files.replace_between_marks(readme, MARKS, "\n\n".join(sections))
     print(f"wrote the tables of {len(records)} machines into {readme}")
 
 
@@ -68,11 +64,11 @@ def of_device(record: Record) -> str:
 
 
 def of_missing(kind: str) -> str:
-    """Returns the tables of a kind of device that nothing was measured on."""
-    sides = GPU_SIDES if kind == "GPU" else GPU_SIDES[2:]
-    rows = [[s, side] + [MISSING] * (len(COLUMNS) - 2) for s in SYSTEMS for side in sides]
-    missing = table(COLUMNS, rows)
-    return missing if kind == "CPU" else f"{missing}\n\n{targets({'systems': {}})}"
+    """Returns what there is to say of a kind of device that nothing was measured on."""
+    if kind == "CPU":
+        return "Not measured."
+    goals = "; ".join(f"{what} {goal}" for what, goal, _ in target_rows({"systems": {}}))
+    return f"Not measured. The targets, in bfloat16: {goals}."
 
 
 def rows_of(system: str, record: Record) -> list[list[str]]:
@@ -94,6 +90,7 @@ def rows_of(system: str, record: Record) -> list[list[str]]:
                 number(side["epoch_seconds"]["median"]),
                 epoch,
                 number(side["evaluation_seconds"]["median"]),
+                number(side.get("checkpoint_seconds", {}).get("median")),
                 number(side["end_to_end_seconds"]),
                 "" if side["compile_seconds"] is None else number(side["compile_seconds"]),
                 f"{side['peak_memory_mb']:,.0f}",
@@ -112,12 +109,18 @@ def origin(system: str, record: Record) -> str:
         f"{value / 1e9:,.0f} {'GB/s' if name == 'bytes' else f'Gop/s {name}'}"
         for name, value in record["peaks"].items()
     )
+    images += without_checkpoint(record["sides"].values())
     count = next(side["count"] for side in record["sides"].values() if "count" in side)
     return (
         f"{system}: an epoch is {images} ({record['data']}), medians of {record['repeats']} turns;"
         f" {count['operations'] / 1e9:.3g} G operations a step; peaks {peaks};"
         f" {circumstances(record)}."
     )
+
+
+def without_checkpoint(timings: Iterable[Record]) -> str:
+    """Returns a word on epochs that were timed before a checkpoint was part of them."""
+    return "" if all("checkpoint_seconds" in t for t in timings) else ", without the checkpoint"
 
 
 def circumstances(record: Record) -> str:
@@ -142,6 +145,11 @@ def is_busy(record: Record) -> bool:
 
 def targets(record: Record) -> str:
     """Returns the table of what the GPU side is meant to reach."""
+    return table(("target, bfloat16", "goal", "measured"), target_rows(record))
+
+
+def target_rows(record: Record) -> list[list[str]]:
+    """Returns what is to be reached, the goal, and what was measured."""
     systems = record["systems"]
 
     def sides(system: str) -> Record:
@@ -155,14 +163,12 @@ def targets(record: Record) -> str:
     epoch = median("adaptive", GPU_SIDES[0]) if whole else None
     rows.append(["adaptive, s an epoch", "≤ 0.40", number(epoch)])
     long = sides("resnet20").get(GPU_SIDES[0], {}).get("long", {})
-    rows.append(
-        ["resnet20, s for 200 epochs with evaluations", "≤ 40", number(long.get("seconds"))]
-    )
+    rows.append(["resnet20, s for 200 epochs, all told", "≤ 40", number(long.get("seconds"))])
     for system in SYSTEMS:
         ours, theirs = (median(system, side) for side in GPU_SIDES[:2])
         ratio = theirs / ours if ours and theirs else None
         rows.append([f"{system}, epochs against torch.compile", "≥ 2", number(ratio)])
-    return table(("target, bfloat16", "goal", "measured"), rows)
+    return rows
 
 
 def growth(record: Record) -> str:
@@ -177,7 +183,8 @@ def growth(record: Record) -> str:
         for row in record["rows"]
     ]
     text = table(("images", "s an epoch", "µs an image", "peak MB"), rows)
-    return f"Growth, simple_cnn ({record['data']}):\n\n{text}\n\n{circumstances(record)}."
+    without = without_checkpoint(record["rows"])
+    return f"Growth, simple_cnn ({record['data']}{without}):\n\n{text}\n\n{circumstances(record)}."
 
 
 def startup(record: Record) -> str:

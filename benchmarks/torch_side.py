@@ -1,5 +1,6 @@
 """PyTorch's side of the comparison: the twins, eager or compiled."""
 
+import pathlib
 import time
 from typing import Any
 
@@ -22,6 +23,7 @@ class TorchSide:
 
     def __init__(self, job: Job):
         config, train, test = workers.inputs(job)
+        self._file = pathlib.Path(job.folder, "checkpoint.pt")
         self._device = "cuda" if torch.cuda.is_available() else "cpu"
         torch.set_float32_matmul_precision("high")  # TF32 on a GPU, as XLA does
         self._batch_size = config.batch_size
@@ -62,9 +64,13 @@ class TorchSide:
             return [self._train() / self._steps_per_epoch]
         return self._timed_steps(count + 1)[1:]  # the first is not timed on our side either
 
-    def epoch(self) -> tuple[float, float]:
-        """Returns the seconds of training for an epoch, and of evaluating on the test images."""
-        return self._train(), self._evaluate()
+    def epoch(self) -> dict[str, float]:
+        """Returns the seconds of an epoch's training, of its evaluation, and of its checkpoint."""
+        return {
+            "train": self._train(),
+            "evaluation": self._evaluate(),
+            "checkpoint": self._save(),
+        }
 
     def peak_memory_mb(self) -> float:
         """Returns the peak memory so far: the GPU's allocations, or the process on CPU."""
@@ -135,4 +141,11 @@ class TorchSide:
             loss += F.cross_entropy(logits, labels, reduction="sum")
             correct += (logits.argmax(1) == labels).sum()
         loss.item(), correct.item()
+        return time.perf_counter() - began
+
+    def _save(self) -> float:
+        """Saves all that a run needs to go on, as our side does, and waits for it."""
+        began = time.perf_counter()
+        parts = {"model": self._model, "optimizer": self._optimizer, "scheduler": self._scheduler}
+        torch.save({name: part.state_dict() for name, part in parts.items()}, self._file)
         return time.perf_counter() - began

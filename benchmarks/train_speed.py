@@ -80,10 +80,7 @@ def compare(system: str, kind: str, options: argparse.Namespace, deadline: float
         for name, worker in workers.items():
             record = sides[name]
             record["step_ms"] = spread([1e3 * s for turn in steps[name] for s in turn])
-            train, evaluation = zip(*epochs[name], strict=True)
-            record["train_seconds"] = spread(train)
-            record["evaluation_seconds"] = spread(evaluation)
-            record["epoch_seconds"] = spread([sum(epoch) for epoch in epochs[name]])
+            record |= spread_epochs(epochs[name])
             record["peak_memory_mb"] = worker.ask("peak_memory_mb")
             say(f"{system}: {name} {record['step_ms']['median']:.2f} ms a step")
         if kind != "cpu" and system == LONG[0] and not options.examples:
@@ -121,6 +118,12 @@ def spread(values: Sequence[float]) -> dict[str, float]:
     }
 
 
+def spread_epochs(epochs: Sequence[dict[str, float]]) -> Record:
+    """Returns the seconds of several epochs' parts, and of the whole epochs."""
+    parts = {f"{part}_seconds": spread([epoch[part] for epoch in epochs]) for part in epochs[0]}
+    return parts | {"epoch_seconds": spread([sum(epoch.values()) for epoch in epochs])}
+
+
 def check_device(facts: Record, kind: str) -> None:
     """Raises a UserError where jax and torch compute on different kinds of devices."""
     if "device" in facts and (facts["device"] == "cpu") != (kind == "cpu"):
@@ -153,12 +156,8 @@ def growth(options: argparse.Namespace) -> Record:
         with Worker(job(options, "jaxcifar", "simple_cnn", "float32", examples)) as worker:
             worker.ask("epoch")
             epochs = in_turns({"": worker}, options.repeats, "epoch")[""]
-            row = {
-                "examples": examples,
-                "train_seconds": spread([train for train, _ in epochs]),
-                "epoch_seconds": spread([sum(epoch) for epoch in epochs]),
-                "peak_memory_mb": worker.ask("peak_memory_mb"),
-            }
+            row = {"examples": examples, "peak_memory_mb": worker.ask("peak_memory_mb")}
+            row |= spread_epochs(epochs)
         say(f"growth: {examples:,} images, {row['epoch_seconds']['median']:.2f} s an epoch")
         rows.append(row)
     return {"rows": rows}

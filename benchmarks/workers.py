@@ -7,8 +7,10 @@ torch: what a worker imports is part of what is measured.
 import importlib
 import multiprocessing
 import os
+import pathlib
 import resource
 import signal
+import tempfile
 import threading
 import traceback
 from multiprocessing.connection import Connection
@@ -21,6 +23,8 @@ from jaxcifar import config as configs
 from jaxcifar import data
 from jaxcifar.errors import UserError
 
+# Where runs are saved, for what is written there is timed.
+CHECKPOINTS = pathlib.Path(__file__).resolve().parent.parent / "checkpoints"
 CLASSES = {
     "jaxcifar": ("jax_side", "JaxSide"),
     "torch": ("torch_side", "TorchSide"),
@@ -39,6 +43,7 @@ class Job(NamedTuple):
     train_examples: int = 0
     test_examples: int = 0
     compile_mode: str = ""  # torch.compile's
+    folder: str = ""  # for its checkpoints
 
     @property
     def name(self) -> str:
@@ -72,6 +77,8 @@ class Worker:
     def __init__(self, job: Job):
         context = multiprocessing.get_context("spawn")
         self._name = job.name
+        self._folder = tempfile.TemporaryDirectory(prefix="train_speed-", dir=CHECKPOINTS)
+        job = job._replace(folder=self._folder.name)
         self._pipe, theirs = context.Pipe()
         self._process = context.Process(target=_serve, args=(theirs, job), daemon=True)
         self._process.start()
@@ -99,6 +106,7 @@ class Worker:
             self._process.join(10)
         self._process.kill()
         self._process.join()
+        self._folder.cleanup()
 
 
 def _serve(pipe: Connection, job: Job) -> None:

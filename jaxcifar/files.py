@@ -1,10 +1,12 @@
-"""Writing a file so that neither a reader nor a crash ever sees half of it."""
+"""Writing a file, or a part of one, so that neither a reader nor a crash ever sees half of it."""
 
 import contextlib
 import os
 import pathlib
 from collections.abc import Iterator
 from typing import IO
+
+from jaxcifar.errors import UserError
 
 
 @contextlib.contextmanager
@@ -18,3 +20,17 @@ def replacing(path: pathlib.Path) -> Iterator[IO[bytes]]:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def replace_between_marks(path: pathlib.Path, marks: tuple[str, str], text: str) -> None:
+    """Writes `text` in place of what stands between the two lines `marks` of a text file.
+
+    Raises:
+      UserError: the file lacks them; it is left as it is.
+    """
+    before, start, rest = path.read_text().partition(marks[0])
+    _, end, after = rest.partition(marks[1])
+    if not (start and end):
+        raise UserError(f"{path} lacks the lines {marks[0]!r} and {marks[1]!r}")
+    with replacing(path) as file:
+        file.write(f"{before}{start}\n{text}\n{end}{after}".encode())

@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from jaxcifar import backend
+from jaxcifar import backend, files
 from jaxcifar.claims import figures, records, tables
 from jaxcifar.claims.judge import Claim, judge_all
 from jaxcifar.claims.records import Records
@@ -116,9 +116,7 @@ def write_table(out: pathlib.Path) -> None:
     readme = out.resolve().parent / "README.md"
     if readme.exists():
         table = tables.headline_table(judged)
-        workdir.write_text(
-            readme, tables.replace_between_marks(readme.read_text(), table, str(readme))
-        )
+        files.replace_between_marks(readme, tables.MARKS, table)
         print(f"wrote the table of {readme.name}")
 
 

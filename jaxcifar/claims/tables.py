@@ -6,7 +6,6 @@ from collections.abc import Iterable, Mapping
 from jaxcifar.claims.judge import Claim, Judgement
 from jaxcifar.claims.records import Records, best, last, mean_std
 from jaxcifar.claims.reports import HEADLINES, RUNS
-from jaxcifar.errors import UserError
 
 Judged = Mapping[Claim, Judgement]
 
@@ -130,12 +129,3 @@ def page(out: pathlib.Path, records: Records, judged: Judged, pictures: Iterable
         *(f"![{name}](figures/{name})\n" for name in pictures),
     ]
     return "\n".join(parts)
-
-
-def replace_between_marks(text: str, table: str, name: str) -> str:
-    """Returns a README's text with what stands between the marks replaced by the table."""
-    before, start, rest = text.partition(MARKS[0])
-    _, end, after = rest.partition(MARKS[1])
-    if not (start and end):
-        raise UserError(f"{name} lacks the lines {MARKS[0]!r} and {MARKS[1]!r}")
-    return f"{before}{start}\n{table}\n{end}{after}"

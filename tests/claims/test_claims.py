@@ -252,11 +252,3 @@ def test_the_committed_records_are_of_whole_runs_on_the_real_data():
         assert len(found["epochs"]) == found["config"]["num_epochs"]
         assert found["data"]["source"] == "cifar10"
         assert not found["commit"].endswith("+dirty"), file
-
-
-def test_the_readme_without_marks_is_left_alone():
-    with pytest.raises(UserError, match="lacks the lines"):
-        tables.replace_between_marks("text", "table", "README.md")
-    old = f"a\n{tables.MARKS[0]}\nold\n{tables.MARKS[1]}\nb\n"
-    new = tables.replace_between_marks(old, "new", "README.md")
-    assert new == old.replace("old", "new")
