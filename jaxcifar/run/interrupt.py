@@ -1,28 +1,50 @@
-"""Turns ctrl-C and SIGTERM into a wish to stop, so that a run can save first."""
+"""Turns ctrl-C, SIGTERM and SIGHUP into a wish to stop, so that a run can save first."""
 
+import os
 import signal
+import stat
 from types import FrameType
 from typing import Any
 
 
 class Interrupt:
-    """While entered, the first signal sets `wanted`; a second one stops at once, unsaved."""
+    """While entered, the first signal sets `wanted`; a second one stops at once, unsaved.
 
-    SIGNALS = (signal.SIGINT, signal.SIGTERM)
+    `unit` says what is finished first, "step" or "epoch". A signal that is ignored, as SIGHUP
+    is under nohup, stays so.
+    """
 
-    def __init__(self) -> None:
+    SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+    def __init__(self, unit: str) -> None:
         self.wanted = False
+        self._unit = unit
+        self._before: dict[int, Any] = {}
 
     def __enter__(self) -> "Interrupt":
-        self._before = [signal.signal(number, self._ask) for number in self.SIGNALS]
+        for number in self.SIGNALS:
+            if signal.getsignal(number) != signal.SIG_IGN:
+                self._before[number] = signal.signal(number, self._ask)
         return self
 
     def __exit__(self, *_: Any) -> None:
-        for number, handler in zip(self.SIGNALS, self._before, strict=True):
+        for number, handler in self._before.items():
             signal.signal(number, handler)
 
     def _ask(self, number: int, frame: FrameType | None) -> None:
+        if number == signal.SIGHUP:
+            _mute_terminal()
         if self.wanted:
             raise KeyboardInterrupt
         self.wanted = True
-        print("\nstopping after this step, to save; again to stop at once, unsaved", flush=True)
+        after = f"stopping after this {self._unit}, to save; again to stop at once, unsaved"
+        print(f"\n{after}", flush=True)
+
+
+def _mute_terminal() -> None:
+    """Sends what is printed to nowhere: on a terminal that hung up, a print is an error."""
+    for descriptor in (1, 2):
+        if stat.S_ISCHR(os.fstat(descriptor).st_mode):
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, descriptor)
+            os.close(nowhere)

@@ -8,6 +8,8 @@ import numpy as np
 
 from jaxcifar import files
 
+STYLES = {"train": "--", "test": "-", "validation": ":"}
+
 
 def figure(rows: int, columns: int, size: tuple[float, float]) -> Any:
     """Returns a matplotlib figure and its axes, without a screen and without global state."""
@@ -26,13 +28,18 @@ def save(fig: Any, path: pathlib.Path) -> None:
 
 
 def curves(path: pathlib.Path, runs: Mapping[str, Sequence[Mapping[str, Any]]], title: str) -> None:
-    """Draws loss and accuracy against epoch: training dashed, test solid, a colour per run."""
+    """Draws loss and accuracy against epoch: a colour per run.
+
+    Training is dashed, test solid and validation, where there is one, dotted.
+    """
     fig, axes = figure(1, 2, (10, 4))
     for number, (label, lines) in enumerate(runs.items()):
         epochs = [line["epoch"] for line in lines]
         prefix = f"{label} " if len(runs) > 1 else ""
         for axis, what in zip(axes[0], ("loss", "accuracy"), strict=True):
-            for split, style in (("train", "--"), ("test", "-")):
+            for split, style in STYLES.items():
+                if f"{split}_{what}" not in lines[0]:
+                    continue
                 values = [_number(line[f"{split}_{what}"]) for line in lines]
                 # a marker, so that a single epoch shows
                 marker = "." if len(lines) < 3 else None

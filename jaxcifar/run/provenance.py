@@ -29,14 +29,19 @@ def commit() -> str:
     Of when it is first asked: a command asks at its start, because the code that it runs is what
     was checked out then, whatever is committed while it runs.
     """
-    root = pathlib.Path(__file__).parents[2]
+    return commit_of(pathlib.Path(__file__).parents[2])
+
+
+def commit_of(root: pathlib.Path) -> str:
+    """Returns the commit of a checkout, "+dirty" where jaxcifar/ or configs/ have changes.
+
+    A file there that git does not know is a change; one that it ignores is not.
+    """
     if not (root / ".git").exists():
         return ""
     try:
         head = _git(root, "rev-parse", "HEAD")
-        dirty = _git(
-            root, "status", "--porcelain", "--untracked-files=no", "--", "jaxcifar", "configs"
-        )
+        dirty = _git(root, "status", "--porcelain", "--", "jaxcifar", "configs")
     except (OSError, subprocess.CalledProcessError):
         return ""
     return head + ("+dirty" if dirty else "")

@@ -12,6 +12,7 @@ from ml_collections import ConfigDict
 from jaxcifar import config as configs
 from jaxcifar import files, schema
 from jaxcifar.errors import UserError
+from jaxcifar.run import metrics
 
 
 def claim(path: pathlib.Path, config: ConfigDict) -> None:
@@ -75,17 +76,5 @@ def write_text(path: pathlib.Path, text: str) -> None:
 
 
 def write_json(path: pathlib.Path, content: Any) -> None:
-    """Writes JSON text, atomically."""
-    write_text(path, json.dumps(content, indent=2) + "\n")
-
-
-def read_metrics(path: pathlib.Path) -> list[dict[str, Any]]:
-    """Returns the lines of the run's metrics.jsonl, one per epoch; a torn last line is left out."""
-    file = path / "metrics.jsonl"
-    lines = []
-    for line in file.read_text().splitlines() if file.exists() else ():
-        try:
-            lines.append(json.loads(line))
-        except ValueError:
-            break
-    return lines
+    """Writes JSON text, atomically; null for a number that is not finite."""
+    write_text(path, json.dumps(metrics.finite(content), indent=2, allow_nan=False) + "\n")

@@ -17,7 +17,7 @@ from jax.sharding import Mesh
 
 from jaxcifar.data import Split
 from jaxcifar.training import parallel
-from jaxcifar.training.losses import Sums
+from jaxcifar.training.losses import Sums, zero_sums
 from jaxcifar.training.state import Carry, State
 
 Array = jax.Array
@@ -61,11 +61,14 @@ class TrainLoop:
     def run(self, carry: Carry, proceed: Callable[[Sums, int, float], bool]) -> Carry:
         """Runs to the end of the epoch that `carry` is in; the carry given is consumed.
 
+        The sums are those of the epoch: at its first step they start from zero.
         After each program call asks `proceed(sums, steps done in this epoch, seconds)` and stops
         where it says no.
         """
         epoch, done = divmod(int(carry.state.step), self.steps_per_epoch)
         began = time.perf_counter()
+        if not done:
+            carry = Carry(carry.state, parallel.place(zero_sums(), self.mesh))
         order = self._order(self._seed, np.int32(epoch))
         while done < self.steps_per_epoch:
             count = self.steps_per_call(self.steps_per_epoch - done)
@@ -111,11 +114,8 @@ class Predictor:
     """
 
     def __init__(self, forward: Forward, images: np.ndarray, batch_size: int, mesh: Mesh):
-        self.num_images, self.batch_size = len(images), batch_size
-        self.num_batches = -(-self.num_images // batch_size)
-        padding = self.num_batches * batch_size - self.num_images
-        padded = np.concatenate([images, np.zeros((padding, *images.shape[1:]), images.dtype)])
-        self._images = parallel.place(padded, mesh)
+        self.batch_size, self.mesh = batch_size, mesh
+        self.take(images)
         self._scanned = parallel.is_accelerated(mesh)
 
         def batch(variables: Any, images: Array, i: Array) -> Any:
@@ -124,12 +124,21 @@ class Predictor:
             return forward(variables, x)
 
         def all_batches(variables: Any, images: Array) -> Any:
-            each = lax.map(lambda i: batch(variables, images, i), jnp.arange(self.num_batches))
+            numbers = jnp.arange(len(images) // batch_size)
+            each = lax.map(lambda i: batch(variables, images, i), numbers)
             return jax.tree.map(lambda a: a.reshape(-1, *a.shape[2:]), each)
 
         self._run = jax.jit(
             all_batches if self._scanned else batch, out_shardings=parallel.replicated(mesh)
         )
+
+    def take(self, images: np.ndarray) -> None:
+        """Puts other images in the place of those before; what is compiled for as many is kept."""
+        self.num_images = len(images)
+        self.num_batches = -(-self.num_images // self.batch_size)
+        padding = self.num_batches * self.batch_size - self.num_images
+        padded = np.concatenate([images, np.zeros((padding, *images.shape[1:]), images.dtype)])
+        self._images = parallel.place(padded, self.mesh)
 
     def __call__(self, variables: Any) -> tuple[Array, dict[str, Array]]:
         """Returns logits [N, num_classes] and the named intermediates [N, …], in order."""

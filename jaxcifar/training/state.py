@@ -24,9 +24,13 @@ class State:
     ema: Any
 
     def eval_variables(self) -> dict[str, Any]:
-        """Returns what evaluation takes: the averaged weights where there are any."""
-        params = self.params if self.ema is None else self.ema
-        return {"params": params, "batch_stats": self.batch_stats}
+        """Returns what evaluation takes of this state."""
+        return eval_variables(self.params, self.batch_stats, self.ema)
+
+
+def eval_variables(params: Any, batch_stats: Any, ema: Any) -> dict[str, Any]:
+    """Returns what evaluation takes: the averaged weights where there are any."""
+    return {"params": params if ema is None else ema, "batch_stats": batch_stats}
 
 
 class Carry(NamedTuple):

@@ -30,7 +30,8 @@ def train_step(
 
     Randomness is a function of (seed, step) alone, so a resumed run repeats an uninterrupted one:
     bit for bit, where the device computes the same bits twice (CPU does). The sums are of the
-    batch before the update, in training mode.
+    batch before the update, in training mode. The averaged weights move with each update, which
+    under accumulation is not each batch.
     """
     key = jax.random.fold_in(jax.random.key(seed), state.step)
     augment_key, dropout_key = jax.random.split(key)
@@ -55,9 +56,17 @@ def train_step(
     params = optax.apply_updates(state.params, updates)
     ema = state.ema
     if ema is not None:
-        ema = optax.incremental_update(params, ema, 1 - ema_decay)
+        moved = optax.incremental_update(params, ema, 1 - ema_decay)
+        ema = _where_updated(opt_state, moved, ema)
     state = State(state.step + 1, params, batch_stats, opt_state, ema)
     return state, losses.count(example_losses, logits, labels)
+
+
+def _where_updated(opt_state: Any, new: Any, old: Any) -> Any:
+    """`new` where the batch ended in an update; `old` where gradients were only accumulated."""
+    if not isinstance(opt_state, optax.MultiStepsState):
+        return new
+    return optax.tree.where(opt_state.mini_step == 0, new, old)
 
 
 def forward(
