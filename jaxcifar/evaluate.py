@@ -3,18 +3,21 @@
 python -m jaxcifar.evaluate --checkpoint=DIR [--step=N|best|latest] [--split=test|train|validation]
 """
 
+from jaxcifar import errors
+
+if __name__ == "__main__":
+    errors.leave_on_interrupt()  # what follows takes seconds to import
+
 import argparse
 import pathlib
+import sys
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxcifar import backend, data, experiment
-from jaxcifar.errors import UserError, run_command
+from jaxcifar import backend, data, experiment, predict
 from jaxcifar.run import plots, workdir
-from jaxcifar.run.checkpoint import Checkpoints
 from jaxcifar.training import losses
 
 
@@ -24,24 +27,19 @@ def evaluate(directory: pathlib.Path, step: str, split: str) -> dict[str, Any]:
     Returns accuracy, loss, per-class accuracy, and the confusion matrix of counts, rows the true
     class. Everything is rebuilt from the config saved in `directory`.
     """
-    config = workdir.load_config(directory)
-    parts = experiment.build(config)
-    with Checkpoints(directory) as checkpoints:
-        number = choose_step(checkpoints, step)
-        variables = checkpoints.restore_model(number, parts.abstract_model())
-    dataset = experiment.load_data(config)
+    net = predict.load(directory, step)
+    dataset = experiment.load_data(net.parts.config)
     examples: data.Split = getattr(dataset, split)
     if not len(examples.labels):
-        raise UserError(f"the run has no {split} images: config.data.{split} is 0")
-    params = variables["params"] if variables["ema"] is None else variables["ema"]
-    predict = parts.predictor(examples.images)
-    logits, _ = predict({"params": params, "batch_stats": variables["batch_stats"]})
-    sums = losses.evaluate(parts.loss, logits, examples.labels)
+        raise errors.UserError(f"the run has no {split} images: config.data.{split} is 0")
+    logits = net.predict(examples.images).logits
+    sums = losses.evaluate(net.parts.loss, jnp.asarray(logits), examples.labels)
     matrix = confusion_matrix(logits, examples.labels, len(dataset.class_names))
-    per_class = matrix.diagonal() / matrix.sum(1).clip(1)
+    counts = np.bincount(examples.labels, minlength=len(dataset.class_names))
+    per_class = matrix.diagonal() / counts.clip(1)
     return {
         "checkpoint": str(directory),
-        "step": number,
+        "step": net.step,
         "data": dataset.source,
         "split": split,
         "examples": int(sums.examples),
@@ -51,26 +49,15 @@ def evaluate(directory: pathlib.Path, step: str, split: str) -> dict[str, Any]:
     }
 
 
-def choose_step(checkpoints: Checkpoints, step: str) -> int:
-    """Returns the saved step that "best", "latest" or a number names."""
-    steps = checkpoints.steps()
-    if not steps:
-        raise UserError(f"no checkpoint in {checkpoints.directory}; train first")
-    if step == "latest":
-        return steps[-1]
-    if step == "best":
-        return checkpoints.best_step()
-    if not step.isdigit() or int(step) not in steps:
-        saved = ", ".join(map(str, steps))
-        raise UserError(f"--step={step} is not saved; expected best, latest or one of {saved}")
-    return int(step)
+def confusion_matrix(logits: np.ndarray, labels: np.ndarray, num_classes: int) -> np.ndarray:
+    """Counts [C, C] of (true, predicted) over logits [N, ≥C] and labels [N].
 
-
-def confusion_matrix(logits: jax.Array, labels: np.ndarray, num_classes: int) -> np.ndarray:
-    """Counts [C, C] of (true, predicted) over logits [N, ≥C] and labels [N]."""
-    predicted = jnp.argmax(logits[:, :num_classes], -1)
-    counts = jnp.zeros((num_classes, num_classes), jnp.int32).at[labels, predicted].add(1)
-    return np.asarray(counts)
+    As for the accuracy, a prediction is the largest of all the logits: where that is of a class
+    that the data do not have, the image is in no column, and its row sums to less than its class.
+    """
+    predicted = jnp.argmax(logits, -1)
+    counts = jnp.zeros((num_classes, num_classes), jnp.int32)
+    return np.asarray(counts.at[labels, predicted].add(1, mode="drop"))
 
 
 def report(result: dict[str, Any]) -> str:
@@ -87,7 +74,21 @@ def report(result: dict[str, Any]) -> str:
     for name, row in zip(names, result["confusion_matrix"], strict=True):
         counts = " ".join(f"{count:5}" for count in row)
         lines.append(f"{name:{width}}  {result['class_accuracy'][name]:8.4f}  {counts}")
+    outside = result["examples"] - sum(map(sum, result["confusion_matrix"]))
+    if outside:
+        lines.append(f"{outside:,} images are predicted as a class that the data do not have")
     return "\n".join(lines)
+
+
+def keep(result: dict[str, Any], directory: pathlib.Path) -> tuple[pathlib.Path, pathlib.Path]:
+    """Writes the result and a picture of its confusion matrix; the names say split and step."""
+    which = f"{result['split']}_step{result['step']}"
+    numbers, picture = directory / f"evaluation_{which}.json", directory / f"confusion_{which}.png"
+    workdir.write_json(numbers, result)
+    title = f"{directory.name}, {result['data']} {result['split']}, step {result['step']:,}"
+    matrix = np.array(result["confusion_matrix"])
+    plots.confusion(picture, matrix, list(result["class_accuracy"]), title)
+    return numbers, picture
 
 
 def main() -> None:
@@ -105,14 +106,12 @@ def main() -> None:
     directory = pathlib.Path(arguments.checkpoint)
     result = evaluate(directory, arguments.step, arguments.split)
     print(report(result))
-    stem = "evaluation" if arguments.split == "test" else f"evaluation_{arguments.split}"
-    workdir.write_json(directory / f"{stem}.json", result)
-    picture = directory / f"{stem.replace('evaluation', 'confusion')}.png"
-    title = f"{directory.name}, {result['data']} {result['split']}, step {result['step']:,}"
-    matrix = np.array(result["confusion_matrix"])
-    plots.confusion(picture, matrix, list(result["class_accuracy"]), title)
-    print(f"\nwrote {directory / stem}.json and {picture}")
+    try:
+        numbers, picture = keep(result, directory)
+        print(f"\nwrote {numbers} and {picture}")
+    except OSError as error:
+        print(f"could not keep this in {directory}: {error.strerror or error}", file=sys.stderr)
 
 
 if __name__ == "__main__":
-    run_command(main)
+    errors.run_command(main)

@@ -42,26 +42,26 @@ class Experiment:
 
     def start(self, optimizer: optax.GradientTransformation) -> Carry:
         """Returns the state before the first step, placed on the mesh."""
-
-        def create(seed: jax.Array) -> Carry:
-            return Carry(self._create(seed, optimizer), losses.zero_sums())
-
+        create = functools.partial(self._create, optimizer=optimizer)
         place = jax.jit(create, out_shardings=parallel.replicated(self.mesh))
         return place(np.int32(self.config.seed))
 
-    def abstract_model(self) -> dict[str, Any]:
-        """Returns the shapes, types and places of {params, batch_stats, ema}."""
-        shapes = jax.eval_shape(lambda: self._create(0, optax.identity()))
+    def abstract_start(self, optimizer: optax.GradientTransformation) -> Carry:
+        """Returns the shapes, types and places of what `start` returns."""
+        shapes = jax.eval_shape(functools.partial(self._create, optimizer=optimizer), 0)
         sharding = parallel.replicated(self.mesh)
-        model = {"params": shapes.params, "batch_stats": shapes.batch_stats, "ema": shapes.ema}
         return jax.tree.map(
-            lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding), model
+            lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding), shapes
         )
 
-    def _create(
-        self, seed: jax.Array | int, optimizer: optax.GradientTransformation
-    ) -> state.State:
-        return state.create(seed, self.model, optimizer, bool(self.config.optimizer.ema_decay))
+    def abstract_model(self) -> dict[str, Any]:
+        """Returns the shapes, types and places of {params, batch_stats, ema}."""
+        shapes = self.abstract_start(optax.identity()).state
+        return {"params": shapes.params, "batch_stats": shapes.batch_stats, "ema": shapes.ema}
+
+    def _create(self, seed: jax.Array | int, optimizer: optax.GradientTransformation) -> Carry:
+        ema = bool(self.config.optimizer.get("ema_decay", 0))  # `optimizer` may be one unknown here
+        return Carry(state.create(seed, self.model, optimizer, ema), losses.zero_sums())
 
     def train_step(self, optimizer: optax.GradientTransformation) -> Step:
         """Returns the update, (state, images, labels, seed) -> (state, sums)."""
@@ -85,13 +85,13 @@ class Experiment:
         return Predictor(forward, images, self.config.batch_size, self.mesh)
 
 
-def build(config: ConfigDict) -> Experiment:
-    """Returns the parts of `config`.
+def build(config: ConfigDict, *, to_train: bool = True) -> Experiment:
+    """Returns the parts of `config`; unless they are `to_train`, with any optimizer or schedule.
 
     Raises:
       UserError: an unknown name or key, a wrong value, or a model that 32×32 images do not fit.
     """
-    config = schema.complete(config)
+    config = schema.complete(config, () if to_train else ("optimizer", "schedule"))
     dtype = models.dtype(config.compute_dtype)
     mesh = parallel.make_mesh(config.batch_size)
     experiment = Experiment(
@@ -101,7 +101,8 @@ def build(config: ConfigDict) -> Experiment:
         augment=configs.call(augment.build, "augment", config.augment, dtype=dtype),
         mesh=mesh,
     )
-    experiment.optimizer(steps_per_epoch=1)
+    if to_train:
+        experiment.optimizer(steps_per_epoch=1)
     try:
         experiment.abstract_model()
     except (TypeError, ValueError, ZeroDivisionError) as error:

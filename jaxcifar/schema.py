@@ -6,7 +6,7 @@ are compared without jax.
 
 import inspect
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from ml_collections import ConfigDict
@@ -35,15 +35,17 @@ def parameters(section: str, keys: Mapping) -> dict[str, inspect.Parameter]:
     return {"name": name, **shared, **configs.parameters(chosen)}
 
 
-def complete(config: ConfigDict) -> ConfigDict:
+def complete(config: ConfigDict, as_they_are: Collection[str] = ()) -> ConfigDict:
     """Returns `config` with the neutral value of every key that it does not have, locked.
+
+    The sections `as_they_are` are not looked at.
 
     Raises:
       UserError: a key that nothing reads, or one that is needed and not there.
     """
     whole = configs.complete("config", config, configs.parameters(configs.Config))
     for section, keys in whole.items():
-        if isinstance(keys, Mapping | ConfigDict):
+        if isinstance(keys, Mapping | ConfigDict) and section not in as_they_are:
             expected = parameters(section, keys)
             of = f" of name {keys['name']!r}" if "name" in keys else ""
             whole[section] = configs.complete(f"config.{section}{of}", keys, expected)

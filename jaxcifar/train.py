@@ -3,20 +3,25 @@
 python -m jaxcifar.train --config=configs/adaptive.py [--workdir=DIR] [--config.KEY=VALUE ...]
 """
 
+from jaxcifar import errors
+
+if __name__ == "__main__":
+    errors.leave_on_interrupt()  # what follows takes seconds to import
+
 import argparse
-import math
+import dataclasses
 import pathlib
+import shlex
+import statistics
 import sys
 import time
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from ml_collections import ConfigDict
 
 from jaxcifar import backend, data, experiment
 from jaxcifar import config as configs
-from jaxcifar.errors import run_command
-from jaxcifar.run import plots, provenance
+from jaxcifar.run import metrics, plots, provenance, selection
 from jaxcifar.run import workdir as workdirs
 from jaxcifar.run.checkpoint import Checkpoints
 from jaxcifar.run.interrupt import Interrupt
@@ -49,32 +54,31 @@ def train(config: ConfigDict, workdir: pathlib.Path) -> Result:
     held_out = {"test": dataset.test}
     if len(dataset.validation.labels):
         held_out["validation"] = dataset.validation
-    selection = list(held_out)[-1]  # the best step is chosen on the test set only where it must be
     predictors = {name: parts.predictor(split.images) for name, split in held_out.items()}
     meta = describe(config, dataset, parts)
 
     with (
         workdirs.lock(workdir),
         Checkpoints(workdir, writing=True) as checkpoints,
-        Interrupt() as interrupt,
+        Interrupt("epoch" if parallel.is_accelerated(parts.mesh) else "step") as interrupt,
     ):
-        fresh = parts.start(optimizer)
-        carry = checkpoints.restore_latest(like=fresh) or fresh
+        carry = checkpoints.restore_latest(parts.abstract_start(optimizer))
+        if carry is None:
+            carry = parts.start(optimizer)
         step = int(carry.state.step)
         with RunLog(workdir, config.num_epochs, steps_per_epoch, step) as log:
             introduce(log, dataset, carry, parts, workdir)
             if step < last_step:
-                log.say(f"compiled in {timed(lambda: loop.compile(carry))[1]:.1f} s")
+                began = time.perf_counter()
+                loop.compile(carry)
+                log.say(f"compiled in {time.perf_counter() - began:.1f} s")
             while step < last_step and not interrupt.wanted:
                 epoch, began_at = divmod(step, steps_per_epoch)
-
-                def proceed(sums: losses.Sums, done: int, seconds: float) -> bool:
-                    rate = (done - began_at) * config.batch_size / seconds  # noqa: B023
-                    log.progress(epoch + 1, done, sums, rate)  # noqa: B023
-                    return not interrupt.wanted
-
                 began = time.perf_counter()
-                carry, train_seconds = timed(lambda: loop.run(carry, proceed))  # noqa: B023
+                carry = loop.run(
+                    carry, Watch(log, interrupt, epoch + 1, began_at, config.batch_size)
+                )
+                train_seconds = time.perf_counter() - began
                 step = int(carry.state.step)
                 if step % steps_per_epoch:
                     break  # asked to stop within the epoch; its sums are saved with it
@@ -91,13 +95,29 @@ def train(config: ConfigDict, workdir: pathlib.Path) -> Result:
                 line["examples_per_second"] = examples / train_seconds
                 line["seconds"] = time.perf_counter() - began
                 log.epoch(line)
-                carry = Carry(carry.state, parallel.place(losses.zero_sums(), parts.mesh))
-                checkpoints.save(carry, meta, line[f"{selection}_accuracy"])
-            checkpoints.save(carry, meta, -math.inf)  # within an epoch: never the best
+                checkpoints.save(carry, meta, line[f"{selection.split(line)}_accuracy"])
+            checkpoints.save(carry, meta, None)  # within an epoch: never the best
             meta = checkpoints.meta(step)  # of a run that had finished: as it was then
         if log.lines:
             plots.curves(workdir / "curves.png", {workdir.name: log.lines}, title(meta, workdir))
     return Result(log.lines, carry.state, step == last_step, meta, parts, dataset)
+
+
+@dataclasses.dataclass(frozen=True)
+class Watch:
+    """What the loop asks after each program call: shows the progress, says whether to go on."""
+
+    log: RunLog
+    interrupt: Interrupt
+    epoch: int
+    began_at: int
+    batch_size: int
+
+    def __call__(self, sums: losses.Sums, done: int, seconds: float) -> bool:
+        """Returns false where a signal asked to stop; `done` counts steps of the epoch."""
+        rate = (done - self.began_at) * self.batch_size / seconds
+        self.log.progress(self.epoch, done, sums, rate)
+        return not self.interrupt.wanted
 
 
 def describe(
@@ -140,31 +160,31 @@ def prefixed(split: str, sums: losses.Sums) -> dict[str, float]:
     return {f"{split}_{key}": value for key, value in sums.means().items()}
 
 
-def timed(function: Callable[[], Any]) -> tuple[Any, float]:
-    """Returns the function's result and how many seconds it took."""
-    began = time.perf_counter()
-    return function(), time.perf_counter() - began
-
-
 def title(meta: dict[str, Any], workdir: pathlib.Path) -> str:
     """Returns the heading of a run's pictures, which says so where the data are synthetic."""
     return workdir.name + (" (synthetic data)" if meta["data"]["source"] == "synthetic" else "")
 
 
-def summary(result: Result, source: str) -> str:
+def summary(result: Result, num_epochs: int, source: str) -> str:
     """Returns the last lines, as report 000 prints them."""
+    if wrong := metrics.problem(result.lines, num_epochs):
+        return f"finished, without a summary: {wrong}"
     last = result.lines[-1]
-    selection = "validation" if "validation_accuracy" in last else "test"
-    key = f"{selection}_accuracy"
-    best = max(result.lines, key=lambda line: line[key])
-    rates = sorted(line["examples_per_second"] for line in result.lines)
+    split = selection.split(last)
+    best = selection.best(result.lines, lambda line: line[f"{split}_accuracy"])
+    rate = statistics.median(line["examples_per_second"] for line in result.lines)
     return (
         f"{source} data: loss {number(last['train_loss'])},"
         f" train acc {number(last['train_accuracy'])},"
         f" test acc {number(last['test_accuracy'])} last,"
-        f" {number(best['test_accuracy'])} best (epoch {best['epoch']}, selected on {selection})\n"
-        f"{rates[len(rates) // 2]:,.1f} examples/sec on {result.meta['device']}"
+        f" {number(best['test_accuracy'])} best (epoch {best['epoch']}, selected on {split})\n"
+        f"{rate:,.1f} examples/sec on {result.meta['device']}"
     )
+
+
+def command(module: str, *words: str) -> str:
+    """Returns a command line that can be pasted: this Python, and every word quoted."""
+    return shlex.join([sys.executable, "-m", f"jaxcifar.{module}", *words])
 
 
 def parse(arguments: list[str]) -> tuple[str, pathlib.Path, list[str]]:
@@ -191,12 +211,12 @@ def main() -> None:
     config = configs.load(page, overrides)
     result = train(config, workdir)
     if not result.finished:
-        command = " ".join(["python -m jaxcifar.train", *sys.argv[1:]])
-        print(f"stopped and saved at step {int(result.state.step):,}; to resume: {command}")
+        again = command("train", *sys.argv[1:])
+        print(f"stopped and saved at step {int(result.state.step):,}; to resume: {again}")
         sys.exit(130)
-    print(summary(result, config.data.source))
-    print(f"next: python -m jaxcifar.evaluate --checkpoint={workdir}")
+    print(summary(result, config.num_epochs, config.data.source))
+    print(f"next: {command('evaluate', f'--checkpoint={workdir}')}")
 
 
 if __name__ == "__main__":
-    run_command(main)
+    errors.run_command(main)

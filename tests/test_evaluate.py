@@ -56,7 +56,9 @@ def test_confusion_matrix_is_the_slow_count():
     logits, labels = rng.normal(size=(50, 12)), rng.integers(0, 10, 50)
     want = np.zeros((10, 10), int)
     for row, label in zip(logits, labels, strict=True):
-        want[label, row[:10].argmax()] += 1  # a model may have classes that the data have not
+        if row.argmax() < 10:  # a model may have classes that the data have not
+            want[label, row.argmax()] += 1
+    assert want.sum() < 50
     np.testing.assert_array_equal(evaluate.confusion_matrix(jnp.array(logits), labels, 10), want)
 
 
@@ -71,22 +73,22 @@ def test_the_command_writes_numbers_and_a_picture(trained, run):
     status, out, err = run(evaluate.main, [f"--checkpoint={folder}"])
     assert (status, err) == (0, "")
     assert f"accuracy {lines[-1]['test_accuracy']:.4f}" in out
-    result = json.loads((folder / "evaluation.json").read_text())
+    result = json.loads((folder / "evaluation_test_step16.json").read_text())
     assert result["accuracy"] == lines[-1]["test_accuracy"]
-    assert (folder / "confusion.png").read_bytes().startswith(b"\x89PNG")
+    assert (folder / "confusion_test_step16.png").read_bytes().startswith(b"\x89PNG")
     for name, accuracy in result["class_accuracy"].items():
         assert f"{accuracy:.4f}" in next(row for row in out.splitlines() if row.startswith(name))
     run(evaluate.main, [f"--checkpoint={folder}", "--split=train"])
-    assert json.loads((folder / "evaluation_train.json").read_text())["examples"] == TRAIN
-    assert (folder / "confusion_train.png").is_file()
-    assert json.loads((folder / "evaluation.json").read_text()) == result
+    assert json.loads((folder / "evaluation_train_step16.json").read_text())["examples"] == TRAIN
+    assert (folder / "confusion_train_step16.png").is_file()
+    assert json.loads((folder / "evaluation_test_step16.json").read_text()) == result
 
 
 def test_the_command_tells_mistakes_in_one_line(trained, run, small_data, tmp_path):
     train.train(tiny(num_epochs=1), tmp_path / "run")
     for words, message in (
         ([f"--checkpoint={tmp_path / 'none'}"], "not a run's folder"),
-        ([f"--checkpoint={tmp_path / 'run'}", "--step=99"], "--step=99"),
+        ([f"--checkpoint={tmp_path / 'run'}", "--step=99"], "step 99 is not saved"),
         ([f"--checkpoint={tmp_path / 'run'}", "--split=validation"], "validation"),
     ):
         status, out, err = run(evaluate.main, words)

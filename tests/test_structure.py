@@ -18,8 +18,9 @@ ORDER = """
     training.optim training.state
     training.step training.loop
     schema
-    run run.provenance run.interrupt run.workdir run.log run.plots run.checkpoint
-    experiment train evaluate
+    run run.selection run.metrics run.provenance run.interrupt run.workdir run.log run.plots
+    run.damage run.checkpoint
+    experiment predict train evaluate
     claims claims.records claims.judge claims.reports claims.tables claims.figures claims.measure
     reproduce
 """.split()  # noqa: SIM905 -- a page, not a list

@@ -2,6 +2,8 @@
 
 import json
 import math
+import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -10,10 +12,10 @@ import chex
 import pytest
 from conftest import ROOT, TINY, overrides, page, tiny
 
-from jaxcifar import train
+from jaxcifar import experiment, train
+from jaxcifar.run import metrics
 from jaxcifar.run.checkpoint import Checkpoints
 from jaxcifar.run.log import RunLog
-from jaxcifar.run.workdir import read_metrics
 
 # All that has a memory: momenta, accumulated gradients, averages, running statistics, dropout,
 # augmentation. 4 steps an epoch, 8 examples left over, updates that straddle the epochs' ends.
@@ -63,12 +65,12 @@ def test_a_stopped_run_goes_on_bit_for_bit(stops, uninterrupted, small_data, sto
         stopped = train.train(config, folder)
         assert not stopped.finished
         assert int(stopped.state.step) == step
-        assert len(read_metrics(folder)) == step // 4
+        assert len(metrics.read(folder)) == step // 4
     stop_at()
     resumed = train.train(config, folder)
     assert resumed.finished
     chex.assert_trees_all_equal(resumed.state, uninterrupted.state)
-    assert comparable(read_metrics(folder)) == comparable(uninterrupted.lines)
+    assert comparable(metrics.read(folder)) == comparable(uninterrupted.lines)
 
 
 def test_lines_that_a_killed_run_wrote_ahead_of_its_checkpoint_are_written_anew(
@@ -83,7 +85,7 @@ def test_lines_that_a_killed_run_wrote_ahead_of_its_checkpoint_are_written_anew(
     stop_at()
     resumed = train.train(config, folder)
     chex.assert_trees_all_equal(resumed.state, uninterrupted.state)
-    assert comparable(read_metrics(folder)) == comparable(uninterrupted.lines)
+    assert comparable(metrics.read(folder)) == comparable(uninterrupted.lines)
 
 
 def test_a_run_goes_on_from_the_step_before_a_damaged_one(
@@ -98,7 +100,7 @@ def test_a_run_goes_on_from_the_step_before_a_damaged_one(
     with pytest.warns(UserWarning, match="step 7 is damaged"):
         resumed = train.train(config, folder)
     chex.assert_trees_all_equal(resumed.state, uninterrupted.state)
-    assert comparable(read_metrics(folder)) == comparable(uninterrupted.lines)
+    assert comparable(metrics.read(folder)) == comparable(uninterrupted.lines)
 
 
 def test_the_metrics_say_what_happened(uninterrupted):
@@ -137,10 +139,10 @@ def test_a_seed_is_a_run(small_data, tmp_path):
 def test_the_best_step_is_chosen_on_the_validation_images(small_data, tmp_path):
     config = tiny(num_epochs=3, **{"data.validation": 24})
     lines = train.train(config, tmp_path / "run").lines
-    best = max(lines, key=lambda line: (line["validation_accuracy"], line["step"]))
+    best = max(lines, key=lambda line: (line["validation_accuracy"], -line["step"]))
     with Checkpoints(tmp_path / "run") as checkpoints:
         assert checkpoints.best_step() == best["step"]
-        assert checkpoints.steps() == sorted({best["step"], 12})
+        assert checkpoints.steps() == sorted({best["step"], 8, 12})
         meta = checkpoints.meta(12)
     assert meta["mean"] == [0.5, 0.5, 0.5]
     assert meta["data"]["source"] == "synthetic"
@@ -154,8 +156,45 @@ def test_a_run_that_diverges_says_nan_and_ends(small_data, tmp_path, capsys):
     lines = train.train(config, tmp_path / "run").lines
     assert lines[-1]["train_loss"] is None
     assert math.isfinite(lines[-1]["test_accuracy"])
-    assert "nan" in capsys.readouterr().out
-    json.loads((tmp_path / "run" / "metrics.jsonl").read_text().splitlines()[-1])
+    out = capsys.readouterr().out
+    assert "nan" in out
+    assert out.count("WARNING: ") == 1
+    assert "WARNING: train_loss and test_loss not finite in epoch 1: " in out
+    assert "NaN" not in (tmp_path / "run" / "metrics.jsonl").read_text()
+
+
+def test_a_resume_holds_one_copy_of_the_state(small_data, stop_at, monkeypatch, tmp_path):
+    """Nothing is made anew of what is restored: the state before the first step least of all."""
+    config = tiny(num_epochs=1)
+    stop_at(2)
+    train.train(config, tmp_path / "run")
+    stop_at()
+    monkeypatch.delattr(experiment.Experiment, "start")
+    assert train.train(config, tmp_path / "run").finished
+
+
+def test_steps_that_are_gone_leave_the_metrics_aside(small_data, tmp_path, capsys):
+    folder = tmp_path / "run"
+    first = train.train(tiny(), folder)
+    written = (folder / "metrics.jsonl").read_text()
+    shutil.rmtree(folder / "steps")
+    capsys.readouterr()
+    again = train.train(tiny(), folder)
+    assert "from the start: no saved step was found; 2 later lines" in capsys.readouterr().out
+    assert (folder / "metrics_aside.jsonl").read_text() == written
+    assert comparable(metrics.read(folder)) == comparable(first.lines)
+    chex.assert_trees_all_equal(again.state, first.state)
+
+
+def test_a_finished_run_without_its_metrics_says_so(small_data, run, tmp_path):
+    folder = tmp_path / "run"
+    run(train.main, words(folder))
+    (folder / "metrics.jsonl").unlink()
+    status, out, err = run(train.main, words(folder))
+    assert (status, err) == (0, "")
+    missing = "metrics.jsonl has no line for 2 of 2 epochs (1, 2)"
+    assert f"warning: {missing}" in out
+    assert f"finished, without a summary: {missing}" in out
 
 
 def words(folder, **changes):
@@ -167,7 +206,7 @@ def test_the_command_trains_and_says_what_is_next(small_data, run, tmp_path):
     folder = tmp_path / "run"
     status, out, err = run(train.main, words(folder))
     assert (status, err) == (0, "")
-    lines = read_metrics(folder)
+    lines = metrics.read(folder)
     assert len(lines) == 2
     for line in lines:
         assert f"epoch {line['epoch']}/2" in out
@@ -176,7 +215,8 @@ def test_the_command_trains_and_says_what_is_next(small_data, run, tmp_path):
     best = max(line["test_accuracy"] for line in lines)
     assert f"{best:.4f} best" in out
     assert "synthetic data: loss" in out
-    assert f"next: python -m jaxcifar.evaluate --checkpoint={folder}" in out
+    then = [sys.executable, "-m", "jaxcifar.evaluate", f"--checkpoint={folder}"]
+    assert out.endswith(f"next: {shlex.join(then)}\n")
 
 
 def test_sigterm_saves_and_the_same_command_finishes(tmp_path):
@@ -191,13 +231,13 @@ def test_sigterm_saves_and_the_same_command_finishes(tmp_path):
         rest = process.stdout.read()
     assert process.returncode == 130
     assert "saved at step" in rest
-    assert "to resume: python -m jaxcifar.train " + " ".join(command[3:]) in rest
-    stopped_after = len(read_metrics(folder))
+    assert f"to resume: {shlex.join(command)}" in rest
+    stopped_after = len(metrics.read(folder))
     assert 1 <= stopped_after < 20
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "resumed at step" in done.stdout
-    assert [line["epoch"] for line in read_metrics(folder)] == list(range(1, 21))
+    assert [line["epoch"] for line in metrics.read(folder)] == list(range(1, 21))
 
 
 def test_real_images_are_learned(real_data, tmp_path, capsys):

@@ -3,41 +3,28 @@
 Each step has the items `model` {params, batch_stats, ema} and `train` {opt_state, step, sums}, and
 JSON: the config, class names, mean/std, versions, and a CRC-32 of every leaf, because a flipped
 bit in a data file would otherwise load silently. The two latest steps and the best are kept.
-
-A step is damaged where its content is: a checksum is wrong, a file is missing, or what it holds
-cannot be decoded. Any other error (of the disk, the memory, the program) says nothing of the
-content, may pass, and moves nothing.
 """
 
 import contextlib
 import json
 import math
-import os
 import pathlib
-import re
 import warnings
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import jax
 import numpy as np
 
-from jaxcifar.errors import UserError, first_line
-from jaxcifar.run import selection
+from jaxcifar.errors import UserError
+from jaxcifar.run import damage, selection
 from jaxcifar.training.losses import Sums
 from jaxcifar.training.state import Carry, State
 
 DIRECTORY, DAMAGED = "steps", "damaged"
+NO_ACCURACY = -1.0  # below all there are, and JSON
 LATEST = 2  # so that one damaged file never costs a run
-# TensorStore's errors are ValueErrors with a status; these ones are of what a file holds, unless
-# the text has the number of an operating system's error, other than 2: there is no such file.
-CONTENT = ("DATA_LOSS", "FAILED_PRECONDITION", "INVALID_ARGUMENT", "NOT_FOUND", "OUT_OF_RANGE")
-OS_ERROR = re.compile(r"os_error_code='(?!2')\d+'")
-
-
-class Damaged(UserError):
-    """The content of a saved step is wrong or gone."""
 
 
 class Checkpoints:
@@ -58,16 +45,14 @@ class Checkpoints:
         self._saving: Any = None
         if not (writing or self.directory.is_dir()):
             raise UserError(f"no checkpoint in {workdir}; train first")
-        with _told(f"cannot read {self.directory}"):
-            for file in self.directory.glob("*/metrics/metrics"):  # Orbax would end on one
-                step = int(file.parts[-3])
+        with damage.told(f"cannot read {self.directory}"):
+            for folder in self.directory.glob("*"):
                 try:
-                    with self._judged(step):
-                        json.loads(file.read_text())
-                except Damaged as error:
+                    _check_metrics(folder)
+                except damage.Damaged as error:
                     if not writing:
                         raise
-                    self._set_aside(step, error)
+                    self._set_aside(int(folder.name), error)
             self._checkpointer = ocp.training.Checkpointer(
                 self.directory, preservation_policy=_Kept(), cleanup_tmp_directories=writing
             )
@@ -83,7 +68,7 @@ class Checkpoints:
         """Waits until the last save is on disk."""
         if self._saving is not None:
             saving, self._saving = self._saving, None
-            with _told(f"cannot save in {self.directory}"):
+            with damage.told(f"cannot save in {self.directory}"):
                 saving.result()
 
     def steps(self) -> list[int]:
@@ -115,19 +100,19 @@ class Checkpoints:
         if step in self.steps():
             return
         items = _items(carry)
-        with _told(f"cannot save in {self.directory}"):
+        with damage.told(f"cannot save in {self.directory}"):
             self._saving = self._checkpointer.save_checkpointables_async(
                 step,
                 items,
                 force=True,
-                metrics={"accuracy": selection.finite(accuracy)},
+                metrics={"accuracy": max(selection.finite(accuracy), NO_ACCURACY)},
                 custom_metadata={**meta, "crc32": _crc32(items)},
             )
 
     def meta(self, step: int) -> dict[str, Any]:
         """Returns the JSON saved with a step."""
         self.wait()
-        with self._judged(step):
+        with damage.judged(self._folder(step)):
             return self._meta(step)
 
     def restore_latest(self, like: Carry) -> Carry | None:
@@ -142,7 +127,7 @@ class Checkpoints:
         for step in reversed(self.steps()):
             try:
                 items = self._load(step, _items(like))
-            except Damaged as error:
+            except damage.Damaged as error:
                 self._set_aside(step, error)
                 self._checkpointer.reload()
                 continue
@@ -163,8 +148,8 @@ class Checkpoints:
     def _load(self, step: int, like: dict[str, Any]) -> dict[str, Any]:
         from orbax.checkpoint import PyTreeCheckpointHandler
 
-        folder = self.directory / str(step)
-        with self._judged(step):
+        folder = self._folder(step)
+        with damage.judged(folder):
             for name, tree in like.items():
                 # `checkpointables_metadata` would hide every error, also one that passes
                 saved = PyTreeCheckpointHandler().metadata(folder / name).tree
@@ -173,37 +158,22 @@ class Checkpoints:
             crc32 = self._meta(step)["crc32"]
             wrong = [leaf for leaf, value in _crc32(items).items() if crc32.get(leaf) != value]
             if wrong:
-                raise Damaged(f"the checksum of {wrong[0]} is wrong")
+                raise damage.Damaged(f"the checksum of {wrong[0]} is wrong")
             return items
 
     def _meta(self, step: int) -> dict[str, Any]:
         # read as it is: Orbax's own reading takes a file that cannot be read for an empty one
-        file = self.directory / str(step) / "_CHECKPOINT_METADATA"
+        file = self._folder(step) / "_CHECKPOINT_METADATA"
         return json.loads(file.read_text())["custom_metadata"]
 
-    @contextlib.contextmanager
-    def _judged(self, step: int) -> Iterator[None]:
-        """Raises Damaged for an error of the step's content, a UserError for any other."""
-        folder = self.directory / str(step)
-        try:
-            yield
-        except Exception as error:
-            if isinstance(error, UserError) and not isinstance(error, Damaged):
-                raise
-            cause = _chain(error)[-1]
-            unread = _unreadable(folder)
-            if unread is None and _is_of_content(error):
-                raise Damaged(f"step {step} is damaged, in {folder}: {_short(cause)}") from error
-            raise UserError(
-                f"cannot read {folder}: {_short(unread or cause)}; it may be whole, and nothing was"
-                " moved: start again when that is mended, or move the step away to go on without"
-            ) from error
+    def _folder(self, step: int) -> pathlib.Path:
+        return self.directory / str(step)
 
-    def _set_aside(self, step: int, error: Damaged) -> None:
+    def _set_aside(self, step: int, error: damage.Damaged) -> None:
         self._aside.mkdir(exist_ok=True)
         names = (str(step), *(f"{step}.{number}" for number in range(1, 1000)))
         place = next(self._aside / name for name in names if not (self._aside / name).exists())
-        (self.directory / str(step)).rename(place)
+        (self._folder(step)).rename(place)
         warnings.warn(f"{error}; moved to {place}, trying the one before", stacklevel=2)
 
 
@@ -214,6 +184,13 @@ class _Kept:
         steps = sorted(c.step for c in checkpoints)
         keep = {*steps[-LATEST:], selection.best(checkpoints, _accuracy).step}
         return [c.step in keep or c.metrics is None for c in checkpoints]
+
+
+def _check_metrics(folder: pathlib.Path) -> None:
+    """Raises Damaged where Orbax would end on the step's metrics, even in listing the steps."""
+    if folder.name.isdigit():  # not one of a save that was killed
+        with damage.judged(folder), contextlib.suppress(FileNotFoundError):
+            json.loads((folder / "metrics" / "metrics").read_text())
 
 
 def _accuracy(checkpoint: Any) -> float:
@@ -253,60 +230,3 @@ def _check_fits(where: str, saved: Any, wanted: Any) -> None:
                 f"{where}/{leaf} has shape {old.get(leaf, 'none (no such leaf)')}; "
                 f"the config's model has {new.get(leaf, 'no such leaf')}"
             )
-
-
-@contextlib.contextmanager
-def _told(what: str) -> Iterator[None]:
-    """Turns an error of the operating system, also one that TensorStore tells, into a line."""
-    try:
-        yield
-    except UserError:
-        raise
-    except Exception as error:
-        if not any(isinstance(e, OSError) or OS_ERROR.search(str(e)) for e in _chain(error)):
-            raise
-        raise UserError(f"{what}: {_short(_chain(error)[-1])}") from error
-
-
-def _chain(error: BaseException) -> list[BaseException]:
-    """Returns the error, what it came of, and so on."""
-    chain = [error]
-    while found := chain[-1].__cause__ or chain[-1].__context__:
-        chain.append(found)
-    return chain
-
-
-def _is_of_content(error: BaseException) -> bool:
-    def passes(e: BaseException) -> bool:
-        of_system = isinstance(e, OSError) and not isinstance(e, FileNotFoundError)
-        return of_system or isinstance(e, MemoryError) or bool(OS_ERROR.search(str(e)))
-
-    def is_content(e: BaseException) -> bool:
-        decoding = Damaged, json.JSONDecodeError, UnicodeDecodeError, FileNotFoundError
-        return isinstance(e, decoding) or (
-            isinstance(e, ValueError) and str(e).startswith(CONTENT)
-        )
-
-    chain = _chain(error)
-    return any(map(is_content, chain)) and not any(map(passes, chain))
-
-
-def _unreadable(folder: pathlib.Path) -> OSError | None:
-    """Returns the error of reading every file of a folder: what Orbax met may have been hidden."""
-
-    def fail(error: OSError) -> None:
-        raise error
-
-    try:
-        for parent, _, names in os.walk(folder, onerror=fail):
-            for name in names:
-                with (pathlib.Path(parent) / name).open("rb") as file:
-                    while file.read(2**20):
-                        pass
-    except OSError as error:
-        return error
-    return None
-
-
-def _short(error: BaseException) -> str:
-    return f"{type(error).__name__}: {first_line(error)[:200]}"

@@ -1,31 +1,28 @@
 """What a run tells while it runs: metrics.jsonl, TensorBoard events, a live bar or plain lines."""
 
-import json
-import math
 import pathlib
 import sys
 import time
 from typing import Any
 
-from jaxcifar.run import workdir
+from jaxcifar.run import metrics, selection
 from jaxcifar.training.losses import Sums
 
 
 class RunLog:
     """Logs the epochs of one run; use with `with`.
 
-    `last_step` is the step that training goes on from: lines of epochs after it, which a killed
-    run had written before their checkpoint was whole, are dropped and will be written again.
+    `last_step` is the step that training goes on from: lines of epochs after it are moved aside.
     """
 
     def __init__(self, path: pathlib.Path, num_epochs: int, steps_per_epoch: int, last_step: int):
         from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
         from tensorboardX import SummaryWriter
 
-        self._file = path / "metrics.jsonl"
+        self._folder = path
         self.num_epochs, self.steps_per_epoch = num_epochs, steps_per_epoch
-        self.lines = [x for x in workdir.read_metrics(path) if x["step"] <= last_step]
-        workdir.write_text(self._file, "".join(json.dumps(line) + "\n" for line in self.lines))
+        self.lines, ahead = metrics.go_on(path, last_step)
+        self._warned = any(None in line.values() for line in self.lines)
         self._events = SummaryWriter(str(path / "tensorboard"), purge_step=last_step + 1)
         self.live = sys.stdout.isatty()
         self._bar = Progress(
@@ -41,6 +38,12 @@ class RunLog:
             "", total=total, completed=last_step, epoch=1, epochs=num_epochs, text=""
         )
         self._shown = 0.0
+        if ahead:
+            where = f"step {last_step:,}" if last_step else "the start: no saved step was found"
+            self.say(f"training goes on from {where}; {ahead} later lines of {metrics.FILE}")
+            self.say(f"      are now in {metrics.ASIDE}")
+        if wrong := metrics.problem(self.lines, last_step // steps_per_epoch):
+            self.say(f"warning: {wrong}")
 
     def __enter__(self) -> "RunLog":
         self._bar.start()
@@ -67,14 +70,19 @@ class RunLog:
 
     def epoch(self, line: dict[str, Any]) -> None:
         """Writes the metrics of a finished epoch: one JSON line, TensorBoard scalars, one print."""
-        line = {k: None if _bad(v) else v for k, v in line.items()}
+        line = metrics.finite(line)
         self.lines.append(line)
-        with self._file.open("a") as file:
-            file.write(json.dumps(line) + "\n")
+        metrics.append(self._folder, line)
         for key, value in line.items():
             if key not in ("epoch", "step") and value is not None:
                 self._events.add_scalar(key, value, line["step"])
         self.say(format_epoch(line, self.num_epochs))
+        if not self._warned and (bad := [key for key, value in line.items() if value is None]):
+            self._warned = True
+            self.say(
+                f"WARNING: {' and '.join(bad)} not finite in epoch {line['epoch']}: the run has"
+                " diverged, and seldom comes back; try a lower learning rate"
+            )
 
     def say(self, text: str) -> None:
         """Prints a line, above the bar where there is one."""
@@ -86,7 +94,7 @@ class RunLog:
 
 def format_epoch(line: dict[str, Any], num_epochs: int) -> str:
     """Returns the one line that tells of an epoch."""
-    held_out = "validation" if "validation_accuracy" in line else "test"
+    held_out = selection.split(line)
     return (
         f"epoch {line['epoch']:>{len(str(num_epochs))}}/{num_epochs}"
         f"  train loss {number(line['train_loss'])} accuracy {number(line['train_accuracy'])}"
@@ -100,7 +108,3 @@ def format_epoch(line: dict[str, Any], num_epochs: int) -> str:
 def number(value: float | None) -> str:
     """Returns a loss or an accuracy to three or four places; a value that was not finite is nan."""
     return "   nan" if value is None else f"{value:.4f}"
-
-
-def _bad(value: Any) -> bool:
-    return isinstance(value, float) and not math.isfinite(value)

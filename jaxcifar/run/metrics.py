@@ -1,4 +1,4 @@
-"""metrics.jsonl: a line of JSON per finished epoch. Lines are moved beside it, never thrown away."""
+"""metrics.jsonl: a line of JSON per finished epoch. A line may be moved aside, never lost."""
 
 import json
 import math

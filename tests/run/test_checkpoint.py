@@ -1,4 +1,8 @@
+import contextlib
+import gc
 import math
+import os
+import resource
 import warnings
 
 import chex
@@ -40,7 +44,7 @@ def save(workdir, like, accuracies):
 
 
 def restore(workdir, like):
-    with Checkpoints(workdir) as checkpoints:
+    with Checkpoints(workdir, writing=True) as checkpoints:
         return checkpoints.restore_latest(like=like)
 
 
@@ -52,7 +56,7 @@ def test_what_is_saved_is_restored_bit_for_bit(tmp_path, like):
         .set(jnp.array([jnp.nan, jnp.inf, -0.0, 1e-42]))
     )
     odd.state.params["head"]["dense0"]["kernel"] = kernel
-    with Checkpoints(tmp_path) as checkpoints:
+    with Checkpoints(tmp_path, writing=True) as checkpoints:
         checkpoints.save(odd, {"note": ["a", 1]}, 0.5)
     with Checkpoints(tmp_path) as checkpoints:
         assert checkpoints.meta(3)["note"] == ["a", 1]
@@ -68,21 +72,25 @@ def test_what_is_saved_is_restored_bit_for_bit(tmp_path, like):
 
 
 def test_nothing_saved_is_none(tmp_path, like):
+    with pytest.raises(UserError, match="no checkpoint in"):
+        Checkpoints(tmp_path)
+    assert not list(tmp_path.iterdir())  # reading makes nothing
     assert restore(tmp_path, like) is None
 
 
 @pytest.mark.parametrize(
     ("accuracies", "kept", "best"),
     [
-        ({4: 0.1, 8: 0.9, 12: 0.3, 16: 0.2}, [8, 16], 8),
-        ({4: 0.1, 8: 0.2, 12: 0.3}, [12], 12),
-        ({4: 0.5, 8: math.nan, 12: math.nan}, [4, 12], 4),
-        ({4: 0.5, 8: math.inf, 10: -math.inf}, [4, 10], 4),
-        ({4: 0.0, 6: -math.inf}, [4, 6], 4),
+        ({4: 0.1, 8: 0.9, 12: 0.3, 16: 0.2}, [8, 12, 16], 8),
+        ({4: 0.1, 8: 0.2, 12: 0.3}, [8, 12], 12),
+        ({4: 0.5, 8: math.nan, 12: math.nan, 16: math.nan}, [4, 12, 16], 4),
+        ({4: 0.5, 8: math.inf, 10: -math.inf, 12: None}, [4, 10, 12], 4),
+        ({4: 0.0, 6: None, 8: None}, [4, 6, 8], 4),
+        ({4: 0.1, 8: 0.9, 12: 0.9, 16: 0.9, 20: 0.2}, [8, 16, 20], 8),
     ],
-    ids=["best_before", "best_last", "nan", "infinite", "within_an_epoch"],
+    ids=["best_before", "best_last", "nan", "infinite", "within_an_epoch", "equals"],
 )
-def test_the_latest_and_the_best_are_kept(tmp_path, like, accuracies, kept, best):
+def test_the_two_latest_and_the_first_best_are_kept(tmp_path, like, accuracies, kept, best):
     save(tmp_path, like, accuracies)
     with Checkpoints(tmp_path) as checkpoints:
         assert checkpoints.steps() == kept
@@ -151,12 +159,12 @@ def test_no_flipped_bit_restores_silently(tmp_path, like):
         flip(file)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            got = restore(tmp_path, like)
-        if got is None:
-            (tmp_path / "damaged" / "4").rename(step)
-            found += 1
-        else:
-            chex.assert_trees_all_equal(got, at(like, 4))
+            try:
+                chex.assert_trees_all_equal(restore(tmp_path, like), at(like, 4))
+            except UserError as error:
+                assert "no whole step is left" in str(error)  # noqa: PT017
+                (tmp_path / "damaged" / "4").rename(step)
+                found += 1
         file.write_bytes(content)
     assert found >= 2  # the values of `model` and of `train`
 
@@ -189,3 +197,121 @@ def test_a_checkpoint_that_does_not_fit_names_the_leaf_and_both_shapes(
     for name in names:
         error.match(name)
     assert (tmp_path / "steps" / "4").is_dir()  # it is whole, and stays
+
+
+def test_metrics_that_cannot_be_decoded_are_damage(tmp_path, like):
+    save(tmp_path, like, {4: 0.9, 8: 0.1})
+    cut(tmp_path / "steps" / "8" / "metrics" / "metrics")
+    with pytest.raises(UserError, match="step 8 is damaged"):
+        Checkpoints(tmp_path)
+    with pytest.warns(UserWarning, match="step 8 is damaged"):
+        assert int(restore(tmp_path, like).state.step) == 4
+
+
+def content(folder):
+    return {f.relative_to(folder): f.read_bytes() for f in folder.rglob("*") if f.is_file()}
+
+
+def link_to_itself(file):
+    """What is there cannot be read, by anyone: an error of the system, not of the content."""
+    kept = file.with_name(file.name + ".kept")
+    file.rename(kept)
+    file.symlink_to(file)
+    return lambda: kept.replace(file)
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory, like):
+    """A folder with two steps, of which the tests below move nothing."""
+    folder = tmp_path_factory.mktemp("saved")
+    save(folder, like, {4: 0.9, 8: 0.1})
+    before = content(folder)
+    yield folder
+    assert content(folder) == before
+    chex.assert_trees_all_equal(restore(folder, like), at(like, 8))
+
+
+FILES = ["model/d/*", "model/ocdbt.process_0/d/*", "model/manifest.ocdbt", "train/_METADATA"]
+
+
+@pytest.mark.parametrize("pattern", [*FILES, "_CHECKPOINT_METADATA", "metrics/metrics"])
+def test_a_file_that_cannot_be_read_stops_the_run_and_moves_nothing(saved, like, pattern):
+    mend = link_to_itself(largest(saved / "steps" / "8", pattern))
+    with pytest.raises(UserError, match=r"cannot read .*Too many levels of symbolic links"):
+        restore(saved, like)
+    mend()
+
+
+ORBAX = "orbax.checkpoint.experimental.v1._src"
+PLACES = [
+    "orbax.checkpoint.PyTreeCheckpointHandler.metadata",
+    f"{ORBAX}.handlers.pytree_handler.PyTreeHandler.load",
+    f"{ORBAX}.training.checkpointer.Checkpointer.load_checkpointables",
+    "pathlib.Path.read_text",
+]
+PASSING = {
+    "disk": OSError(5, "Input/output error"),
+    "permission": PermissionError(13, "Permission denied"),
+    "memory": MemoryError("cannot allocate"),
+    "status": ValueError("UNKNOWN: Input/output error [os_error_code='5']"),
+    "stale": ValueError("FAILED_PRECONDITION: Failed to open [os_error_code='116']"),
+    "device": RuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating"),
+    "ours": TypeError("a bug"),
+}
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_an_error_that_is_not_of_the_content_moves_nothing(saved, like, place):
+    for error in PASSING.values():
+
+        def fail(*_, error=error, **__):
+            raise error
+
+        with pytest.MonkeyPatch.context() as patch, Checkpoints(saved) as checkpoints:
+            patch.setattr(place, fail)
+            with pytest.raises(UserError, match=r"cannot read .*/steps/8: "):
+                checkpoints.restore_latest(like)
+
+
+@pytest.mark.filterwarnings("ignore:Exception ignored in. <function BaseEventLoop.__del__")
+def test_too_many_open_files_are_no_damage(saved, like):
+    limits, opened = resource.getrlimit(resource.RLIMIT_NOFILE), []
+    with Checkpoints(saved) as checkpoints:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (256, limits[1]))
+        with contextlib.suppress(OSError):
+            while True:
+                opened.append(os.open(os.devnull, os.O_RDONLY))
+        with pytest.raises(UserError, match=r"cannot read .*/steps/8: .*Too many open files"):
+            checkpoints.restore_latest(like)
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+        for descriptor in opened:
+            os.close(descriptor)
+    gc.collect()  # Python's own event loop, that could not be made, ends badly
+
+
+def test_a_run_whose_every_step_is_damaged_is_not_begun_again_unasked(tmp_path, like):
+    save(tmp_path, like, {4: 0.9, 8: 0.1})
+    for step in (4, 8):
+        DAMAGE["flipped"](tmp_path / "steps" / str(step))
+    with (
+        pytest.warns(UserWarning, match="is damaged"),
+        pytest.raises(UserError, match=r"no whole step is left .*\(4, 8\).*move that folder away"),
+    ):
+        restore(tmp_path, like)
+    with pytest.raises(UserError, match="no whole step is left"):  # nor at the next start
+        restore(tmp_path, like)
+    (tmp_path / "damaged").rename(tmp_path / "away")
+    assert restore(tmp_path, like) is None
+
+
+def test_a_disk_that_is_full_is_told_in_a_line(tmp_path, like, monkeypatch):
+    def fail(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    save(tmp_path, like, {4: 0.9})
+    saving = f"{ORBAX}.training.checkpointer.Checkpointer.save_checkpointables_async"
+    monkeypatch.setattr(saving, fail)
+    with pytest.raises(UserError, match=r"cannot save in .*No space left"):
+        save(tmp_path, like, {8: 0.1})
+    monkeypatch.undo()
+    chex.assert_trees_all_equal(restore(tmp_path, like), at(like, 4))

@@ -56,12 +56,6 @@ def test_a_damaged_config_is_an_error_that_names_the_file(tmp_path, text):
         workdir.load_config(tmp_path / "none")
 
 
-def test_a_torn_last_line_of_the_metrics_is_left_out(tmp_path):
-    assert workdir.read_metrics(tmp_path) == []
-    (tmp_path / "metrics.jsonl").write_text('{"step": 1}\n{"step": 2}\n{"step"')
-    assert workdir.read_metrics(tmp_path) == [{"step": 1}, {"step": 2}]
-
-
 def test_only_one_process_trains_in_a_folder(tmp_path):
     locked = pytest.raises(UserError, match="another process")
     with workdir.lock(tmp_path), locked, workdir.lock(tmp_path):

@@ -1,0 +1,110 @@
+"""Whether an error in reading a checkpoint is of what its files hold, or may pass.
+
+A step is damaged where its content is: a checksum is wrong, a file is missing, or what it holds
+cannot be decoded. Any other error (of the disk, the memory, the program) says nothing of the
+content.
+"""
+
+import contextlib
+import json
+import os
+import pathlib
+import re
+from collections.abc import Iterator
+
+from jaxcifar.errors import UserError, first_line
+
+# TensorStore's errors are ValueErrors with a status; these ones are of what a file holds, unless
+# the text has the number of an operating system's error, other than 2: there is no such file.
+CONTENT = ("DATA_LOSS", "FAILED_PRECONDITION", "INVALID_ARGUMENT", "NOT_FOUND", "OUT_OF_RANGE")
+OS_ERROR = re.compile(r"os_error_code='(?!2')\d+'")
+
+
+class Damaged(UserError):
+    """The content of a saved step is wrong or gone."""
+
+
+@contextlib.contextmanager
+def judged(folder: pathlib.Path) -> Iterator[None]:
+    """Judges an error in reading the step in `folder`; a UserError is passed on.
+
+    Raises:
+      Damaged: the error is of the content, and every file that is there can be read.
+      UserError: any other.
+    """
+    try:
+        yield
+    except Exception as error:
+        if isinstance(error, UserError) and not isinstance(error, Damaged):
+            raise
+        chain = _chain(error)
+        content = next(filter(_is_of_content, chain), None)
+        other = next(filter(_may_pass, chain), None) or _unreadable(folder)
+        if content and not other:
+            message = f"step {folder.name} is damaged, in {folder}: {_short(content)}"
+            raise Damaged(message) from error
+        raise UserError(
+            f"cannot read {folder}: {_short(other or chain[-1])}; it may be whole, and was left"
+            " in its place: start again when that is mended, or move it away to go on without"
+        ) from error
+
+
+@contextlib.contextmanager
+def told(what: str) -> Iterator[None]:
+    """Turns an error that may pass, or a file that is not there, into a UserError's one line."""
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        known = (e for e in _chain(error) if isinstance(e, OSError) or _may_pass(e))
+        if (cause := next(known, None)) is None:
+            raise
+        raise UserError(f"{what}: {_short(cause)}") from error
+
+
+def _chain(error: BaseException) -> list[BaseException]:
+    """Returns the error, what it came of, and so on."""
+    chain: list[BaseException] = []
+    cause: BaseException | None = error
+    while cause is not None:
+        chain.append(cause)
+        cause = cause.__cause__ or (None if cause.__suppress_context__ else cause.__context__)
+    return chain
+
+
+def _is_of_content(error: BaseException) -> bool:
+    decoding = Damaged, json.JSONDecodeError, UnicodeDecodeError, FileNotFoundError
+    return isinstance(error, decoding) or (
+        isinstance(error, ValueError) and str(error).startswith(CONTENT)
+    )
+
+
+def _may_pass(error: BaseException) -> bool:
+    """True for an error of the memory or the operating system, also as TensorStore tells one."""
+    if isinstance(error, FileNotFoundError):
+        return False
+    return isinstance(error, OSError | MemoryError) or bool(OS_ERROR.search(str(error)))
+
+
+def _unreadable(folder: pathlib.Path) -> OSError | None:
+    """Returns the error of reading every file of a folder: what Orbax met may have been hidden."""
+
+    def fail(error: OSError) -> None:
+        raise error
+
+    try:
+        for parent, _, names in os.walk(folder, onerror=fail):
+            for name in names:
+                with (pathlib.Path(parent) / name).open("rb") as file:
+                    while file.read(2**20):
+                        pass
+    except OSError as error:
+        return error
+    return None
+
+
+def _short(error: BaseException) -> str:
+    name = "" if isinstance(error, UserError) else f"{type(error).__name__}: "
+    text = first_line(error).split(" [tensorstore_spec=")[0]
+    return name + (text if len(text) < 200 else f"{text[:40]} … {text[-150:]}")

@@ -1,0 +1,75 @@
+import json
+
+import pytest
+
+from jaxcifar.errors import UserError
+from jaxcifar.run import metrics
+
+LINES = [{"epoch": n, "step": 4 * n, "test_accuracy": n / 10} for n in (1, 2, 3)]
+
+
+def text(*lines):
+    return "".join(line if isinstance(line, str) else json.dumps(line) + "\n" for line in lines)
+
+
+def write(folder, *lines):
+    (folder / "metrics.jsonl").write_text(text(*lines))
+
+
+def test_a_torn_last_line_is_left_out(tmp_path):
+    assert metrics.read(tmp_path) == []
+    write(tmp_path, *LINES[:2], '{"step"')
+    assert metrics.read(tmp_path) == LINES[:2]
+    assert metrics.go_on(tmp_path, 8) == (LINES[:2], 0)  # without a warning
+    metrics.append(tmp_path, LINES[2])
+    assert metrics.read(tmp_path) == LINES
+    assert (tmp_path / "metrics_aside.jsonl").read_text() == '{"step"\n'
+
+
+def test_a_last_line_without_its_end_is_whole_all_the_same(tmp_path):
+    write(tmp_path, *LINES[:1], json.dumps(LINES[1]))
+    assert metrics.go_on(tmp_path, 8) == (LINES[:2], 0)
+    metrics.append(tmp_path, LINES[2])
+    assert metrics.read(tmp_path) == LINES
+
+
+@pytest.mark.parametrize("damage", ["\0\0\0\n", "[1]\n", '{"epoch": 2}\n', "null\n", "\x80{}\n"])
+def test_a_damaged_line_in_the_middle_is_lost_alone_and_kept_aside(tmp_path, damage):
+    write(tmp_path, LINES[0], damage, LINES[2])
+    assert metrics.read(tmp_path) == [LINES[0], LINES[2]]
+    with pytest.warns(UserWarning, match=r"metrics.jsonl is damaged in line 2;"):
+        assert metrics.go_on(tmp_path, 12) == ([LINES[0], LINES[2]], 0)
+    assert (tmp_path / "metrics_aside.jsonl").read_text() == damage
+    assert (tmp_path / "metrics.jsonl").read_text() == text(LINES[0], LINES[2])
+
+
+def test_lines_that_no_longer_apply_are_moved_beside_and_add_up(tmp_path):
+    write(tmp_path, *LINES)
+    before = (tmp_path / "metrics.jsonl").stat().st_mtime_ns
+    assert metrics.go_on(tmp_path, 12) == (LINES, 0)
+    assert (tmp_path / "metrics.jsonl").stat().st_mtime_ns == before  # left alone
+    assert metrics.go_on(tmp_path, 8) == (LINES[:2], 1)
+    assert metrics.go_on(tmp_path, 0) == ([], 2)
+    assert (tmp_path / "metrics_aside.jsonl").read_text() == text(LINES[2], *LINES[:2])
+
+
+def test_lines_that_do_not_fit_the_epochs_are_told(tmp_path):
+    metrics.check(tmp_path, LINES, 3)
+    for lines, message in (
+        ([], r"has no line for 3 of 3 epochs \(1, 2, 3\)"),
+        (LINES[1:], r"has no line for 1 of 3 epochs \(1\)"),
+        ([*LINES, LINES[2]], "has 4 lines for 3 epochs"),
+    ):
+        with pytest.raises(UserError, match=message):
+            metrics.check(tmp_path, lines, 3)
+
+
+def test_a_number_that_is_not_finite_is_null():
+    value = {"a": [float("nan"), 1.5], "b": {"c": (float("-inf"), "x", 2, True)}}
+    assert metrics.finite(value) == {"a": [None, 1.5], "b": {"c": [None, "x", 2, True]}}
+
+
+def test_a_file_that_cannot_be_read_is_named(tmp_path):
+    (tmp_path / "metrics.jsonl").mkdir()
+    with pytest.raises(UserError, match=r"cannot read .*metrics.jsonl: Is a directory"):
+        metrics.read(tmp_path)
