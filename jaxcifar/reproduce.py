@@ -80,6 +80,7 @@ def run_jobs(jobs: Sequence[Job], budget_minutes: float, out: pathlib.Path) -> b
     No job starts once the budget is spent. A killed job goes on from its checkpoint next time.
     """
     from jaxcifar.claims import measure
+    from jaxcifar.run import metrics
     from jaxcifar.train import train
 
     began = time.perf_counter()
@@ -100,6 +101,7 @@ def run_jobs(jobs: Sequence[Job], budget_minutes: float, out: pathlib.Path) -> b
         result = train(config, directory)
         if not result.finished:
             return False
+        metrics.check(directory, result.lines, config.num_epochs)
         record = measure.record(job.run, config, result)
         print(f"recorded {records.write(out, record)}, {record['seconds']:.0f} s")
     return True

@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import pathlib
 import warnings
 from collections.abc import Sequence
@@ -47,8 +48,12 @@ def go_on(folder: pathlib.Path, last_step: int) -> tuple[list[Line], int]:
 
 def append(folder: pathlib.Path, line: Line) -> None:
     """Writes the line of an epoch that has finished."""
-    with (folder / FILE).open("a") as file:
-        file.write(json.dumps(line, allow_nan=False) + "\n")
+    with (folder / FILE).open("ab+") as file:
+        if file.tell():
+            file.seek(-1, os.SEEK_END)
+            if file.read() != b"\n":  # a last line that was cut just before its end
+                file.write(b"\n")
+        file.write(json.dumps(line, allow_nan=False).encode() + b"\n")
 
 
 def problem(lines: Sequence[Line], num_epochs: int) -> str:
