@@ -61,14 +61,14 @@ def minutes_of(run: str, found: Records) -> float:
 
 def listing(chosen: Sequence[Claim], seeds: int, found: Records) -> str:
     """Returns a line per claim: id, verdict, what it still needs and the estimated time."""
-    lines = []
-    for claim, judgement in judge_all(chosen, found).items():
+    lines, judged = [], judge_all(CLAIMS, found)
+    for claim in chosen:
         jobs = plan([claim], seeds, found)
         needs = ", ".join(f"{job.run} seed {job.seed}" for job in jobs)
-        todo = f"needs {needs} (about {sum(j.minutes for j in jobs):,.0f} min)" if jobs else ""
-        lines.append(
-            f"{claim.id:22} {judgement.verdict:17} {claim.text}" + (f"\n{'':41}{todo}" * bool(jobs))
-        )
+        lines.append(f"{claim.id:22} {tables.verdict(judged[claim]):35} {claim.text}")
+        if jobs:
+            minutes = sum(job.minutes for job in jobs)
+            lines.append(f"{'':59}needs {needs} (about {minutes:,.0f} min)")
     total = sum(job.minutes for job in plan(chosen, seeds, found))
     lines.append(f"{len(chosen)} claims; missing runs: about {total:,.0f} minutes (CPU estimate)")
     return "\n".join(lines)
@@ -117,7 +117,7 @@ def write_table(out: pathlib.Path) -> None:
     print(f"wrote {out / 'README.md'} and {len(pictures)} pictures; {tables.verdicts(judged)}")
     readme = out.resolve().parent / "README.md"
     if readme.exists():
-        table = tables.headline_table(judged)
+        table = tables.headline_table(judged, found)
         files.replace_between_marks(readme, tables.MARKS, table)
         print(f"wrote the table of {readme.name}")
 

@@ -12,14 +12,15 @@ from conftest import ROOT, tiny
 
 from jaxcifar import reproduce
 from jaxcifar.claims import measure, records
-from jaxcifar.claims.judge import Claim
+from jaxcifar.claims.claim import Claim, Comparison, Metric
 from jaxcifar.claims.reports import CLAIMS, RUNS
 from jaxcifar.run import provenance
 from jaxcifar.run.log import RunLog
 
 FIRST, SECOND = "simple_cnn:base", "simple_cnn:augment"
+ONE = Metric("one", lambda record: 1.0, "share")
 TINY_CLAIMS = tuple(
-    Claim(id, f"claim {id}", runs, "", lambda runs: 1.0, bound=0.5)
+    Claim(id, f"claim {id}", tuple(Comparison(ONE, run, 0.5) for run in runs))
     for id, runs in {"901-one": (FIRST,), "901-both": (FIRST, SECOND)}.items()
 )
 EPOCHS = {FIRST: 2, SECOND: 1}

@@ -21,7 +21,8 @@ ORDER = """
     run run.selection run.metrics run.provenance run.interrupt run.workdir run.log run.plots
     run.damage run.checkpoint
     experiment predict train evaluate
-    claims claims.records claims.judge claims.reports claims.tables claims.figures claims.measure
+    claims claims.records claims.claim claims.intervals claims.judge claims.reports claims.tables
+    claims.figures claims.measure
     reproduce
 """.split()  # noqa: SIM905 -- a page, not a list
 FILES = {

@@ -1,140 +1,202 @@
 """How a claim of a report is judged from the records of runs.
 
-A claim measures one number for each seed. A figure holds if our mean does not fall short of the
-reported one by more than two standard deviations, or by 1.5 points (10 % of a loss) with one
-seed. A statement holds if the mean of the named comparison reaches its bound.
+A report gives one run, our side n seeds. A figure is compared with what one more run of ours
+would give, never with the interval of our mean: one run is not a mean. A statement is a paired
+comparison, seed by seed. Sources: Bouthillier et al. 2021 (arXiv 2103.03098), Jordan 2023
+(2304.01910), Spence & Stanley 2016, Lakens, Improving your statistical inferences, chapter 9.
 """
 
 import dataclasses
-from collections.abc import Callable, Iterable, Mapping
+import math
+from collections.abc import Iterable, Sequence
+from decimal import Decimal
+from typing import NamedTuple
 
-from jaxcifar.claims.records import Record, Records, best, by_seed, column, last, mean_std
+from jaxcifar.claims import intervals
+from jaxcifar.claims.claim import LOSS, Claim, Comparison, diverged
+from jaxcifar.claims.intervals import LEVEL, Spread, mean_std
+from jaxcifar.claims.records import Records
 
-Runs = Mapping[str, Record]
+HOLDS, FAILS, EXCEEDED = "holds", "does not hold", "exceeded"
+UNDECIDED, UNMEASURED = "undecided", "not yet measured"
+TOLERANCE = {LOSS: 0.1}  # of the reported number; else in points of accuracy:
+POINTS = 0.015
+ONE_SEED_DECIDES = 5.0  # times the spread between runs
 
 
-@dataclasses.dataclass(frozen=True)
-class Claim:
-    """One sentence or figure of a report.
+class Test(NamedTuple):
+    """A comparison's numbers by seed, its 95 % interval, and the chance of it, two-sided.
 
-    `measure(records by run)` is the number of one seed, `what` says it in words. A figure has
-    `reported`; `bound` is what a statement's number must reach. With `lower` true, less is better.
+    The interval is of one more run for a figure, of the mean for a statement; None where the
+    spread is not known.
     """
 
-    id: str
-    text: str
-    runs: tuple[str, ...]
-    what: str
-    measure: Callable[[Runs], float]
-    reported: float | None = None
-    bound: float | None = None
-    lower: bool = False
-    note: str = ""
+    comparison: Comparison
+    values: tuple[float, ...]
+    interval: tuple[float, float] | None
+    chance: float
 
     @property
-    def report(self) -> str:
-        return self.id[:3]
+    def margin(self) -> float:
+        """How far the mean is on the good side of the bound."""
+        return self.comparison.margin(mean_std(self.values)[0])
 
 
 @dataclasses.dataclass(frozen=True)
 class Judgement:
-    """A verdict, the numbers of the seeds that it stands on, and whether ours beat a figure."""
+    """A verdict and what it stands on.
+
+    `more` seeds would decide an undecided claim if they leave mean and spread as they are:
+    infinity where no number would, None where one seed does not tell. `against` is the chance of
+    what speaks against the claim, `chance_of_best` that of the named run of a sweep.
+    """
 
     verdict: str
-    values: tuple[float, ...]
-    better: bool = False
+    tests: tuple[Test, ...] = ()
+    against: float = 1.0
+    more: float | None = None
+    chance_of_best: float | None = None
 
-
-def judge(claim: Claim, records: Records) -> Judgement:
-    """Returns "holds", "does not hold" or "not yet measured"."""
-    values = tuple(claim.measure(runs) for runs in by_seed(records, claim.runs))
-    if not values:
-        return Judgement("not yet measured", ())
-    mean, std = mean_std(values)
-    if claim.reported is None:
-        assert claim.bound is not None
-        slack, goal = 0.0, claim.bound
-    else:
-        one_seed = 0.1 * claim.reported if claim.lower else 0.015
-        slack, goal = 2 * std if len(values) > 1 else one_seed, claim.reported
-    ahead = goal - mean if claim.lower else mean - goal
-    return Judgement(
-        "holds" if ahead >= -slack else "does not hold",
-        values,
-        better=claim.reported is not None and ahead > slack,
-    )
+    @property
+    def n(self) -> int:
+        return min((len(test.values) for test in self.tests), default=0)
 
 
 def judge_all(claims: Iterable[Claim], records: Records) -> dict[Claim, Judgement]:
-    """Returns the judgement of every claim."""
-    return {claim: judge(claim, records) for claim in claims}
+    """Returns the judgement of every claim; "does not hold" is corrected for their number (Holm).
+
+    One that the correction takes back is undecided.
+    """
+    judged = {claim: judge(claim, records) for claim in claims}
+    measured = [claim for claim, judgement in judged.items() if judgement.n]
+    chances = intervals.holm([judged[claim].against for claim in measured])
+    for claim, chance in zip(measured, chances, strict=True):
+        if judged[claim].verdict == FAILS and chance > LEVEL:
+            judged[claim] = judge(claim, records, LEVEL / len(measured))
+    return judged
 
 
-def figure_claim(
-    id: str, run: str, reported: float, text: str, key: str = "test_accuracy", **options
-) -> Claim:
-    """A reported number: the metric `key` after the last epoch."""
-    what = f"{key.replace('_', ' ')}, last epoch"
-    measure = lambda runs: last(runs[run], key)  # noqa: E731
-    lower = key.endswith("loss")
-    return Claim(id, text, (run,), what, measure, reported=reported, lower=lower, **options)
+def judge(claim: Claim, records: Records, fail_level: float = LEVEL) -> Judgement:
+    """Returns the judgement of one claim; `fail_level` is the level of "does not hold"."""
+    values = [part.values(records, claim.device) for part in claim.comparisons]
+    if not all(values):
+        return Judgement(UNMEASURED)
+    parts = [
+        (part, own, spread_between_runs(part, own, records))
+        for part, own in zip(claim.comparisons, values, strict=True)
+    ]
+    if claim.reported is not None:
+        return judge_figure(*parts[0], fail_level)
+    judgement = judge_statement([compare(*part) for part in parts], fail_level)
+    if not claim.best:
+        return judgement
+    return dataclasses.replace(judgement, chance_of_best=_chance_of_best(claim, records))
 
 
-def best_figure_claim(id: str, run: str, reported: float, text: str, **options) -> Claim:
-    """A reported best test accuracy: the maximum over the epochs, selected on the test set."""
-    what = "test accuracy, best epoch (selected on test)"
-    return Claim(id, text, (run,), what, lambda runs: best(runs[run]), reported=reported, **options)
+def judge_figure(
+    comparison: Comparison,
+    values: Sequence[float],
+    spread: Spread | None,
+    fail_level: float = LEVEL,
+) -> Judgement:
+    """Judges a reported number, the comparison's bound, by the interval for one more run."""
+    reported, n, mean = comparison.bound, len(values), mean_std(values)[0]
+    half_digit = 0.5 * 10.0 ** int(Decimal(repr(reported)).as_tuple().exponent)
+    if spread is None or not math.isfinite(mean):
+        more = None if spread is None else math.inf
+        return Judgement(UNDECIDED, (Test(comparison, tuple(values), None, 1.0),), more=more)
+    distance, worse = abs(mean - reported), comparison.margin(mean) < 0
+    tolerance = TOLERANCE[LOSS] * reported if comparison.metric.unit == LOSS else POINTS
+    beyond, level = max(distance - half_digit, 0.0), fail_level if worse else LEVEL
+
+    def outside(spread: Spread, n: int) -> bool:
+        return distance > intervals.one_more_run(spread, n, level) + half_digit
+
+    def agrees(spread: Spread, n: int) -> bool:
+        return distance + intervals.of_mean(spread, n) <= tolerance
+
+    def decided(seeds: int) -> bool:
+        better_known = Spread(spread.std, spread.freedom + seeds - n)
+        return outside(better_known, seeds) or agrees(better_known, seeds)
+
+    half = intervals.one_more_run(spread, n) + half_digit
+    chance = intervals.two_sided(beyond, spread.std * math.sqrt(1 + 1 / n), spread.freedom)
+    tests = (Test(comparison, tuple(values), (mean - half, mean + half), chance),)
+    against = chance if worse else 1.0
+    if outside(spread, n):
+        return Judgement(FAILS if worse else EXCEEDED, tests, against)
+    if agrees(spread, n):
+        return Judgement(HOLDS, tests, against)
+    return Judgement(UNDECIDED, tests, against, intervals.fewest_seeds(decided, n) - n)
 
 
-def gain_claim(id: str, better: str, worse: str, at_least: float, text: str, **options) -> Claim:
-    """A statement that one run's best test accuracy is above another's."""
-    what = f"best test accuracy, {_short(better)} − {_short(worse)}"
-    measure = lambda runs: best(runs[better]) - best(runs[worse])  # noqa: E731
-    return Claim(id, text, (better, worse), what, measure, bound=at_least, **options)
+def compare(comparison: Comparison, values: Sequence[float], spread: Spread | None) -> Test:
+    """Tests the values by seed against the bound; one seed, against the spread between runs."""
+    n, (mean, std) = len(values), mean_std(values)
+    margin = comparison.margin(mean)
+    if n == 1 or not math.isfinite(mean):
+        far = spread is not None and abs(margin) > ONE_SEED_DECIDES * spread.std
+        chance = intervals.two_sided(margin, spread.std, spread.freedom) if far and spread else 1.0
+        return Test(comparison, tuple(values), None, chance)
+    half = intervals.of_mean(Spread(std, n - 1), n)
+    chance = intervals.two_sided(margin, std / math.sqrt(n), n - 1)
+    return Test(comparison, tuple(values), (mean - half, mean + half), chance)
 
 
-def statement_claim(
-    id: str,
-    text: str,
-    runs: tuple[str, ...],
-    what: str,
-    measure: Callable[[Runs], float],
-    **options,
-) -> Claim:
-    """A statement with a comparison of its own."""
-    return Claim(id, text, runs, what, measure, **options)
+def judge_statement(tests: Sequence[Test], fail_level: float = LEVEL) -> Judgement:
+    """Judges a statement by its comparisons, corrected for their number (Holm).
+
+    It holds if all hold, and does not if one is on the bad side.
+    """
+    chances = intervals.holm([test.chance for test in tests])
+    pairs = list(zip(tests, chances, strict=True))
+    against = min((chance for test, chance in pairs if test.margin < 0), default=1.0)
+    if against <= fail_level:
+        return Judgement(FAILS, tuple(tests), against)
+    if all(chance <= LEVEL and test.margin > 0 for test, chance in pairs):
+        return Judgement(HOLDS, tuple(tests), against)
+    if any(test.interval is None for test in tests):
+        return Judgement(UNDECIDED, tuple(tests), against)
+    return Judgement(UNDECIDED, tuple(tests), against, _more_for_statement(tests, fail_level))
 
 
-def best_of_claim(id: str, run: str, sweep: Mapping[float, str], text: str, **options) -> Claim:
-    """A statement that a run has the highest best test accuracy of a sweep."""
+def _more_for_statement(tests: Sequence[Test], fail_level: float) -> float:
+    """Returns how many more seeds decide: the first to fail, or the last to hold."""
 
-    def lead(runs: Runs) -> float:
-        return best(runs[run]) - max(best(runs[other]) for other in sweep.values() if other != run)
+    def more(test: Test, level: float) -> float:
+        n, std = len(test.values), mean_std(test.values)[1]
 
-    what = f"best test accuracy, {_short(run)} − the best of the others"
-    return Claim(id, text, tuple(sweep.values()), what, lead, bound=0.0, **options)
+        def decided(seeds: int) -> bool:
+            return intervals.of_mean(Spread(std, seeds - 1), seeds, level) < abs(test.margin)
 
+        return 0 if decided(n) else intervals.fewest_seeds(decided, n) - n
 
-def loss_rise(record: Record) -> float:
-    """How far the test loss of the last epoch is above its minimum."""
-    return last(record, "test_loss") - min(column(record, "test_loss"))
-
-
-def loss_drop(record: Record, epoch: int) -> float:
-    """The ratio of the training losses after `epoch` + 1 and after `epoch`."""
-    losses = column(record, "train_loss")
-    return losses[epoch] / losses[epoch - 1]
+    bad = [more(test, fail_level / len(tests)) for test in tests if test.margin < 0]
+    return min(bad) if bad else max(more(test, LEVEL / len(tests)) for test in tests)
 
 
-def overfit(record: Record) -> float:
-    """Training minus test accuracy after the last epoch."""
-    return last(record, "train_accuracy") - last(record, "test_accuracy")
+def spread_between_runs(
+    comparison: Comparison, values: Sequence[float], records: Records
+) -> Spread | None:
+    """Returns the spread of the comparison's metric between seeds of one run.
+
+    Pooled over the runs of the same page, without those that diverged, and without all others
+    where the run's own spread is another.
+    """
+    page = comparison.run.partition(":")[0]
+    groups = {
+        run: [comparison.metric.of(record) for record in seeds.values()]
+        for run, seeds in records.items()
+        if run.partition(":")[0] == page and not diverged(seeds)
+    }
+    if comparison.other:
+        return intervals.pool(groups.values())
+    groups.pop(comparison.run, None)
+    return intervals.pool_with_siblings(values, groups.values())
 
 
-def near_zero(record: Record) -> float:
-    """The share of weights with |w| < 0.001."""
-    return record["weights"]["share_below"]["0.001"]
-
-
-def _short(run: str) -> str:
-    return run.removeprefix("simple_cnn:").removeprefix("pooled_cnn:")
+def _chance_of_best(claim: Claim, records: Records) -> float:
+    """Returns the chance, by resampling the seeds that all have, that the named run is best."""
+    seeds = sorted(set.intersection(*(set(records[run]) for run in claim.runs)))
+    of = claim.comparisons[0].metric.of
+    return intervals.chance_of_best([[of(records[r][s]) for s in seeds] for r in claim.runs])

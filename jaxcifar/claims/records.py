@@ -1,9 +1,8 @@
 """The records of finished runs: one JSON file per run and seed, the source of every table."""
 
 import json
-import math
 import pathlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ml_collections import ConfigDict
@@ -99,36 +98,3 @@ def write(out: pathlib.Path, record: Record) -> pathlib.Path:
     rows = ",\n  ".join(json.dumps(line) for line in record["epochs"])
     workdir.write_text(file, f"{text}[\n  {rows}\n ]\n}}\n")
     return file
-
-
-def by_seed(records: Records, runs: Sequence[str]) -> list[Mapping[str, Record]]:
-    """Returns, for each seed that all the runs have, their records by run."""
-    common = set.intersection(*(set(records[run]) for run in runs))
-    return [{run: records[run][seed] for run in runs} for seed in sorted(common)]
-
-
-def last(record: Record, key: str) -> float:
-    """Returns a metric after the last epoch; infinite where it was not finite."""
-    return _finite(record["epochs"][-1][key])
-
-
-def best(record: Record, key: str = "test_accuracy") -> float:
-    """Returns the maximum of a metric over the epochs: selected on the test set, as the reports."""
-    return max(line[key] for line in record["epochs"])
-
-
-def column(record: Record, key: str) -> list[float]:
-    """Returns a metric of every epoch."""
-    return [_finite(line[key]) for line in record["epochs"]]
-
-
-def mean_std(values: Sequence[float]) -> tuple[float, float]:
-    """Returns the mean and the sample standard deviation (0 for one value)."""
-    mean = sum(values) / len(values)
-    if len(values) < 2 or not math.isfinite(mean):
-        return mean, 0.0
-    return mean, math.sqrt(sum((v - mean) ** 2 for v in values) / (len(values) - 1))
-
-
-def _finite(value: float | None) -> float:
-    return math.inf if value is None else value

@@ -1,17 +1,24 @@
 """What the reports claim, in one list, and the runs that it takes."""
 
-from jaxcifar.claims.judge import (
+import math
+
+from jaxcifar.claims.claim import (
+    ACCURACY,
+    BEST,
+    LAST,
+    LOSS,
+    Claim,
+    Comparison,
+    Metric,
+    best_claim,
     best_figure_claim,
-    best_of_claim,
+    column,
     figure_claim,
     gain_claim,
-    loss_drop,
-    loss_rise,
-    near_zero,
-    overfit,
+    last_epoch,
     statement_claim,
+    within_claim,
 )
-from jaxcifar.claims.records import column, last
 
 # Minutes of each run on two CPU cores, to begin with the cheapest; a measured run's own time wins.
 RUNS = {
@@ -63,6 +70,43 @@ SWISH, L1, L2_0, L2_BIG = "simple_cnn:swish", "simple_cnn:l1", "simple_cnn:l2_0"
 POOLED_RATES = tuple(f"pooled_cnn:lr{rate}" for rate in ("0.005", "0.01", "0.001", "0.0001"))
 POOLED, POOLED_FAST, _, POOLED_SLOW = POOLED_RATES
 
+GAP = Metric(
+    "train − test accuracy, last epoch",
+    lambda r: column(r, "train_accuracy")[-1] - column(r, "test_accuracy")[-1],
+    ACCURACY,
+)
+LOSS_RISE = Metric(
+    "test loss, last epoch − minimum",
+    lambda r: column(r, "test_loss")[-1] - min(column(r, "test_loss")),
+    LOSS,
+)
+LATE_TRAINING = Metric(
+    "train accuracy, epoch 30 − epoch 10",
+    lambda r: column(r, "train_accuracy")[-1] - column(r, "train_accuracy")[9],
+    ACCURACY,
+)
+LATE_TEST = Metric(
+    "best test accuracy after epoch 15 − best until then",
+    lambda r: max(column(r, "test_accuracy")[15:]) - max(column(r, "test_accuracy")[:15]),
+    ACCURACY,
+)
+INITIAL_LOSS = Metric(
+    "loss before the first step − ln 10", lambda r: r["initial_loss"] - math.log(10), LOSS
+)
+FIRST_DECAY = Metric(
+    "training loss after the first decay over before",
+    lambda r: column(r, "train_loss")[50] / column(r, "train_loss")[49],
+    "ratio",
+)
+NEAR_ZERO = Metric(
+    "share of weights within ±0.001", lambda r: r["weights"]["share_below"]["0.001"], "share"
+)
+SPEED = Metric(
+    "training examples per second, median epoch",
+    lambda r: r["examples_per_second"],
+    "examples per second",
+)
+
 # The figures that stand for their systems in the README.
 HEADLINES = (
     "000-test",
@@ -82,124 +126,92 @@ CLAIMS = (
     statement_claim(
         "000-gap",
         "a notable difference between the training and test accuracies",
-        ("adaptive",),
-        "train − test accuracy, last epoch",
-        lambda runs: overfit(runs["adaptive"]),
-        bound=0.05,
+        GAP,
+        "adaptive",
+        0.05,
     ),
     statement_claim(
-        "000-speed",
-        "225.4 examples/sec on cuda",
-        ("adaptive",),
-        "training examples per second, median epoch",
-        lambda runs: runs["adaptive"]["examples_per_second"],
-        bound=225.4,
+        "000-speed", "225.4 examples/sec on cuda", SPEED, "adaptive", 225.4, device="NVIDIA"
     ),
     best_figure_claim("001-test", "adaptive_softmax", 0.9107, "91.07 % test accuracy"),
     statement_claim(
         "001-consistent",
         "consistently 90 % to 91 % accuracy on the test set",
-        ("adaptive_softmax",),
-        "test accuracy, last epoch",
-        lambda runs: last(runs["adaptive_softmax"], "test_accuracy"),
-        bound=0.90,
+        LAST,
+        "adaptive_softmax",
+        0.90,
     ),
     figure_claim("002-lr0.005", POOLED, 0.5224, "rate 0.005: 52.24 %"),
     figure_claim("002-lr0.01", POOLED_FAST, 0.5197, "rate 0.01: 51.97 %"),
     figure_claim("002-lr0.0001", POOLED_SLOW, 0.3857, "rate 0.0001: 38.57 %"),
-    statement_claim(
+    best_claim(
         "002-best",
+        POOLED,
+        (POOLED_FAST, POOLED_SLOW),
         "the best accuracy is with rate 0.005",
-        (POOLED, POOLED_FAST, POOLED_SLOW),
-        "last test accuracy, lr0.005 − the better of lr0.01 and lr0.0001",
-        lambda runs: (
-            last(runs[POOLED], "test_accuracy")
-            - max(last(runs[run], "test_accuracy") for run in (POOLED_FAST, POOLED_SLOW))
-        ),
-        bound=0.0,
+        LAST,
     ),
-    statement_claim(
+    within_claim(
         "002-similar",
         "rates 0.005 and 0.01 are almost similar in performance",
-        (POOLED, POOLED_FAST),
-        "difference of their last test accuracies",
-        lambda runs: abs(
-            last(runs[POOLED], "test_accuracy") - last(runs[POOLED_FAST], "test_accuracy")
-        ),
-        bound=0.02,
-        lower=True,
+        LAST,
+        POOLED,
+        0.02,
+        POOLED_FAST,
     ),
-    statement_claim(
+    Claim(
         "002-worst",
         "rate 0.0001 is the worst, overall not a very good model",
-        POOLED_RATES,
-        "last test accuracy, the worst of the other rates (with 0.001) − lr0.0001",
-        lambda runs: (
-            min(last(runs[run], "test_accuracy") for run in POOLED_RATES[:3])
-            - last(runs[POOLED_SLOW], "test_accuracy")
-        ),
-        bound=0.05,
+        tuple(Comparison(LAST, run, 0.05, POOLED_SLOW) for run in POOLED_RATES[:3]),
     ),
     figure_claim(
         "002-loss", POOLED, 1.2, "loss around 1.2 after 30 epochs, rate 0.005", "train_loss"
     ),
     figure_claim("002-loss-slow", POOLED_SLOW, 1.75, "loss around 1.75, rate 0.0001", "train_loss"),
-    statement_claim(
+    within_claim(
         "003-initial-loss",
         "the initial loss before any training is 2.304, about ln 10",
-        (BASE,),
-        "distance of the loss before the first step from ln 10 = 2.303",
-        lambda runs: abs(runs[BASE]["initial_loss"] - 2.3026),
-        bound=0.03,
-        lower=True,
+        INITIAL_LOSS,
+        BASE,
+        0.03,
     ),
     best_figure_claim("003-base", BASE, 0.6606, "SimpleNN: best validation accuracy 0.6606"),
     statement_claim(
         "003-base-train",
         "training accuracy continuously improves throughout the 30 epochs",
-        (BASE,),
-        "train accuracy, epoch 30 − epoch 10",
-        lambda runs: last(runs[BASE], "train_accuracy") - column(runs[BASE], "train_accuracy")[9],
-        bound=0.02,
+        LATE_TRAINING,
+        BASE,
+        0.02,
     ),
     statement_claim(
         "003-base-stall",
         "validation accuracy hits a ceiling around 10 epochs and even declines",
-        (BASE,),
-        "best test accuracy after epoch 15 − best until then",
-        lambda runs: (
-            max(column(runs[BASE], "test_accuracy")[15:])
-            - max(column(runs[BASE], "test_accuracy")[:15])
-        ),
-        bound=0.0,
+        LATE_TEST,
+        BASE,
+        0.0,
         lower=True,
     ),
     statement_claim(
         "003-base-loss",
         "validation loss increases while training loss decreases: over-fitting",
-        (BASE,),
-        "test loss, last epoch − minimum",
-        lambda runs: loss_rise(runs[BASE]),
-        bound=0.05,
+        LOSS_RISE,
+        BASE,
+        0.05,
     ),
     best_figure_claim("003-decay", DECAY, 0.6576, "rate × 0.9 every 10 epochs: 0.6576"),
-    gain_claim(
+    Claim(
         "003-decay-no-help",
-        DECAY,
-        BASE,
-        0.01,
         "the decay did not help much against over-fitting",
-        lower=True,
+        (Comparison(BEST, DECAY, 0.01, BASE, lower=True),),
     ),
     best_figure_claim("003-augment", AUGMENT, 0.7122, "with augmentation: 0.7122"),
     gain_claim("003-augment-gain", AUGMENT, BASE, 0.02, "augmentation improved it significantly"),
     statement_claim(
         "003-augment-fit",
         "with augmentation no signs of significant over-fitting",
-        (AUGMENT,),
-        "test loss, last epoch − minimum",
-        lambda runs: loss_rise(runs[AUGMENT]),
-        bound=0.05,
+        LOSS_RISE,
+        AUGMENT,
+        0.05,
         lower=True,
     ),
     best_figure_claim("003-batchnorm", NORM, 0.7144, "batch normalisation: 0.7144"),
@@ -213,29 +225,27 @@ CLAIMS = (
         0.02,
         "at rate 0.1, batch normalisation increases accuracy significantly",
     ),
-    statement_claim(
+    gain_claim(
         "003-bn-high-rate-loss",
+        FAST,
+        NORM_FAST,
+        0.05,
         "at rate 0.1, batch normalisation reduces training and validation loss",
-        (NORM_FAST, FAST),
-        "last loss without − with, the smaller of training and test",
-        lambda runs: min(
-            last(runs[FAST], key) - last(runs[NORM_FAST], key)
-            for key in ("train_loss", "test_loss")
-        ),
-        bound=0.05,
+        (last_epoch("train_loss"), last_epoch("test_loss")),
     ),
     best_figure_claim("003-swish", SWISH, 0.7258, "Swish, batch normalisation, rate 0.1: 0.7258"),
     gain_claim("003-swish-gain", SWISH, NORM_FAST, 0.0, "Swish improves upon ReLU"),
     statement_claim(
         "003-lr1",
         "rate 1 did not converge at all",
-        (LR_SWEEP[1],),
-        "train accuracy, last epoch",
-        lambda runs: last(runs[LR_SWEEP[1]], "train_accuracy"),
-        bound=0.2,
+        last_epoch("train_accuracy"),
+        LR_SWEEP[1],
+        0.2,
         lower=True,
     ),
-    best_of_claim("003-lr0.05", LR_SWEEP[0.05], LR_SWEEP, "rate 0.05 had the best performance"),
+    best_claim(
+        "003-lr0.05", LR_SWEEP[0.05], LR_SWEEP.values(), "rate 0.05 had the best performance", BEST
+    ),
     gain_claim(
         "003-lr-small",
         LR_SWEEP[0.05],
@@ -243,20 +253,17 @@ CLAIMS = (
         0.01,
         "too small a rate (0.001) costs loss and accuracy",
     ),
-    best_of_claim("003-l2-best", L2_SWEEP[1e-5], L2_SWEEP, "L2 of 1e-5 was the best"),
+    best_claim("003-l2-best", L2_SWEEP[1e-5], L2_SWEEP.values(), "L2 of 1e-5 was the best", BEST),
     gain_claim(
         "003-l2-big", L2_SWEEP[1e-5], L2_BIG, 0.02, "penalising too much (1e-2) is suboptimal"
     ),
     gain_claim(
         "003-l2-none", L2_SWEEP[1e-5], L2_0, 0.0, "no regularisation: a small reduction in accuracy"
     ),
-    statement_claim(
+    Claim(
         "003-l1-zero",
         "slightly more weights around 0 with L1 than with L2",
-        (L1, NORM),
-        "share of weights within ±0.001, L1 − L2",
-        lambda runs: near_zero(runs[L1]) - near_zero(runs[NORM]),
-        bound=0.0,
+        (Comparison(NEAR_ZERO, L1, 0.0, NORM),),
         note="the report's penalty has no gradient (it takes the norm of `param.data`); ours has",
     ),
     best_figure_claim(
@@ -265,10 +272,9 @@ CLAIMS = (
     statement_claim(
         "003-resnet20-decay",
         "where the rate decays, dramatic reductions in training loss",
-        ("resnet20",),
-        "training loss after the first decay over before",
-        lambda runs: loss_drop(runs["resnet20"], 50),
-        bound=0.8,
+        FIRST_DECAY,
+        "resnet20",
+        0.8,
         lower=True,
     ),
     figure_claim("004-test", "adaptive_prelu", 0.8966, "validation accuracy 89.66 %, final epoch"),
@@ -280,10 +286,9 @@ CLAIMS = (
     statement_claim(
         "004-fit",
         "a small difference between training and validation: not over-fitting",
-        ("adaptive_prelu",),
-        "train − test accuracy, last epoch",
-        lambda runs: overfit(runs["adaptive_prelu"]),
-        bound=0.08,
+        GAP,
+        "adaptive_prelu",
+        0.08,
         lower=True,
     ),
 )
