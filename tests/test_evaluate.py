@@ -1,13 +1,17 @@
 import json
+import os
+import subprocess
+import sys
 
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import TEST, TRAIN, tiny
+from conftest import ROOT, TEST, TRAIN, tiny
 
-from jaxcifar import evaluate, train
+from jaxcifar import evaluate, experiment, files, train
 from jaxcifar.errors import UserError
 from jaxcifar.run.checkpoint import Checkpoints
+from jaxcifar.training import losses
 
 VALIDATION = 24
 
@@ -62,6 +66,59 @@ def test_confusion_matrix_is_the_slow_count():
     np.testing.assert_array_equal(evaluate.confusion_matrix(jnp.array(logits), labels, 10), want)
 
 
+def test_accuracy_and_confusion_matrix_count_the_same(trained):
+    """Of a net with more classes than the data: the largest of all its logits is what it says."""
+    rng = np.random.default_rng(0)
+    logits, labels = jnp.array(rng.normal(size=(200, 20))), rng.integers(0, 10, 200)
+    matrix = evaluate.confusion_matrix(logits, labels, 10)
+    counted = losses.count(jnp.zeros(200), logits, jnp.array(labels))
+    assert matrix.trace() == int(counted.correct) > 0
+    assert matrix.sum() == (np.asarray(logits).argmax(1) < 10).sum() < 200
+    result = evaluate.evaluate(trained[0], "latest", "test")
+    assert "do not have" not in evaluate.report(result)
+    less = result | {"examples": result["examples"] + 7}
+    assert "7 images are predicted as a class that the data do not" in evaluate.report(less)
+
+
+def test_a_folder_that_cannot_be_written_costs_the_files_alone(trained, run, monkeypatch):
+    def fail(*_):
+        raise OSError(30, "Read-only file system")
+
+    monkeypatch.setattr(files, "replacing", fail)
+    status, out, err = run(evaluate.main, [f"--checkpoint={trained[0]}"])
+    assert status == 0
+    assert f"accuracy {trained[1][-1]['test_accuracy']:.4f}" in out
+    assert err == f"could not keep this in {trained[0]}: Read-only file system\n"
+
+
+@pytest.mark.parametrize("command", [train, evaluate], ids=lambda module: module.__name__)
+def test_ctrl_c_ends_a_command_in_one_line(command, trained, run, monkeypatch, tmp_path):
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(experiment, "load_data", stop)
+    page = f"--config={ROOT / 'configs' / 'quickstart.py'}"
+    words = {
+        train: [page, f"--workdir={tmp_path / 'run'}"],
+        evaluate: [f"--checkpoint={trained[0]}"],
+    }
+    assert run(command.main, words[command]) == (130, "", "stopped by ctrl-C\n")
+
+
+@pytest.mark.parametrize("command", ["train", "evaluate"])
+def test_ctrl_c_while_importing_is_one_line_too(command, tmp_path):
+    """A module that they import presses ctrl-C."""
+    (tmp_path / "ml_collections.py").write_text("import signal\nsignal.raise_signal(2)\n")
+    done = subprocess.run(
+        [sys.executable, "-m", f"jaxcifar.{command}"],
+        cwd=ROOT,
+        env=os.environ | {"PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "stopped by ctrl-C\n")
+
+
 @pytest.mark.parametrize("step", ["3", "-1", "first", "1.5"])
 def test_a_step_that_is_not_saved_is_refused(trained, step):
     with pytest.raises(UserError, match=r"expected best, latest or one of .*16"):
@@ -78,6 +135,8 @@ def test_the_command_writes_numbers_and_a_picture(trained, run):
     assert (folder / "confusion_test_step16.png").read_bytes().startswith(b"\x89PNG")
     for name, accuracy in result["class_accuracy"].items():
         assert f"{accuracy:.4f}" in next(row for row in out.splitlines() if row.startswith(name))
+    assert run(evaluate.main, [f"--checkpoint={folder}", "--step=12"])[0] == 0
+    assert json.loads((folder / "evaluation_test_step12.json").read_text())["step"] == 12
     run(evaluate.main, [f"--checkpoint={folder}", "--split=train"])
     assert json.loads((folder / "evaluation_train_step16.json").read_text())["examples"] == TRAIN
     assert (folder / "confusion_train_step16.png").is_file()

@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import shlex
 import shutil
 import signal
@@ -71,6 +72,39 @@ def test_a_stopped_run_goes_on_bit_for_bit(stops, uninterrupted, small_data, sto
     assert resumed.finished
     chex.assert_trees_all_equal(resumed.state, uninterrupted.state)
     assert comparable(metrics.read(folder)) == comparable(uninterrupted.lines)
+
+
+def test_a_resume_is_bit_exact_with_all_of_xlas_optimisations(tmp_path):
+    """As a run is compiled: the other tests leave most of the optimisations out."""
+    code = f"""
+import pathlib, signal, sys
+sys.path.insert(0, {str(ROOT / "tests")!r})
+import chex
+from conftest import page
+from jaxcifar import train
+from jaxcifar.run.log import RunLog
+stop = 0
+def progress(self, epoch, done, sums, rate):
+    if (epoch - 1) * self.steps_per_epoch + done == stop:
+        signal.raise_signal(signal.SIGTERM)
+RunLog.progress = progress
+few = {{"data.source": "synthetic", "data.train_examples": 128, "batch_size": 32, "num_epochs": 2}}
+config, folder = page("simple_cnn.py:batchnorm", **few), pathlib.Path({str(tmp_path)!r})
+whole = train.train(config, folder / "whole")
+for stop in (3, 6, 0):
+    result = train.train(config, folder / "stopped")
+assert result.finished
+chex.assert_trees_all_equal(result.state, whole.state)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=ROOT,
+        env=os.environ | {"JAX_DISABLE_MOST_OPTIMIZATIONS": "0"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("resumed at step") == 2
 
 
 def test_lines_that_a_killed_run_wrote_ahead_of_its_checkpoint_are_written_anew(

@@ -1,0 +1,29 @@
+import subprocess
+
+from jaxcifar.run import provenance
+
+
+def test_a_file_that_git_does_not_know_is_a_change(tmp_path):
+    def git(*words):
+        identity = ["-c", "user.name=a", "-c", "user.email=a@b"]
+        subprocess.run(["git", *identity, *words], cwd=tmp_path, check=True, capture_output=True)
+
+    (tmp_path / "jaxcifar").mkdir()
+    (tmp_path / "configs").mkdir()
+    (tmp_path / "jaxcifar" / "train.py").write_text("")
+    (tmp_path / ".gitignore").write_text("*.pyc\n")
+    assert provenance.commit_of(tmp_path) == ""
+    git("init")
+    git("add", ".")
+    git("commit", "-m", "a")
+    clean = provenance.commit_of(tmp_path)
+    assert len(clean) == 40
+    (tmp_path / "notes.txt").write_text("")  # no part of what runs
+    (tmp_path / "jaxcifar" / "train.pyc").write_text("")
+    assert provenance.commit_of(tmp_path) == clean
+    for file in ("configs/mine.py", "jaxcifar/mine.py"):
+        (tmp_path / file).write_text("")
+        assert provenance.commit_of(tmp_path) == clean + "+dirty"
+        (tmp_path / file).unlink()
+    (tmp_path / "jaxcifar" / "train.py").write_text("changed")
+    assert provenance.commit_of(tmp_path) == clean + "+dirty"
