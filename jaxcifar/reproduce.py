@@ -112,7 +112,7 @@ def write_table(out: pathlib.Path) -> None:
     found = records.read(out, RUNS)
     judged = judge_all(CLAIMS, found)
     out.mkdir(parents=True, exist_ok=True)
-    pictures = figures.draw(out, found)
+    pictures = figures.draw(out, found, judged)
     workdir.write_text(out / "README.md", tables.page(out, found, judged, pictures))
     print(f"wrote {out / 'README.md'} and {len(pictures)} pictures; {tables.verdicts(judged)}")
     readme = out.resolve().parent / "README.md"

@@ -99,7 +99,7 @@ def train(config: ConfigDict, workdir: pathlib.Path) -> Result:
             checkpoints.save(carry, meta, None)  # within an epoch: never the best
             meta = checkpoints.meta(step)  # of a run that had finished: as it was then
         if log.lines:
-            plots.curves(workdir / "curves.png", {workdir.name: log.lines}, title(meta, workdir))
+            plots.curves(workdir / "curves.png", {workdir.name: [log.lines]}, title(meta, workdir))
     return Result(log.lines, carry.state, step == last_step, meta, parts, dataset)
 
 

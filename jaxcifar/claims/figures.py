@@ -1,10 +1,14 @@
 """The reports' pictures, drawn from the records: curves, weights, and what the gates respond to."""
 
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
+from jaxcifar.claims import tables
+from jaxcifar.claims.claim import Claim
+from jaxcifar.claims.judge import EXCEEDED, FAILS, HOLDS, UNDECIDED, Judgement
 from jaxcifar.claims.records import Record, Records
 from jaxcifar.claims.reports import L2_SWEEP, LR_SWEEP, RUNS
 from jaxcifar.run import plots
@@ -49,42 +53,111 @@ CURVES: dict[str, tuple[str, Mapping[str, str]]] = {
 HISTOGRAM = {"L1 1e-4": "simple_cnn:l1", "L2 1e-4": "simple_cnn:batchnorm"}
 
 
-def draw(out: pathlib.Path, records: Records) -> list[str]:
-    """Draws every picture whose runs are there into out/figures; returns the file names."""
+OVERVIEW = "claims.png"
+COLOURS = {HOLDS: "tab:green", EXCEEDED: "tab:blue", UNDECIDED: "tab:orange", FAILS: "tab:red"}
+
+
+def draw(out: pathlib.Path, records: Records, judged: Mapping[Claim, Judgement]) -> list[str]:
+    """Draws the overview, and every picture whose runs are there, into out/figures.
+
+    Returns the file names but the overview's.
+    """
     directory = out / "figures"
     directory.mkdir(parents=True, exist_ok=True)
+    draw_claims(directory / OVERVIEW, judged)
     names = []
     for name, (title, labels) in CURVES.items():
-        found = {label: _first_seed(records[run]) for label, run in labels.items()}
-        lines = {label: record["epochs"] for label, record in found.items() if record}
-        if len(lines) == len(labels):
-            plots.curves(directory / f"{name}.png", lines, title)
+        if all(records[run] for run in labels.values()):
+            runs = {
+                label: [record["epochs"] for record in records[run].values()]
+                for label, run in labels.items()
+            }
+            plots.curves(directory / f"{name}.png", runs, title)
             names.append(f"{name}.png")
-    weights = {label: _first_seed(records[run]) for label, run in HISTOGRAM.items()}
-    if all(weights.values()):
+    if all(records[run] for run in HISTOGRAM.values()):
+        weights = {label: list(records[run].values()) for label, run in HISTOGRAM.items()}
         draw_weights(directory / "003_fig11_weights.png", weights)
         names.append("003_fig11_weights.png")
     for run in RUNS:
-        record = _first_seed(records[run])
-        if record and record["gates"]:
+        seeds = records[run]
+        if seeds and seeds[min(seeds)]["gates"]:
             name = f"gates_{run.replace(':', '_')}.png"
-            draw_gates(directory / name, record)
+            draw_gates(directory / name, seeds[min(seeds)])
             names.append(name)
     return names
 
 
-def draw_weights(path: pathlib.Path, records: Mapping[str, Record | None]) -> None:
-    """Draws the distributions of all weights of the runs, on a logarithmic scale."""
+def draw_claims(path: pathlib.Path, judged: Mapping[Claim, Judgement]) -> None:
+    """Draws each claim's number, with its interval, about what was reported: a forest plot.
+
+    A panel for each unit, with the good side on the right; of a statement of several comparisons,
+    the one that is closest to its bound, counted in widths of its interval.
+    """
+    panels: dict[str, list[Claim]] = {}
+    for claim in judged:
+        panels.setdefault(claim.comparisons[0].metric.unit, []).append(claim)
+    heights = [len(claims) + 2 for claims in panels.values()]
+    size = (11, 0.24 * sum(heights))
+    from matplotlib.lines import Line2D
+
+    fig, axes = plots.figure(len(panels), 1, size, gridspec_kw={"height_ratios": heights})
+    for (unit, claims), axis in zip(panels.items(), axes[:, 0], strict=True):
+        for row, claim in enumerate(claims):
+            _draw_claim(axis, row, claim, judged[claim])
+        axis.axvline(0, color="black", lw=0.8)
+        axis.set_yticks(range(len(claims)), [claim.id for claim in claims], fontsize=8)
+        axis.set_ylim(len(claims) - 0.4, -0.6)
+        axis.tick_params(axis="x", labelsize=8)
+        axis.grid(axis="x", alpha=0.3)
+        axis.set_title(
+            f"{unit}: distance from the reported, or from the bound", fontsize=9, loc="left"
+        )
+        if not any(judged[claim].n for claim in claims):
+            axis.set_xticks([])
+    fig.suptitle(
+        "Every claim: right of the line is better than reported, or on the good side of the bound\n"
+        "bar: 95 %, of one more run for a figure (●), of the mean for a statement (◆)",
+        fontsize=9,
+    )
+    handles = [Line2D([], [], color=c, marker="o", label=name) for name, c in COLOURS.items()]
+    fig.legend(handles=handles, loc="outside lower left", ncols=len(handles), fontsize=8)
+    plots.save(fig, path)
+
+
+def _draw_claim(axis: Any, row: int, claim: Claim, judgement: Judgement) -> None:
+    right = {"x": 1.01, "y": row, "transform": axis.get_yaxis_transform(), "va": "center"}
+    if not judgement.n:
+        axis.text(s=judgement.verdict, color="grey", fontsize=7, **right)
+        return
+    test = min(judgement.tests, key=lambda test: test.closeness)
+    colour, marker = COLOURS[judgement.verdict], "o" if claim.reported is not None else "D"
+    axis.plot(test.margin, row, marker, color=colour, markersize=5)
+    if test.interval:
+        axis.plot([test.comparison.margin(end) for end in test.interval], [row, row], color=colour)
+    goal = f"{'reported' if claim.reported is not None else 'bound'} {test.comparison.bound:g}"
+    text = f"{tables.number(test, bold='')}  {goal}  n = {judgement.n}"
+    if len(claim.runs) > 2:
+        text += f"  against {tables.short(test.comparison.other)}"
+    axis.text(s=text, fontsize=7, **right)
+
+
+def draw_weights(path: pathlib.Path, runs: Mapping[str, Sequence[Record]]) -> None:
+    """Draws the distributions of all weights of the runs, on a logarithmic scale.
+
+    The mean over a run's seeds, and a band from the least to the most.
+    """
     fig, axes = plots.figure(1, 1, (7, 4))
     axis = axes[0][0]
-    for label, record in records.items():
-        assert record is not None
-        weights = record["weights"]
-        limits: tuple[float, float] = weights["range"]
-        edges = np.linspace(*limits, len(weights["counts"]) + 1)
-        share = np.array(weights["counts"]) / weights["total"]
-        close = weights["share_below"]["0.001"]
-        axis.stairs(share, edges, label=f"{label}: {close:.1%} of the weights within ±0.001")
+    for number, (label, records) in enumerate(runs.items()):
+        weights = [record["weights"] for record in records]
+        low, high = weights[0]["range"]
+        edges = np.linspace(low, high, len(weights[0]["counts"]) + 1)
+        shares = np.array([np.array(w["counts"]) / w["total"] for w in weights])
+        close = np.mean([w["share_below"]["0.001"] for w in weights])
+        text = f"{label}: {close:.1%} of the weights within ±0.001"
+        axis.stairs(shares.mean(0), edges, color=f"C{number}", label=text)
+        band = {"baseline": shares.min(0), "fill": True, "alpha": 0.3}
+        axis.stairs(shares.max(0), edges, color=f"C{number}", **band)
     axis.set(yscale="log", xlabel="weight", ylabel="share of weights per bin")
     axis.legend()
     fig.suptitle("Figure 11: weights with L1 and with L2")
@@ -114,7 +187,3 @@ def draw_gates(path: pathlib.Path, record: Record) -> None:
     title = "mean gate per class\ncolour: difference from the branch's mean"
     fig.suptitle(f"{record['run']}: {title}", fontsize=8)
     plots.save(fig, path)
-
-
-def _first_seed(seeds: Mapping[int, Record]) -> Record | None:
-    return seeds[min(seeds)] if seeds else None

@@ -41,6 +41,13 @@ class Test(NamedTuple):
         """How far the mean is on the good side of the bound."""
         return self.comparison.margin(mean_std(self.values)[0])
 
+    @property
+    def closeness(self) -> float:
+        """The margin in half widths of the interval: the least of a statement's decides it."""
+        if self.interval is None or self.interval[0] == self.interval[1]:
+            return self.margin
+        return self.margin / (self.interval[1] - self.interval[0]) * 2
+
 
 @dataclasses.dataclass(frozen=True)
 class Judgement:

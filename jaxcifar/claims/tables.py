@@ -49,6 +49,12 @@ reports call the test set validation and quote its best epoch; where we do the s
   only where it stands Holm's correction over all claims measured; one that does not is undecided.
 - A claim about speed is judged only on the kind of device that it names.
 """
+PICTURES = """
+## Pictures
+
+Dashed: training; solid: test; the mean of the seeds in a band of one standard deviation on either
+side (weights: from the least to the most). Gates are of the first seed.
+"""
 
 
 def claims_table(judged: Judged, records: Records) -> str:
@@ -146,9 +152,9 @@ def beside(comparison: Comparison, records: Records) -> str:
     return f"{text} (selection is worth {worth:.4f})"
 
 
-def number(test: Test) -> str:
+def number(test: Test, bold: str = "**") -> str:
     """Returns "**mean ± std** (95 %: low to high)"."""
-    text = f"**{spread(test.values)}**"
+    text = f"{bold}{spread(test.values)}{bold}"
     if test.interval is None:
         return text
     low, high = (decimals(value, mean_std(test.values)[0]) for value in test.interval)
@@ -220,12 +226,13 @@ def page(out: pathlib.Path, records: Records, judged: Judged, pictures: Iterable
     parts = [
         INTRODUCTION,
         f"{verdicts(judged)}.\n",
+        "![every claim's number with its interval beside the reported one](figures/claims.png)\n",
         claims_table(judged, records),
         JUDGING,
         "## Runs\n",
         runs_table(records),
         "\n" + notes.read_text() if notes.exists() else "",
-        "\n## Pictures\n\nOf the first seed. Dashed: training; solid: test.\n",
+        PICTURES,
         *(f"![{name}](figures/{name})\n" for name in pictures),
     ]
     return "\n".join(parts)

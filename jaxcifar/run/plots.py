@@ -8,17 +8,18 @@ import numpy as np
 
 from jaxcifar import files
 
+Lines = Sequence[Mapping[str, Any]]  # the metrics of a run's epochs
 STYLES = {"train": "--", "test": "-", "validation": ":"}
 
 
-def figure(rows: int, columns: int, size: tuple[float, float]) -> Any:
+def figure(rows: int, columns: int, size: tuple[float, float], **subplots: Any) -> Any:
     """Returns a matplotlib figure and its axes, without a screen and without global state."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     fig = Figure(figsize=size, layout="constrained", dpi=110)
     FigureCanvasAgg(fig)
-    return fig, fig.subplots(rows, columns, squeeze=False)
+    return fig, fig.subplots(rows, columns, squeeze=False, **subplots)
 
 
 def save(fig: Any, path: pathlib.Path) -> None:
@@ -27,32 +28,46 @@ def save(fig: Any, path: pathlib.Path) -> None:
         fig.savefig(file, format="png")
 
 
-def curves(path: pathlib.Path, runs: Mapping[str, Sequence[Mapping[str, Any]]], title: str) -> None:
-    """Draws loss and accuracy against epoch: a colour per run.
+def curves(path: pathlib.Path, runs: Mapping[str, Sequence[Lines]], title: str) -> None:
+    """Draws loss and accuracy against epoch: a colour per run, which has one or more seeds.
 
-    Training is dashed, test solid and validation, where there is one, dotted.
+    Training is dashed, test solid and validation, where there is one, dotted; of several seeds
+    their mean, and a band of one standard deviation on either side.
     """
     fig, axes = figure(1, 2, (10, 4))
-    for number, (label, lines) in enumerate(runs.items()):
+    for number, (label, seeds) in enumerate(runs.items()):
+        lines, colour = seeds[0], f"C{number}"
         epochs = [line["epoch"] for line in lines]
         prefix = f"{label} " if len(runs) > 1 else ""
         for axis, what in zip(axes[0], ("loss", "accuracy"), strict=True):
             for split, style in STYLES.items():
                 if f"{split}_{what}" not in lines[0]:
                     continue
-                values = [_number(line[f"{split}_{what}"]) for line in lines]
+                key = f"{split}_{what}"
+                values = np.array([[_number(line[key]) for line in lines] for lines in seeds])
                 # a marker, so that a single epoch shows
                 marker = "." if len(lines) < 3 else None
-                axis.plot(
-                    epochs, values, style, color=f"C{number}", label=prefix + split, marker=marker
-                )
+                mean, name = values.mean(0), prefix + split
+                axis.plot(epochs, mean, style, color=colour, label=name, marker=marker)
+                if len(seeds) > 1:
+                    std = values.std(0, ddof=1)
+                    axis.fill_between(epochs, mean - std, mean + std, color=colour, alpha=0.2, lw=0)
     for axis, what in zip(axes[0], ("loss", "accuracy"), strict=True):
         axis.set(xlabel="epoch", ylabel=what)
+        _leave_out_peaks(axis)
         axis.grid(alpha=0.3)
         axis.xaxis.get_major_locator().set_params(integer=True)
     axes[0][1].legend(fontsize="small")
     fig.suptitle(title)
     save(fig, path)
+
+
+def _leave_out_peaks(axis: Any) -> None:
+    """Ends the axis where the curves are, if a few points of one that diverged are far beyond."""
+    drawn = np.concatenate([line.get_ydata() for line in axis.lines])
+    drawn = drawn[np.isfinite(drawn)]
+    if drawn.size and drawn.max() > 10 * np.percentile(drawn, 98):
+        axis.set_ylim(0, 1.2 * np.percentile(drawn, 98))
 
 
 def confusion(path: pathlib.Path, matrix: np.ndarray, names: Sequence[str], title: str) -> None:
