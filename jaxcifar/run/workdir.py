@@ -65,7 +65,11 @@ def load_config(path: pathlib.Path) -> ConfigDict:
         raise UserError(f"{path} is not a run's folder: no config.json; expected what train wrote")
     try:
         return configs.from_json(file.read_text())
-    except ValueError as error:
+    except UserError as error:
+        raise UserError(f"{file}: {error}") from error
+    except OSError as error:
+        raise UserError(f"cannot read {file}: {error.strerror}") from error
+    except (AttributeError, ValueError) as error:  # JSON, but no object; or no JSON
         raise UserError(f"{file} is damaged: {error}; restore it or train again") from error
 
 

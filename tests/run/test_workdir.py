@@ -1,3 +1,6 @@
+import os
+import re
+
 import pytest
 from conftest import TINY, tiny
 
@@ -47,10 +50,13 @@ def test_a_place_that_cannot_be_written_is_refused(tmp_path):
             workdir.claim(folder, tiny())
 
 
-@pytest.mark.parametrize("text", ["", "{", "{}", '{"seed": 0}'])
-def test_a_damaged_config_is_an_error_that_names_the_file(tmp_path, text):
+@pytest.mark.parametrize("text", ["", "{", "{}", '{"seed": 0}', "[]", '{"sead": 1}'])
+def test_a_damaged_config_is_an_error_that_names_the_file(tmp_path, text, monkeypatch):
     (tmp_path / "config.json").write_text(text)
-    with pytest.raises(UserError, match="config"):
+    with pytest.raises(UserError, match=re.escape(str(tmp_path / "config.json"))):
+        workdir.load_config(tmp_path)
+    monkeypatch.setattr("pathlib.Path.read_text", lambda *_: os.stat("/nowhere"))
+    with pytest.raises(UserError, match=r"cannot read .*config.json: No such file"):
         workdir.load_config(tmp_path)
     with pytest.raises(UserError, match="not a run's folder"):
         workdir.load_config(tmp_path / "none")
