@@ -16,7 +16,7 @@ VALIDATION = {"validation_loss": 1.5, "validation_accuracy": 0.3}
 def test_the_curves_show_every_split_there_is(more, monkeypatch, tmp_path):
     figures = []
     monkeypatch.setattr(plots, "save", lambda fig, path: figures.append(fig))
-    plots.curves(tmp_path / "curves.png", {"run": [LINE | more]}, "a run")
+    plots.curves(tmp_path / "curves.png", {"run": [[LINE | more]]}, "a run")
     splits = ["train", "test", "validation"] if more else ["train", "test"]
     for axis, what in zip(figures[0].axes, ("loss", "accuracy"), strict=True):
         shown = {line.get_label(): line.get_ydata()[0] for line in axis.lines}
