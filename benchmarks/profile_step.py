@@ -17,7 +17,7 @@ import time
 import jax
 import numpy as np
 
-from jaxcifar import backend, data, experiment
+from jaxcifar import backend, data, experiment, overrides
 from jaxcifar import config as configs
 from jaxcifar.errors import run_command
 
@@ -38,9 +38,9 @@ KINDS = {
 }
 
 
-def measure(page: str, overrides: list[str]) -> tuple[dict[str, float], float]:
+def measure(page: str, words: list[str]) -> tuple[dict[str, float], float]:
     """Returns milliseconds a step by kind, and of a whole step."""
-    config = configs.load(page, [*overrides, "--config.data.source=synthetic"])
+    config = overrides.load(page, [*words, "--config.data.source=synthetic"])
     parts = experiment.build(config)
     optimizer, _ = parts.optimizer(steps_per_epoch=390)
     split = experiment.load_data(config).train
@@ -84,10 +84,10 @@ def main() -> None:
     """Runs the command."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], allow_abbrev=False)
     parser.add_argument("--config", required=True, metavar="FILE.py[:VARIANT]")
-    options, overrides = parser.parse_known_args()
+    options, words = parser.parse_known_args()
     os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})  # before XLA counts the cores
     backend.configure()
-    sums, whole = measure(options.config, overrides)
+    sums, whole = measure(options.config, words)
     print(f"| {configs.name(options.config)}, one core | ms a step | share |\n|---|---|---|")
     rest = {"between operations": whole - sum(sums.values())}
     for name, milliseconds in {**sums, **rest}.items():

@@ -19,8 +19,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from ml_collections import ConfigDict
 
-from jaxcifar import config as configs
-from jaxcifar import data
+from jaxcifar import data, overrides, signature
 from jaxcifar.errors import UserError
 
 # Where runs are saved, for what is written there is timed.
@@ -53,9 +52,9 @@ class Job(NamedTuple):
 
 def inputs(job: Job) -> tuple[ConfigDict, data.Split, data.Split]:
     """Returns the job's config, training and test images."""
-    overrides = [f"--config.compute_dtype={job.dtype}", f"--config.data.source={job.source}"]
-    config = configs.load(job.page, overrides)
-    dataset = configs.call(data.load, "data", config.data)
+    words = [f"--config.compute_dtype={job.dtype}", f"--config.data.source={job.source}"]
+    config = overrides.load(job.page, words)
+    dataset = signature.call(data.load, "data", config.data)
     return config, take(dataset.train, job.train_examples), take(dataset.test, job.test_examples)
 
 

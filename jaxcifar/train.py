@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 from ml_collections import ConfigDict
 
-from jaxcifar import backend, data, experiment
+from jaxcifar import backend, data, experiment, overrides
 from jaxcifar import config as configs
 from jaxcifar.run import metrics, plots, provenance, selection
 from jaxcifar.run import workdir as workdirs
@@ -198,17 +198,17 @@ def parse(arguments: list[str]) -> tuple[str, pathlib.Path, list[str]]:
     )
     parser.add_argument("--config", required=True, metavar="FILE.py[:VARIANT]", help="the page")
     parser.add_argument("--workdir", help="default: checkpoints/<name of the page and variant>")
-    known, overrides = parser.parse_known_args(arguments)
+    known, words = parser.parse_known_args(arguments)
     workdir = known.workdir or f"checkpoints/{configs.name(known.config)}"
-    return known.config, pathlib.Path(workdir), overrides
+    return known.config, pathlib.Path(workdir), words
 
 
 def main() -> None:
     """Runs the command; exit status 130 where it was stopped before the end."""
-    page, workdir, overrides = parse(sys.argv[1:])
+    page, workdir, words = parse(sys.argv[1:])
     backend.configure()
     provenance.commit()
-    config = configs.load(page, overrides)
+    config = overrides.load(page, words)
     result = train(config, workdir)
     if not result.finished:
         again = command("train", *sys.argv[1:])

@@ -11,7 +11,7 @@ from conftest import ROOT, TEST, page
 from ml_collections import ConfigDict
 
 from jaxcifar import config as configs
-from jaxcifar import data, evaluate, experiment, models, schema, train
+from jaxcifar import data, evaluate, experiment, models, schema, signature, train
 from jaxcifar.errors import UserError
 from jaxcifar.models.adaptive import AdaptiveBlock
 from jaxcifar.training import augment, losses, optim
@@ -121,14 +121,14 @@ def test_every_key_without_a_default_is_needed(name, plain):
         if has_default(whole, section, leaf):
             start(ConfigDict(config))
             continue
-        with pytest.raises(UserError, match=leaf):
+        with pytest.raises(UserError, match=f"lacks the key {leaf}"):
             start(ConfigDict(config))
 
 
 def has_default(config, section, leaf):
     """Whether a key may be left out: what reads it has a neutral value for it."""
     keys = schema.parameters(section[0], config[section[0]]) if section else None
-    keys = keys or configs.parameters(configs.Config)
+    keys = keys or signature.parameters(configs.Config)
     return keys[leaf].default is not inspect.Parameter.empty
 
 

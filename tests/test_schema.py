@@ -12,7 +12,7 @@ import pytest
 from conftest import ROOT, page, tiny
 
 from jaxcifar import config as configs
-from jaxcifar import experiment, schema, train
+from jaxcifar import experiment, schema, signature, train
 from jaxcifar.claims import records
 from jaxcifar.errors import UserError
 from jaxcifar.models import MODELS
@@ -67,7 +67,7 @@ def grown(monkeypatch):
 
     def parameters(section, keys):
         if section == "evaluation":
-            return configs.parameters(Evaluation)
+            return signature.parameters(Evaluation)
         return before(section, keys)
 
     monkeypatch.setattr(schema, "parameters", parameters)

@@ -9,7 +9,7 @@ from conftest import ROOT
 
 # Each module imports only what stands before it; a wing's __init__ is where its name stands.
 ORDER = """
-    errors files pages config backend
+    errors files pages signature config backend
     data.split data.official data.tfds data.cifar10 data.synthetic data.npz data
     models.convolution models.layers models.adaptive models.resnet models.simple_cnn models.mlp
     models.speednet models.whitening
@@ -17,7 +17,7 @@ ORDER = """
     training training.parallel training.augment training.losses training.transforms
     training.optim training.state
     training.step training.loop
-    schema
+    schema overrides
     run run.selection run.metrics run.provenance run.interrupt run.workdir run.log run.plots
     run.damage run.checkpoint
     experiment predict train evaluate

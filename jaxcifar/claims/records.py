@@ -8,7 +8,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from jaxcifar import config as configs
-from jaxcifar import pages, schema
+from jaxcifar import overrides, pages, schema
 from jaxcifar.errors import UserError, first_line
 from jaxcifar.run import workdir
 
@@ -42,7 +42,7 @@ def path_of(out: pathlib.Path, run: str, seed: int) -> pathlib.Path:
 def config_of(run: str, seed: int) -> ConfigDict:
     """Returns the config of a run, "PAGE" or "PAGE:VARIANT" of configs/, with a seed."""
     page, colon, variant = run.partition(":")
-    return configs.load(f"{pages.folder() / page}.py{colon}{variant}", [f"--config.seed={seed}"])
+    return overrides.load(f"{pages.folder() / page}.py{colon}{variant}", [f"--config.seed={seed}"])
 
 
 def read(out: pathlib.Path, runs: Iterable[str]) -> Records:

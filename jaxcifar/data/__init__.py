@@ -3,10 +3,10 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from jaxcifar.config import check_choice
 from jaxcifar.data import cifar10, npz, synthetic
 from jaxcifar.data.split import Dataset, Split, divide
 from jaxcifar.errors import UserError
+from jaxcifar.signature import check_choice
 
 __all__ = ["SOURCES", "Dataset", "Split", "load"]
 

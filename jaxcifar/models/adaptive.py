@@ -6,17 +6,16 @@ are four settings of the fields below. Unlike CondConv (arXiv 1904.04971) and dy
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from jaxcifar.config import Given, check_choice, check_range
 from jaxcifar.models import layers
+from jaxcifar.signature import Count, Given, Positive, Share, Sizes, one_of
 
 Array = jax.Array
-GATES = ("linear", "softmax", "none")
 
 
 class AdaptiveBlock(nn.Module):
@@ -101,33 +100,30 @@ class AdaptiveNet(nn.Module):
     (over H and W) or "flatten", then Dense layers of `head_hidden` with ReLU and `head_dropout`.
     """
 
-    num_classes: int
-    widths: Sequence[int]
-    num_blocks: Sequence[int]
+    num_classes: Positive
+    widths: Sizes
+    num_blocks: Sizes
     segment_pool: bool
-    branches: int
-    kernel_size: int
-    padding: int
-    gate: str
+    branches: Positive
+    kernel_size: Positive
+    padding: Count
+    gate: Annotated[str, one_of(("linear", "softmax", "none"))]
     gate_per_channel: bool
     branch_norm: bool
-    branch_activation: str
-    branch_dropout: float
-    branch_pool: int
+    branch_activation: layers.Activation
+    branch_dropout: Share
+    branch_pool: Positive
     norm: bool
-    activation: str
+    activation: layers.Activation
     residual: bool
-    head_input: str
-    head_hidden: Sequence[int]
-    head_dropout: float
+    head_input: Annotated[str, one_of(("mean", "flatten"))]
+    head_hidden: Sequence[Positive]
+    head_dropout: Share
     dtype: Given[Any] = jnp.float32
     platform: Given[str] = ""
 
     def __post_init__(self) -> None:
-        check_choice("model.gate", self.gate, GATES)
-        check_choice("model.head_input", self.head_input, ("mean", "flatten"))
-        check_range("model.branch_dropout", self.branch_dropout, 0, 1)
-        check_range("model.head_dropout", self.head_dropout, 0, 1)
+        layers.check_lengths(self, "widths", "num_blocks")
         super().__post_init__()
 
     @nn.compact
@@ -140,8 +136,6 @@ class AdaptiveNet(nn.Module):
             for _ in range(blocks):
                 name = f"block{len(gates)}"
                 x, gates[name] = self._block(width, name)(x, train=train)
-        if 0 in x.shape:
-            raise ValueError(f"the last map has the shape {x.shape[1:]}")
         x = x.mean((1, 2)) if self.head_input == "mean" else x.reshape(x.shape[0], -1)
         head = layers.MLP(
             self.head_hidden, self.num_classes, self.head_dropout, self.dtype, name="head"

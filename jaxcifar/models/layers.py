@@ -6,7 +6,7 @@ Feature maps are NHWC: [B, H, W, C]. Parameters are float32; `dtype` is the comp
 import functools
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import flax.linen as nn
 import jax
@@ -14,8 +14,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from jaxcifar.config import check_choice
+from jaxcifar.errors import UserError
 from jaxcifar.models.convolution import conv, conv_by_windows, conv_fenced, from_windows, to_windows
+from jaxcifar.signature import one_of
 
 Array = jax.Array
 
@@ -59,6 +60,11 @@ class Conv(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
+        if min(x.shape[1:3]) + 2 * self.padding < self.kernel_size:
+            raise UserError(
+                f"config.model does not fit the images: a convolution of kernel size"
+                f" {self.kernel_size} and padding {self.padding} on a map of {x.shape[1:3]} pixels"
+            )
         fan_in = self.kernel_size**2 * x.shape[-1]
         shape = (self.kernel_size, self.kernel_size, x.shape[-1], self.features)
         kernel = self.param("kernel", self.kernel_init(fan_in), shape).astype(self.dtype)
@@ -114,11 +120,11 @@ ACTIVATIONS: dict[str, Callable[[], Callable[[Array], Array]]] = {
     "prelu": PReLU,
     "gelu": lambda: functools.partial(nn.gelu, approximate=False),
 }
+Activation = Annotated[str, one_of(ACTIVATIONS)]
 
 
 def activation(name: str) -> Callable[[Array], Array]:
     """Returns the activation that a config names; a PReLU is a new module with its own slopes."""
-    check_choice("model.activation", name, ACTIVATIONS)
     return ACTIVATIONS[name]()
 
 
@@ -134,6 +140,11 @@ def max_pool(x: Array, size: int) -> Array:
     if size == 1:
         return x
     b, h, w, c = x.shape
+    if min(h, w) < size:
+        raise UserError(
+            f"config.model does not fit the images: a {size}×{size} max-pool on a map of"
+            f" {h}×{w} pixels"
+        )
     x = x[:, : h // size * size, : w // size * size]
     return x.reshape(b, h // size, size, w // size, size, c).max((2, 4))
 
@@ -171,3 +182,12 @@ class MLP(nn.Module):
             if train and self.dropout:
                 x = dropout(x, self.dropout, self.make_rng("dropout"))
         return Dense(self.num_classes, self.dtype, name=f"dense{len(self.hidden)}")(x)
+
+
+def check_lengths(model: nn.Module, key: str, other: str) -> None:
+    """Raises a UserError unless two fields of a model have as many values."""
+    one, two = (len(getattr(model, name)) for name in (key, other))
+    if one != two:
+        raise UserError(
+            f"config.model.{key} has {one} values and config.model.{other} {two}; expected as many"
+        )

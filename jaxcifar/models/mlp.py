@@ -7,8 +7,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from jaxcifar.config import Given
 from jaxcifar.models import layers
+from jaxcifar.signature import Given, Positive, Share
 
 Array = jax.Array
 
@@ -16,9 +16,9 @@ Array = jax.Array
 class PixelMLP(nn.Module):
     """Flatten, then Dense layers of `hidden` with ReLU and dropout between; () is linear."""
 
-    num_classes: int
-    hidden: Sequence[int]
-    dropout: float
+    num_classes: Positive
+    hidden: Sequence[Positive]
+    dropout: Share
     dtype: Given[Any] = jnp.float32
     platform: Given[str] = ""
 

@@ -2,17 +2,17 @@
 
 import functools
 from collections.abc import Callable
-from typing import Any
+from typing import Annotated, Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from jaxcifar.config import Given, check_choice
-from jaxcifar.errors import UserError
 from jaxcifar.models import layers
+from jaxcifar.signature import Given, Positive, Where, one_of
 
 Array = jax.Array
+Depth = Annotated[int, Where(lambda n: n >= 8 and n % 6 == 2, "6n+2: 20, 32, 44, 56 …")]
 
 
 def conv_of(dtype: Any, platform: str) -> Callable[..., layers.Conv]:
@@ -56,18 +56,12 @@ class BasicBlock(nn.Module):
 class ResNet(nn.Module):
     """conv3×3, three stages of n basic blocks at widths (w, 2w, 4w), mean, Dense; depth 6n+2."""
 
-    num_classes: int
-    depth: int
-    width: int
-    shortcut: str
+    num_classes: Positive
+    depth: Depth
+    width: Positive
+    shortcut: Annotated[str, one_of(("A", "B"))]
     dtype: Given[Any] = jnp.float32
     platform: Given[str] = ""
-
-    def __post_init__(self) -> None:
-        if self.depth < 8 or self.depth % 6 != 2:
-            raise UserError(f"config.model.depth is {self.depth}; expected 6n+2: 20, 32, 44, 56 …")
-        check_choice("model.shortcut", self.shortcut, ("A", "B"))
-        super().__post_init__()
 
     @nn.compact
     def __call__(self, x: Array, *, train: bool) -> tuple[Array, dict[str, Array]]:

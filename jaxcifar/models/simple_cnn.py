@@ -7,8 +7,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from jaxcifar.config import Given
 from jaxcifar.models import layers
+from jaxcifar.signature import Given, Positive, Sizes
 
 Array = jax.Array
 
@@ -19,14 +19,18 @@ class SimpleCNN(nn.Module):
     `widths` and `kernel_sizes` have a value per convolution; `hidden` one per hidden Dense layer.
     """
 
-    num_classes: int
-    widths: Sequence[int]
-    kernel_sizes: Sequence[int]
-    hidden: Sequence[int]
+    num_classes: Positive
+    widths: Sizes
+    kernel_sizes: Sizes
+    hidden: Sequence[Positive]
     norm: bool
-    activation: str
+    activation: layers.Activation
     dtype: Given[Any] = jnp.float32
     platform: Given[str] = ""
+
+    def __post_init__(self) -> None:
+        layers.check_lengths(self, "widths", "kernel_sizes")
+        super().__post_init__()
 
     @nn.compact
     def __call__(self, x: Array, *, train: bool) -> tuple[Array, dict[str, Array]]:

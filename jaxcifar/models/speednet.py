@@ -7,8 +7,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from jaxcifar.config import Given
 from jaxcifar.models import layers
+from jaxcifar.signature import AboveZero, Given, Positive, Share, Sizes
 
 Array = jax.Array
 
@@ -34,13 +34,13 @@ class SpeedNet(nn.Module):
     convolution of a group leaves is added before the group's last activation. Dense has no bias.
     """
 
-    num_classes: int
-    widths: Sequence[int]
-    depth: int
+    num_classes: Positive
+    widths: Sizes
+    depth: Positive
     residual: bool
-    activation: str
-    norm_momentum: float
-    norm_epsilon: float
+    activation: layers.Activation
+    norm_momentum: Share
+    norm_epsilon: AboveZero
     dtype: Given[Any] = jnp.float32
     platform: Given[str] = ""
 

@@ -6,15 +6,20 @@ float32 on the same scale, 0 to 255.
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from jaxcifar.config import Given, check_choice, check_range
-from jaxcifar.errors import UserError
+from jaxcifar.signature import Given, Where, one_of
 
 Array = jax.Array
+
+Pixels = Annotated[int, Where(lambda n: 0 <= n <= 32, "0 to 32")]
+UpToOne = Annotated[float, Where(lambda x: 0 < x <= 1, "above 0 and at most 1")]
+Mean = Annotated[float, Where(lambda x: 0 <= x <= 1, "0 to 1, as pixels are divided by 255")]
+Three = Where(lambda values: len(values) == 3, "one of each channel")
+Scale = Where(lambda s: not s or (len(s) == 2 and s[0] <= s[1]), "least and most, or () for none")
 
 
 def crop_and_flip(key: Array, images: Array, pad: int, flip: bool) -> tuple[Array, Array]:
@@ -107,14 +112,14 @@ class Augmentation(NamedTuple):
 def build(
     *,
     flip: bool,
-    crop_pad: int,
-    crop_fill: str,
-    cutout_size: int,
-    resized_crop_scale: Sequence[float],
-    resized_crop_pad: int,
-    rotation_degrees: float,
-    mean: Sequence[float],
-    std: Sequence[float],
+    crop_pad: Pixels,
+    crop_fill: Annotated[str, one_of(("black", "mean"))],
+    cutout_size: Pixels,
+    resized_crop_scale: Annotated[Sequence[UpToOne], Scale],
+    resized_crop_pad: Pixels,
+    rotation_degrees: Annotated[float, Where(lambda x: 0 <= x <= 180, "0 to 180")],
+    mean: Annotated[Sequence[Mean], Three],
+    std: Annotated[Sequence[UpToOne], Three],
     dtype: Given[Any],
 ) -> Augmentation:
     """Composes the operations in the reports' order; 0 or () leaves an operation out.
@@ -122,13 +127,6 @@ def build(
     resized crop → rotation → flip and crop → cutout → normalise. `crop_fill` is the colour of
     the border that a crop brings in: "black", or "mean" for reports that crop after normalising.
     """
-    check_choice("augment.crop_fill", crop_fill, ("black", "mean"))
-    for key, pixels in (("crop_pad", crop_pad), ("cutout_size", cutout_size)):
-        check_range(f"augment.{key}", pixels, 0, 33)
-    if len(mean) != 3 or len(std) != 3 or min(std) <= 0:
-        raise UserError("config.augment.mean and std need three values each, std above 0")
-    if len(resized_crop_scale) not in (0, 2):
-        raise UserError("config.augment.resized_crop_scale needs two values, or () for none")
 
     def test(images: Array) -> Array:
         return normalise(images, mean, std, dtype)

@@ -8,7 +8,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from jaxcifar import config
+from jaxcifar import signature
+from jaxcifar.signature import NonNegative, Share
 
 Array = jax.Array
 
@@ -20,10 +21,8 @@ class Loss(NamedTuple):
     penalty: Callable[[Any], Array]
 
 
-def cross_entropy(*, label_smoothing: float, l1: float) -> Loss:
+def cross_entropy(*, label_smoothing: Share, l1: NonNegative) -> Loss:
     """−Σ_c q_c log p_c with q = (1 − s)·onehot + s/num_classes, and l1·Σ|w| over all parameters."""
-    config.check_range("loss.label_smoothing", label_smoothing, 0, 1)
-    config.check_range("loss.l1", l1, 0)
 
     def examples(logits: Array, labels: Array) -> Array:
         log_p = jax.nn.log_softmax(logits.astype(jnp.float32))
@@ -41,7 +40,7 @@ LOSSES = {"cross_entropy": cross_entropy}
 
 def build(keys: Mapping) -> Loss:
     """Returns the loss that `config.loss` describes."""
-    return config.build(LOSSES, "loss", keys)
+    return signature.build(LOSSES, "loss", keys)
 
 
 class Sums(NamedTuple):

@@ -1,12 +1,12 @@
 """Optimizers and schedules as optax chains that make PyTorch's updates.
 
-Weight decay is coupled L2, on every parameter as in the reports: added to the gradient before
-the optimizer's own arithmetic (not AdamW's). The rate scales the finished update, after
+`weight_decay` is coupled L2, on every parameter as in the reports: added to the gradient before
+the optimizer's own arithmetic. `decoupled_weight_decay` is AdamW's (arXiv 1711.05101), as PyTorch
+has it: p ← p − rate·decay·p beside the update. The rate scales the finished update, after
 momentum, so that a change of rate acts on all of it at once, as in PyTorch. `step` counts
 batches; with accumulation an update happens every `accumulate_steps` of them.
 """
 
-import math
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
@@ -15,8 +15,9 @@ import jax.numpy as jnp
 import optax
 from optax import contrib
 
-from jaxcifar import config
-from jaxcifar.config import Given
+from jaxcifar import signature
+from jaxcifar.errors import UserError
+from jaxcifar.signature import AboveZero, Count, Given, NonNegative, Positive, Share
 from jaxcifar.training import transforms
 
 Schedule = Callable[[optax.ScalarOrSchedule], optax.ScalarOrSchedule]
@@ -25,26 +26,33 @@ Schedule = Callable[[optax.ScalarOrSchedule], optax.ScalarOrSchedule]
 class Shared(NamedTuple):
     """The keys of `config.optimizer` that every optimizer has."""
 
-    learning_rate: float
-    weight_decay: float
-    clip_norm: float
-    ema_decay: float
+    learning_rate: NonNegative
+    weight_decay: NonNegative
+    clip_norm: NonNegative
+    ema_decay: Share
+    decoupled_weight_decay: NonNegative = 0.0
     normalize_kernels: bool = False
-    lookahead_steps: int = 0
-    lookahead_decay: float = 0.95
+    lookahead_steps: Count = 0
+    lookahead_decay: Share = 0.95
 
 
-def sgd(*, momentum: float, nesterov: bool) -> optax.GradientTransformation:
+def sgd(*, momentum: Share = 0.0, nesterov: bool = False) -> optax.GradientTransformation:
     """v ← momentum·v + g; update v, or g + momentum·v with Nesterov."""
+    if nesterov and not momentum:
+        raise UserError("config.optimizer.nesterov is True, but momentum is 0; expected above 0")
     return optax.trace(momentum, nesterov) if momentum else optax.identity()
 
 
-def adam(*, b1: float, b2: float, eps: float) -> optax.GradientTransformation:
+def adam(
+    *, b1: Share = 0.9, b2: Share = 0.999, eps: AboveZero = 1e-8
+) -> optax.GradientTransformation:
     """Adam (arXiv 1412.6980), epsilon outside the root."""
     return optax.scale_by_adam(b1, b2, eps)
 
 
-def rmsprop(*, decay: float, eps: float, momentum: float) -> optax.GradientTransformation:
+def rmsprop(
+    *, decay: Share = 0.99, eps: AboveZero = 1e-8, momentum: Share = 0.0
+) -> optax.GradientTransformation:
     """RMSprop as PyTorch's: epsilon outside the root, momentum on the scaled gradient."""
     scale = optax.scale_by_rms(decay, eps, eps_in_sqrt=False)
     return optax.chain(scale, optax.trace(momentum)) if momentum else scale
@@ -52,12 +60,12 @@ def rmsprop(*, decay: float, eps: float, momentum: float) -> optax.GradientTrans
 
 def muon(
     *,
-    momentum: float,
-    newton_schulz_steps: int,
-    rest_momentum: float,
-    rest_decay: float,
-    head_factor: float,
-    bias_factor: float,
+    momentum: Share,
+    newton_schulz_steps: Positive,
+    rest_momentum: Share,
+    rest_decay: NonNegative,
+    head_factor: NonNegative,
+    bias_factor: NonNegative,
 ) -> optax.GradientTransformation:
     """Muon (Jordan 2024) on convolution kernels; SGD with Nesterov momentum on the rest.
 
@@ -100,13 +108,14 @@ def build(
 ) -> optax.GradientTransformation:
     """Returns the optimizer that `config.optimizer` describes, stepped once per batch.
 
-    Clip by global norm → L2 → the named optimizer → −rate → kernels rescaled → lookahead.
-    `schedule` maps a batch step, of `total_steps`, to the rate; gradients are averaged over
-    `accumulate_steps` batches.
+    Clip by global norm → L2 → the named optimizer → decoupled decay → −rate → kernels rescaled →
+    lookahead. `schedule` maps a batch step, of `total_steps`, to the rate; gradients are averaged
+    over `accumulate_steps` batches.
     """
-    shared, own = config.divide(Shared, "optimizer", keys)
-    for key, value in shared._asdict().items():
-        config.check_range(f"optimizer.{key}", value, 0, 1 if key == "ema_decay" else math.inf)
+    shared, own = signature.divide(Shared, "optimizer", keys)
+    chosen = signature.build(OPTIMIZERS, "optimizer", own)
+    if shared.decoupled_weight_decay:
+        chosen = optax.chain(chosen, optax.add_decayed_weights(shared.decoupled_weight_decay))
     last = []
     if shared.normalize_kernels:
         last.append(transforms.normalize_kernels())
@@ -117,7 +126,7 @@ def build(
     chain = optax.chain(
         optax.clip_by_global_norm(shared.clip_norm) if shared.clip_norm else optax.identity(),
         optax.add_decayed_weights(shared.weight_decay),
-        config.build(OPTIMIZERS, "optimizer", own),
+        chosen,
         optax.scale_by_learning_rate(lambda updates: schedule(updates * accumulate_steps)),
         *last,
     )
@@ -135,7 +144,7 @@ def constant(
 
 def warmup_cosine(
     *,
-    warmup_epochs: float,
+    warmup_epochs: NonNegative = 0.0,
     learning_rate: Given[float],
     steps_per_epoch: Given[int],
     num_epochs: Given[int],
@@ -145,7 +154,6 @@ def warmup_cosine(
     As `get_cosine_schedule_with_warmup` of Hugging Face's Transformers, which report 000 uses; a
     run shorter than its warm-up only warms up.
     """
-    config.check_range("schedule.warmup_epochs", warmup_epochs, 0)
     warmup_steps = round(warmup_epochs * steps_per_epoch)
     cosine_steps = max(1, num_epochs * steps_per_epoch - warmup_steps)
 
@@ -161,28 +169,26 @@ def warmup_cosine(
 
 def step_decay(
     *,
-    every_epochs: int,
-    factor: float,
+    every_epochs: Positive,
+    factor: NonNegative,
     learning_rate: Given[float],
     steps_per_epoch: Given[int],
     num_epochs: Given[int],
 ) -> Schedule:
     """Multiplies the rate by `factor` after every `every_epochs` epochs."""
-    config.check_range("schedule.every_epochs", every_epochs, 1)
     every_steps = every_epochs * steps_per_epoch
     return lambda step: learning_rate * factor ** (step // every_steps)
 
 
 def cosine(
     *,
-    floor: float,
-    period_epochs: int,
+    floor: NonNegative = 0.0,
+    period_epochs: Positive,
     learning_rate: Given[float],
     steps_per_epoch: Given[int],
     num_epochs: Given[int],
 ) -> Schedule:
     """floor + (rate − floor)·(1 + cos(π·epoch/period_epochs))/2, stepped once per epoch."""
-    config.check_range("schedule.period_epochs", period_epochs, 1)
 
     def schedule(step):
         epoch = step // steps_per_epoch
@@ -193,15 +199,14 @@ def cosine(
 
 def triangle(
     *,
-    start: float,
-    peak: float,
-    end: float,
+    start: NonNegative,
+    peak: Share,
+    end: NonNegative,
     learning_rate: Given[float],
     steps_per_epoch: Given[int],
     num_epochs: Given[int],
 ) -> Schedule:
     """Linear from start·rate to the rate at `peak` of the run, then to end·rate at its end."""
-    config.check_range("schedule.peak", peak, 0, 1)
     total = num_epochs * steps_per_epoch
 
     def schedule(step):
@@ -225,7 +230,7 @@ def build_schedule(
     keys: Mapping, learning_rate: float, steps_per_epoch: int, num_epochs: int
 ) -> Schedule:
     """Returns the function step -> rate that `config.schedule` describes."""
-    return config.build(
+    return signature.build(
         SCHEDULES,
         "schedule",
         keys,

@@ -416,7 +416,7 @@ def test_resnet_has_depth_layers_of_weights(depth):
 @pytest.mark.parametrize("depth", [18, 21, 2, 0, -4])
 def test_other_depths_are_refused(depth):
     with pytest.raises(UserError, match="6n\\+2"):
-        ResNet(10, depth, 16, "A")
+        experiment.build(page("resnet20.py", **{"model.depth": depth}))
 
 
 def test_shortcut_a_takes_every_second_pixel_and_pads_channels_with_zeros():
@@ -489,15 +489,25 @@ def test_gates_depend_on_the_image(name):
     ("change", "message"),
     [
         ({"model.gate": "sigmoid"}, "linear, softmax, none"),
-        ({"model.activation": "gelu"}, "none, relu, swish, prelu"),
-        ({"model.branch_activation": "gelu"}, "none, relu, swish, prelu"),
+        ({"model.activation": "tanh"}, "none, relu, swish, "),
+        ({"model.branch_activation": "tanh"}, "none, relu, swish, "),
         ({"model.head_input": "max"}, "mean, flatten"),
         ({"model.branch_dropout": 1.0}, "branch_dropout"),
         ({"model.head_dropout": -0.5}, "head_dropout"),
-        ({"model.widths": (4,)}, "does not fit"),
-        ({"model.branch_pool": 0}, "does not fit"),
-        ({"model.branches": 0}, "does not fit"),
-        ({"model.kernel_size": 99}, "does not fit"),
+        ({"model.widths": (4,)}, "widths has 1 values and config.model.num_blocks 2"),
+        ({"model.widths": ()}, r"widths is \(\); expected .*at least one value"),
+        ({"model.widths": (0, 4)}, r"widths\[0\] is 0; expected an integer, at least 1"),
+        ({"model.num_blocks": (1, 0)}, r"num_blocks\[1\] is 0"),
+        ({"model.branches": 0}, "branches is 0"),
+        ({"model.kernel_size": 0}, "kernel_size is 0"),
+        ({"model.kernel_size": -1}, "kernel_size is -1"),
+        ({"model.padding": -1}, "padding is -1"),
+        ({"model.branch_pool": 0}, "branch_pool is 0"),
+        ({"model.head_hidden": (0,)}, "head_hidden"),
+        ({"model.num_classes": 0}, "num_classes is 0"),
+        ({"model.kernel_size": 99}, "does not fit the images: a convolution of kernel size 99"),
+        ({"model.branch_pool": 33}, "does not fit the images: a 33×33 max-pool on a map of 32×32"),
+        ({"model.branch_pool": 6}, "a 6×6 max-pool on a map of 5×5"),
         ({"model.name": "vgg"}, "adaptive, resnet, simple_cnn, mlp"),
         ({"compute_dtype": "float16"}, "float32, bfloat16"),
     ],
@@ -506,3 +516,40 @@ def test_gates_depend_on_the_image(name):
 def test_wrong_models_are_refused(change, message):
     with pytest.raises(UserError, match=message):
         experiment.build(tiny(**change))
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "message"),
+    [
+        ("simple_cnn.py", {"model.widths": (8,)}, "widths has 1 .*kernel_sizes 2"),
+        ("simple_cnn.py", {"model.widths": (), "model.kernel_sizes": ()}, "at least one value"),
+        ("simple_cnn.py", {"model.kernel_sizes": (5, 0)}, "kernel_sizes"),
+        ("simple_cnn.py", {"model.kernel_sizes": (33, 3)}, "does not fit the images"),
+        ("simple_cnn.py", {"model.kernel_sizes": (32, 3)}, "a 2×2 max-pool on a map of 1×1"),
+        ("simple_cnn.py", {"model.hidden": (0,)}, "hidden"),
+        ("resnet20.py", {"model.width": 0}, "width is 0"),
+        ("resnet20.py", {"model.shortcut": "C"}, "A, B"),
+    ],
+    ids=str,
+)
+def test_wrong_models_of_other_kinds_are_refused(name, change, message):
+    with pytest.raises(UserError, match=message):
+        experiment.build(page(name, **change))
+
+
+@pytest.mark.parametrize("change", [{"hidden": (-1,)}, {"dropout": 1.0}, {"num_classes": 0}])
+def test_wrong_perceptrons_are_refused(change):
+    keys = {"name": "mlp", "num_classes": 10, "hidden": (), "dropout": 0.0} | change
+    with pytest.raises(UserError, match=next(iter(change))):
+        models.build(keys, jnp.float32, "cpu")
+
+
+def test_a_models_own_bug_is_not_called_a_mistake_in_the_config(monkeypatch):
+    """Nor does it end in one line: whoever wrote the model needs the traceback."""
+
+    def broken(self, x, *, train):
+        return len(3)
+
+    monkeypatch.setattr(ResNet, "__call__", broken)
+    with pytest.raises(TypeError, match="has no len"):
+        experiment.build(page("resnet20.py"))

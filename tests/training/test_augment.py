@@ -5,8 +5,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import random_images
+from conftest import random_images, tiny
 
+from jaxcifar import experiment
 from jaxcifar.errors import UserError
 from jaxcifar.training import augment as operations
 
@@ -226,13 +227,26 @@ def test_augmentation_is_jittable_and_a_function_of_the_key(change):
     [
         {"crop_fill": "blue"},
         {"crop_pad": -1},
+        {"crop_pad": 33},
         {"cutout_size": 40},
+        {"cutout_size": -1},
+        {"rotation_degrees": -1.0},
+        {"rotation_degrees": math.nan},
+        {"rotation_degrees": 200.0},
         {"mean": (0.5,)},
+        {"mean": (125.3, 123.0, 113.9)},  # of pixels that are not divided by 255
         {"std": (0.5, 0.0, 0.5)},
+        {"std": (63.0, 62.1, 66.7)},
+        {"std": ()},
         {"resized_crop_scale": (0.5,)},
+        {"resized_crop_scale": (-1.0, 0.0)},
+        {"resized_crop_scale": (0.0, 1.0)},
+        {"resized_crop_scale": (1.0, 0.8)},
+        {"resized_crop_scale": (0.8, 1.2)},
+        {"resized_crop_pad": -1},
     ],
     ids=str,
 )
 def test_wrong_values_are_refused(wrong):
-    with pytest.raises(UserError, match=r"config\.augment\."):
-        operations.build(**OFF | wrong)
+    with pytest.raises(UserError, match=rf"config\.augment\.{next(iter(wrong))}"):
+        experiment.build(tiny(**{f"augment.{key}": value for key, value in wrong.items()}))

@@ -9,12 +9,17 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from conftest import tiny
+from ml_collections import ConfigDict
 
+from jaxcifar import config as configs
+from jaxcifar import experiment, schema
 from jaxcifar.errors import UserError
 from jaxcifar.training import optim
 
 STEPS = 10
 SHARED = {"learning_rate": 0.0, "weight_decay": 0.0, "clip_norm": 0.0, "ema_decay": 0.0}
+DECOUPLED = {"decoupled_weight_decay": 0.2}
 START = {"a": np.array([[1.0, -2.0], [0.5, 3.0]]), "b": np.array([0.1, -0.2, 4.0])}
 
 
@@ -89,13 +94,15 @@ def ours(keys, accumulate_steps=1, steps=STEPS, schedule=rate, grads=gradients):
     return history
 
 
-def slow(update, weight_decay=0.0, clip=math.inf):
+def slow(update, weight_decay=0.0, clip=math.inf, decoupled=0.0):
     params, memory, history = dict(START), {k: {} for k in START}, []
     for step in range(STEPS):
         g = gradients(params, step)
         norm = math.sqrt(sum((x**2).sum() for x in g.values()))
         g = {k: x * min(1, clip / norm) + weight_decay * params[k] for k, x in g.items()}
-        params = {k: w - rate(step) * update(g[k], memory[k], step + 1) for k, w in params.items()}
+        # torch.optim.AdamW: θ ← θ − γλθ, then its update, made of the gradient alone
+        shrunk = {k: w - rate(step) * decoupled * w for k, w in params.items()}
+        params = {k: w - rate(step) * update(g[k], memory[k], step + 1) for k, w in shrunk.items()}
         history.append(params)
     return history
 
@@ -112,6 +119,42 @@ def test_updates_are_pytorchs(case, weight_decay, clip):
     name, keys, torch_rule, _ = CASES[case]
     got = ours({"name": name, "weight_decay": weight_decay, "clip_norm": clip, **keys})
     assert_equal(got, slow(torch_rule(**keys), weight_decay, clip or math.inf))
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_decoupled_decay_is_pytorchs(case):
+    name, keys, torch_rule, _ = CASES[case]
+    got = ours({"name": name, **DECOUPLED, **keys})
+    assert_equal(got, slow(torch_rule(**keys), decoupled=0.2))
+
+
+def test_decoupled_decay_of_adam_is_optax_adamw():
+    b1, b2, eps = 0.9, 0.99, 0.1
+    adamw = optax.adamw(rate, b1, b2, eps, weight_decay=0.2)
+    params = jax.tree.map(np.float32, START)
+    state, history = adamw.init(params), []
+    for step in range(STEPS):
+        g = jax.tree.map(np.float32, gradients(jax.tree.map(np.float64, params), step))
+        updates, state = adamw.update(g, state, params)
+        params = jax.tree.map(np.asarray, optax.apply_updates(params, updates))
+        history.append(params)
+    assert_equal(ours({"name": "adam", "b1": b1, "b2": b2, "eps": eps, **DECOUPLED}), history)
+
+
+def test_no_decoupled_decay_adds_no_state():
+    """An optimizer's state that was saved before there was such a decay fits the one of today."""
+    keys = SHARED | {"name": "sgd", "momentum": 0.9, "nesterov": False}
+    trees = [
+        jax.tree.structure(optim.build(more, rate, 1, STEPS).init(START))
+        for more in (keys, keys | {"decoupled_weight_decay": 0.0})
+    ]
+    before = optax.chain(
+        optax.identity(),
+        optax.add_decayed_weights(0.0),
+        optax.trace(0.9),
+        optax.scale_by_schedule(rate),
+    )
+    assert trees == [jax.tree.structure(before.init(START))] * 2
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -215,6 +258,7 @@ def test_schedules(name, keys, values, jitted):
     ("name", "keys"),
     [
         ("step", {"every_epochs": 0, "factor": 0.1}),
+        ("step", {"every_epochs": 1.5, "factor": 0.1}),
         ("cosine", {"floor": 0.0, "period_epochs": 0}),
         ("warmup_cosine", {"warmup_epochs": -1.0}),
     ],
@@ -223,3 +267,53 @@ def test_a_schedule_without_a_period_is_refused(name, keys):
     """Before training: a division by zero would come after the first epoch, or never be seen."""
     with pytest.raises(UserError, match="epochs"):
         schedule(name, 10, 5, **keys)
+
+
+WRONG = {
+    "optimizer": [
+        {"learning_rate": -1.0},
+        {"learning_rate": math.inf},
+        {"learning_rate": math.nan},
+        {"weight_decay": -1e-4},
+        {"decoupled_weight_decay": -1e-4},
+        {"clip_norm": -1.0},
+        {"ema_decay": 1.0},
+        {"momentum": -1.0, "name": "sgd"},
+        {"momentum": 1.5, "name": "sgd"},
+        {"nesterov": True, "name": "sgd"},  # of no momentum
+        {"b1": 2.0},
+        {"b2": 1.0},
+        {"eps": -1.0},
+        {"eps": 0.0},
+        {"decay": 1.0, "name": "rmsprop"},
+        {"eps": -1.0, "name": "rmsprop"},
+        {"momentum": 1.5, "name": "rmsprop"},
+    ],
+    "schedule": [
+        {"every_epochs": 0, "name": "step", "factor": 0.1},
+        {"factor": -1.0, "name": "step", "every_epochs": 1},
+        {"factor": math.nan, "name": "step", "every_epochs": 1},
+        {"period_epochs": -1, "name": "cosine"},
+        {"floor": -1.0, "name": "cosine", "period_epochs": 1},
+        {"warmup_epochs": -1.0},
+        {"warmup_epochs": math.inf},
+    ],
+    "loss": [{"label_smoothing": 1.0}, {"label_smoothing": -0.1}, {"l1": -1.0}, {"l1": math.nan}],
+}
+
+
+@pytest.mark.parametrize(
+    ("section", "wrong"), [(s, wrong) for s, cases in WRONG.items() for wrong in cases], ids=str
+)
+def test_wrong_values_are_refused(section, wrong):
+    config = tiny().to_dict()
+    config[section] |= wrong
+    if "name" in wrong:  # the other choice's keys
+        keys = schema.parameters(section, config[section])
+        config[section] = {k: v for k, v in config[section].items() if k in keys}
+    with pytest.raises(UserError, match=rf"config\.{section}\.{next(iter(wrong))} is "):
+        experiment.build(configs.check(ConfigDict(config)))
+
+
+def test_a_rate_of_zero_is_allowed():
+    experiment.build(tiny(**{"optimizer.learning_rate": 0}))
