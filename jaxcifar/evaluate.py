@@ -1,6 +1,7 @@
 """Restores a run's weights and scores them.
 
 python -m jaxcifar.evaluate --checkpoint=DIR [--step=N|best|latest] [--split=test|train|validation]
+    [--data_dir=DIR]
 """
 
 from jaxcifar import errors
@@ -21,14 +22,20 @@ from jaxcifar.run import plots, workdir
 from jaxcifar.training import losses
 
 
-def evaluate(directory: pathlib.Path, step: str, split: str) -> dict[str, Any]:
+def evaluate(
+    directory: pathlib.Path, step: str, split: str, data_dir: str | None = None
+) -> dict[str, Any]:
     """Scores the weights of a step, "best", "latest" or a number, on a split of the data.
 
     Returns accuracy, loss, per-class accuracy, and the confusion matrix of counts, rows the true
-    class. Everything is rebuilt from the config saved in `directory`.
+    class. Everything is rebuilt from the config saved in `directory`; `data_dir` is where the data
+    lie now, if elsewhere.
     """
     net = predict.load(directory, step)
-    dataset = experiment.load_data(net.parts.config)
+    config = net.parts.config.copy_and_resolve_references()
+    if data_dir is not None:
+        config.data.dir = data_dir
+    dataset = experiment.load_data(config)
     examples: data.Split = getattr(dataset, split)
     if not len(examples.labels):
         raise errors.UserError(f"the run has no {split} images: config.data.{split} is 0")
@@ -101,10 +108,11 @@ def main() -> None:
     parser.add_argument("--checkpoint", required=True, metavar="DIR", help="the run's workdir")
     parser.add_argument("--step", default="latest", help="N, best or latest (default: latest)")
     parser.add_argument("--split", default="test", choices=("test", "train", "validation"))
+    parser.add_argument("--data_dir", metavar="DIR", help="where the data lie now, if elsewhere")
     arguments = parser.parse_args()
     backend.configure()
     directory = pathlib.Path(arguments.checkpoint)
-    result = evaluate(directory, arguments.step, arguments.split)
+    result = evaluate(directory, arguments.step, arguments.split, arguments.data_dir)
     print(report(result))
     try:
         numbers, picture = keep(result, directory)

@@ -65,6 +65,8 @@ def train(config: ConfigDict, workdir: pathlib.Path) -> Result:
         carry = checkpoints.restore_latest(parts.abstract_start(optimizer))
         if carry is None:
             carry = parts.start(optimizer)
+        else:
+            check_data(checkpoints.meta(int(carry.state.step)), dataset, workdir)
         step = int(carry.state.step)
         with RunLog(workdir, config.num_epochs, steps_per_epoch, step) as log:
             introduce(log, dataset, carry, parts, workdir)
@@ -135,6 +137,16 @@ def describe(
         "commit": provenance.commit(),
         "date": time.strftime("%Y-%m-%d"),
     }
+
+
+def check_data(meta: dict[str, Any], dataset: data.Dataset, workdir: pathlib.Path) -> None:
+    """Raises a UserError unless the run so far was on this data set, wherever it lies now."""
+    before = meta["data"]["checksum"]
+    if before != dataset.checksum:
+        raise errors.UserError(
+            f"{workdir} holds a run on other data: their checksum is {before}, and that of"
+            f" {dataset.origin} {dataset.checksum}; choose another --workdir, or bring those back"
+        )
 
 
 def introduce(

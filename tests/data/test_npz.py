@@ -194,3 +194,16 @@ def test_own_data_train_and_are_evaluated(written, tmp_path, run):
     assert [sum(map(int, row[3:])) for row in rows] == [3] * 4
     scores = evaluate.evaluate(tmp_path / "run", "latest", "test")
     assert scores["accuracy"] == result.lines[-1]["test_accuracy"]
+    # The file has moved: the same run. Another file in its place: another run, left as it was.
+    moved = str(tmp_path / "moved.npz")
+    (tmp_path / "own.npz").rename(moved)
+    with pytest.raises(UserError, match="there is no"):
+        evaluate.evaluate(tmp_path / "run", "latest", "test")
+    assert evaluate.evaluate(tmp_path / "run", "latest", "test", moved) == scores
+    own["model.num_classes"] = 4
+    assert train.train(tiny(**own | {"data.dir": moved}), tmp_path / "run").finished
+    written(train=48, test=12, classes=4, train_images=random_images(48, 32, 32, 3, seed=1))
+    before = {f: f.read_bytes() for f in (tmp_path / "run").rglob("*") if f.is_file()}
+    with pytest.raises(UserError, match=r"run holds a run on other data: .*own\.npz [0-9a-f]{16};"):
+        train.train(tiny(**own), tmp_path / "run")
+    assert {f: f.read_bytes() for f in (tmp_path / "run").rglob("*") if f.is_file()} == before
