@@ -1,34 +1,26 @@
 """Re-runs what the reports claim, and judges it.
 
-python -m jaxcifar.reproduce [--claims=ID,…] [--seeds=N] [--budget_minutes=M] [--out=results]
+python -m jaxcifar.reproduce [--claims=ID,…] [--seeds=N] [--jobs=N] [--shard=I/N] [--out=results]
 python -m jaxcifar.reproduce --list | --table
 """
 
 import argparse
 import pathlib
 import statistics
-import sys
-import time
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
 
-from jaxcifar import backend, files
+from jaxcifar import files, jobs
 from jaxcifar.claims import figures, records, tables
 from jaxcifar.claims.judge import Claim, judge_all
 from jaxcifar.claims.records import Records
 from jaxcifar.claims.reports import CLAIMS, RUNS
 from jaxcifar.errors import UserError, run_command
-from jaxcifar.run import provenance, workdir
+from jaxcifar.jobs import Job
+from jaxcifar.jobs import shard as take_shard
+from jaxcifar.run import workdir
 
 WORKDIRS = pathlib.Path("checkpoints/reproduce")
-
-
-class Job(NamedTuple):
-    """A run with a seed that is still to do, and the minutes it is expected to take."""
-
-    minutes: float
-    run: str
-    seed: int
+HOURS = 60.0  # minutes; a run that takes as long has all the cores
 
 
 def choose(ids: str) -> list[Claim]:
@@ -42,15 +34,28 @@ def choose(ids: str) -> list[Claim]:
     return chosen or list(CLAIMS)
 
 
-def plan(chosen: Iterable[Claim], seeds: int, found: Records) -> list[Job]:
-    """Returns the missing runs of the claims, the cheapest first."""
-    runs = {run for claim in chosen for run in claim.runs}
-    return sorted(
-        Job(minutes_of(run, found), run, seed)
-        for run in runs
-        for seed in range(seeds)
-        if seed not in found[run]
-    )
+def plan(
+    chosen: Iterable[Claim], seeds: int, found: Records, shard: str = "0/1", cores: int = -1
+) -> list[Job]:
+    """Returns the missing runs of the claims that are in the shard, the cheapest first.
+
+    Shards are of all the runs, so that they stay the same while records come in. `cores` of each
+    on CPU; at −1 one core for a run of minutes and all for one of hours.
+    """
+    wanted = {run for claim in chosen for run in claim.runs}
+    every = [(run, seed) for run in RUNS if run in wanted for seed in range(seeds)]
+    missing = [(run, seed) for run, seed in take_shard(every, shard) if seed not in found[run]]
+    jobs = [
+        Job(
+            run,
+            seed,
+            minutes_of(run, found),
+            cores if cores >= 0 else int(RUNS[run] < HOURS),
+            records.config_of(run, seed),
+        )
+        for run, seed in missing
+    ]
+    return sorted(jobs, key=lambda job: job.minutes)
 
 
 def minutes_of(run: str, found: Records) -> float:
@@ -63,48 +68,15 @@ def listing(chosen: Sequence[Claim], seeds: int, found: Records) -> str:
     """Returns a line per claim: id, verdict, what it still needs and the estimated time."""
     lines, judged = [], judge_all(CLAIMS, found)
     for claim in chosen:
-        jobs = plan([claim], seeds, found)
-        needs = ", ".join(f"{job.run} seed {job.seed}" for job in jobs)
+        todo = plan([claim], seeds, found)
+        needs = ", ".join(map(str, todo))
         lines.append(f"{claim.id:22} {tables.verdict(judged[claim]):35} {claim.text}")
-        if jobs:
-            minutes = sum(job.minutes for job in jobs)
+        if todo:
+            minutes = sum(job.minutes for job in todo)
             lines.append(f"{'':59}needs {needs} (about {minutes:,.0f} min)")
     total = sum(job.minutes for job in plan(chosen, seeds, found))
     lines.append(f"{len(chosen)} claims; missing runs: about {total:,.0f} minutes (CPU estimate)")
     return "\n".join(lines)
-
-
-def run_jobs(jobs: Sequence[Job], budget_minutes: float, out: pathlib.Path) -> bool:
-    """Runs the jobs in order and records each; returns false where a signal stopped it.
-
-    No job starts once the budget is spent. A killed job goes on from its checkpoint next time.
-    """
-    from jaxcifar.claims import measure
-    from jaxcifar.run import metrics
-    from jaxcifar.train import train
-
-    began = time.perf_counter()
-    for number, job in enumerate(jobs, 1):
-        if time.perf_counter() - began >= budget_minutes * 60:
-            print(
-                f"the budget of {budget_minutes:g} minutes is spent; {len(jobs) - number + 1} left"
-            )
-            break
-        left = sum(j.minutes for j in jobs[number - 1 :])
-        print(
-            f"\nrun {number}/{len(jobs)}: {job.run} seed {job.seed},"
-            f" about {job.minutes:.1f} min; about {left:,.0f} min left in all",
-            flush=True,
-        )
-        config = records.config_of(job.run, job.seed)
-        directory = WORKDIRS / records.path_of(out, job.run, job.seed).stem
-        result = train(config, directory)
-        if not result.finished:
-            return False
-        metrics.check(directory, result.lines, config.num_epochs)
-        record = measure.record(job.run, config, result)
-        print(f"recorded {records.write(out, record)}, {record['seconds']:.0f} s")
-    return True
 
 
 def write_table(out: pathlib.Path) -> None:
@@ -132,6 +104,11 @@ def main() -> None:
     parser.add_argument("--claims", default="", metavar="ID,…", help="ids or prefixes; default all")
     parser.add_argument("--seeds", type=int, default=1, metavar="N", help="seeds 0 to N−1")
     parser.add_argument("--budget_minutes", type=float, default=float("inf"), metavar="M")
+    parser.add_argument("--jobs", type=int, default=0, metavar="N", help="side by side; 0: all pay")
+    parser.add_argument("--cores", type=int, default=-1, metavar="C", help="of each job; 0: all")
+    parser.add_argument(
+        "--shard", default="0/1", metavar="I/N", help="every N-th run, from the I-th"
+    )
     parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("results"))
     parser.add_argument("--list", action="store_true", help="show the claims and what they need")
     parser.add_argument("--table", action="store_true", help="write the tables and the pictures")
@@ -144,13 +121,12 @@ def main() -> None:
     if arguments.list:
         print(listing(chosen, arguments.seeds, found))
         return
-    backend.configure()
-    provenance.commit()
-    jobs = plan(chosen, arguments.seeds, found)
-    if not run_jobs(jobs, arguments.budget_minutes, arguments.out):
-        print("stopped and saved; the same command goes on")
-        sys.exit(130)
-    write_table(arguments.out)
+    planned = plan(chosen, arguments.seeds, found, arguments.shard, arguments.cores)
+    place = jobs.Place(arguments.out, WORKDIRS)
+    outcome = jobs.run_all(planned, place, arguments.jobs, arguments.budget_minutes)
+    if arguments.shard == "0/1" and not outcome.stopped:
+        write_table(arguments.out)
+    jobs.end(outcome)
 
 
 if __name__ == "__main__":

@@ -19,11 +19,11 @@ ORDER = """
     training.step training.loop
     schema overrides
     run run.selection run.metrics run.provenance run.interrupt run.workdir run.log run.plots
-    run.damage run.checkpoint
+    run.damage run.checkpoint run.slots run.overview
     experiment predict train evaluate
     claims claims.records claims.claim claims.intervals claims.judge claims.reports claims.tables
     claims.figures claims.measure
-    reproduce
+    jobs reproduce
 """.split()  # noqa: SIM905 -- a page, not a list
 FILES = {
     ".".join(f.relative_to(ROOT / "jaxcifar").with_suffix("").parts).removesuffix(".__init__"): f

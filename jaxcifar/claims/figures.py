@@ -97,7 +97,7 @@ def draw_claims(path: pathlib.Path, judged: Mapping[Claim, Judgement]) -> None:
     for claim in judged:
         panels.setdefault(claim.comparisons[0].metric.unit, []).append(claim)
     heights = [len(claims) + 2 for claims in panels.values()]
-    size = (11, 0.24 * sum(heights))
+    size = (11, 1.2 + 0.24 * sum(heights))
     from matplotlib.lines import Line2D
 
     fig, axes = plots.figure(len(panels), 1, size, gridspec_kw={"height_ratios": heights})

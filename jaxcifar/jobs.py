@@ -1,0 +1,240 @@
+"""Runs with their seeds, one after another or side by side: each leaves its record.
+
+A job that was stopped goes on where it was, and one that fails harms no other. Side by side,
+each is a process of its own (`python -m jaxcifar.jobs`, no command for a user) with as many cores
+as any other, or a GPU of its own: the last bits of a result depend on the number of cores that
+it was computed on, never on how many run beside it.
+"""
+
+import json
+import math
+import pathlib
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from typing import Any, NamedTuple, TypeVar
+
+from ml_collections import ConfigDict
+
+from jaxcifar import backend
+from jaxcifar import config as configs
+from jaxcifar.claims import records
+from jaxcifar.errors import UserError, first_line, run_command
+from jaxcifar.run import metrics, provenance
+from jaxcifar.run.interrupt import Interrupt
+from jaxcifar.run.overview import Overview
+from jaxcifar.run.slots import Slot, share, take
+
+T = TypeVar("T")
+LOOK_SECONDS = 0.5  # between two looks at the processes
+
+
+class Job(NamedTuple):
+    """A run with a seed that is to be done, and the minutes it is expected to take."""
+
+    run: str
+    seed: int
+    minutes: float
+    cores: int  # on CPU; 0 for all
+    config: ConfigDict
+
+    def __str__(self) -> str:
+        return f"{self.run} seed {self.seed}"
+
+
+class Place(NamedTuple):
+    """Where the records of jobs go (out/runs), and the folders that they are trained in."""
+
+    out: pathlib.Path
+    workdirs: pathlib.Path
+
+    def workdir(self, job: Job) -> pathlib.Path:
+        return self.workdirs / records.path_of(self.out, job.run, job.seed).stem
+
+    def log(self, job: Job) -> pathlib.Path:
+        """Returns the file of what a job prints that runs beside others."""
+        return self.workdir(job).with_suffix(".log")
+
+
+class Outcome(NamedTuple):
+    """Whether a signal stopped the jobs, and those that failed with a line that says why."""
+
+    stopped: bool
+    failed: list[tuple[Job, str]]
+
+
+def shard(items: Sequence[T], text: str) -> list[T]:
+    """Returns the items of a shard "I/N": every N-th, from the I-th, which counts from 0."""
+    try:
+        index, number = (int(part) for part in text.split("/"))
+        if not 0 <= index < number:
+            raise ValueError
+    except ValueError as error:
+        raise UserError(f"--shard={text}; expected I/N with I from 0 to N − 1") from error
+    return list(items[index::number])
+
+
+def run_all(
+    jobs: Sequence[Job], place: Place, wanted: int = 0, budget_minutes: float = math.inf
+) -> Outcome:
+    """Runs the jobs, `wanted` side by side or (0) as many as pay; those of one share of the cores
+    together, in order. None starts once the budget is spent.
+    """
+    deadline = time.monotonic() + budget_minutes * 60
+    groups = [
+        [job for job in jobs if job.cores == cores]
+        for cores in sorted({j.cores for j in jobs}, reverse=True)
+    ]
+    outcome = Outcome(False, [])
+    for group in groups:
+        slots = share(wanted, group[0].cores, len(group))
+        print(f"{len(group)} runs, {len(slots)} side by side, {slots[0]} each", flush=True)
+        # one after another needs no other process: its bar can be seen
+        here = len(groups) == len(slots) == 1
+        run = one_by_one if here else side_by_side
+        stopped, failed = run(group, place, slots, deadline)
+        outcome = Outcome(stopped, outcome.failed + failed)
+        if stopped:
+            break
+    return outcome
+
+
+def one_by_one(
+    jobs: Sequence[Job], place: Place, slots: Sequence[Slot], deadline: float
+) -> Outcome:
+    """Runs the jobs in this process."""
+    take(slots[0])
+    backend.configure()
+    provenance.commit()
+    failed: list[tuple[Job, str]] = []
+    for number, job in enumerate(jobs):
+        if time.monotonic() >= deadline:
+            print(f"the budget is spent; {len(jobs) - number} left", flush=True)
+            break
+        left = sum(job.minutes for job in jobs[number:])
+        print(
+            f"\nrun {number + 1}/{len(jobs)}: {job}, about {job.minutes:.1f} min;"
+            f" about {left:,.0f} min left in all",
+            flush=True,
+        )
+        try:
+            if not run_one(job, place):
+                return Outcome(True, failed)
+        except Exception as error:  # harms no other job, and is told at the end
+            failed.append((job, first_line(error)))
+    return Outcome(False, failed)
+
+
+def run_one(job: Job, place: Place) -> bool:
+    """Trains a job, or goes on, and writes its record; returns false where a signal stopped it."""
+    from jaxcifar.claims import measure
+    from jaxcifar.train import train
+
+    workdir = place.workdir(job)
+    result = train(job.config, workdir)
+    if not result.finished:
+        return False
+    metrics.check(workdir, result.lines, job.config.num_epochs)
+    record = measure.record(job.run, job.config, result)
+    print(f"recorded {records.write(place.out, record)}, {record['seconds']:.0f} s", flush=True)
+    return True
+
+
+class Process(NamedTuple):
+    """A job that runs in a process of its own."""
+
+    job: Job
+    slot: Slot
+    popen: subprocess.Popen
+
+
+def side_by_side(
+    jobs: Sequence[Job], place: Place, slots: Sequence[Slot], deadline: float
+) -> Outcome:
+    """Runs as many jobs at a time as there are slots; a signal stops all, and each saves."""
+    waiting, free, running = list(jobs), list(slots), list[Process]()
+    failed: list[tuple[Job, str]] = []
+    asked = False
+    with Interrupt("step") as interrupt, Overview() as overview:
+        try:
+            while True:
+                while waiting and free and not interrupt.wanted and time.monotonic() < deadline:
+                    process = start(waiting.pop(0), free.pop(0), place)
+                    running.append(process)
+                    epochs = process.job.config.num_epochs
+                    overview.begin(str(process.job), place.workdir(process.job), epochs)
+                if not running:
+                    break
+                if interrupt.wanted and not asked:
+                    asked = True
+                    for process in running:
+                        process.popen.terminate()
+                time.sleep(LOOK_SECONDS)
+                overview.look()
+                for process in [p for p in running if p.popen.poll() is not None]:
+                    running.remove(process)
+                    free.append(process.slot)
+                    told = last_line(place.log(process.job))
+                    overview.end(str(process.job), told)
+                    if process.popen.returncode and not asked:
+                        failed.append((process.job, told))
+        finally:
+            for process in running:  # asked to stop at once
+                process.popen.kill()
+    if waiting and not interrupt.wanted:
+        print(f"the budget is spent; {len(waiting)} left", flush=True)
+    return Outcome(interrupt.wanted, failed)
+
+
+def start(job: Job, slot: Slot, place: Place) -> Process:
+    """Starts a job in a process of its own, which no key of this terminal reaches."""
+    task = {
+        "job": {**job._asdict(), "config": job.config.to_dict()},
+        "place": [str(path) for path in place],
+        "slot": slot,
+    }
+    place.workdirs.mkdir(parents=True, exist_ok=True)
+    with place.log(job).open("ab") as log:
+        popen = subprocess.Popen(
+            [sys.executable, "-m", "jaxcifar.jobs"],
+            stdin=subprocess.PIPE,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    with popen.stdin as stdin:  # type: ignore[union-attr]
+        stdin.write(json.dumps(task).encode())
+    return Process(job, slot, popen)
+
+
+def last_line(log: pathlib.Path) -> str:
+    """Returns the last line that a process wrote that is not empty."""
+    lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()]
+    return lines[-1] if lines else f"it ended without a word; see {log}"
+
+
+def end(outcome: Outcome) -> None:
+    """Tells of each job that failed; then the command's exit status is 1, or 130 after a signal."""
+    for job, why in outcome.failed:
+        print(f"failed: {job}: {why.removeprefix('error: ')}", file=sys.stderr)
+    if outcome.stopped:
+        print("stopped and saved; the same command goes on")
+    if outcome.stopped or outcome.failed:
+        sys.exit(130 if outcome.stopped else 1)
+
+
+def main() -> None:
+    """Runs the one job that stdin describes; exit status 130 where a signal stopped it."""
+    task: dict[str, Any] = json.load(sys.stdin)
+    take(Slot(*task["slot"]))
+    backend.configure()
+    provenance.commit()
+    config = configs.from_json(json.dumps(task["job"].pop("config")))
+    place = Place(*map(pathlib.Path, task["place"]))
+    if not run_one(Job(**task["job"], config=config), place):
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    run_command(main)
