@@ -1,8 +1,10 @@
 """The one exception for mistakes of the user's, and how a command ends on it."""
 
+import argparse
 import os
 import signal
 import sys
+import traceback
 from collections.abc import Callable
 from typing import Any
 
@@ -13,8 +15,20 @@ class UserError(Exception):
     """A mistake of the user's or in their files, told in one line: what, expected, what to do."""
 
 
+def command_parser(name: str, description: str, **more: Any) -> argparse.ArgumentParser:
+    """Returns the parser of `python -m jaxcifar.NAME`, with the option that every command has."""
+    parser = argparse.ArgumentParser(
+        prog=f"python -m jaxcifar.{name}", description=description, allow_abbrev=False, **more
+    )
+    parser.add_argument("--debug", action="store_true", help="show where an error came up")
+    return parser
+
+
 def run_command(main: Callable[[], None]) -> None:
-    """Runs a command: a `UserError` ends it with one line and status 2, ctrl-C with 130."""
+    """Runs a command: a `UserError` ends it with one line and status 2, ctrl-C with 130.
+
+    With --debug the traceback comes before the line. Any other error is a bug and keeps its own.
+    """
     if signal.getsignal(signal.SIGINT) is _leave:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
@@ -23,6 +37,8 @@ def run_command(main: Callable[[], None]) -> None:
         print(STOPPED, file=sys.stderr)
         sys.exit(130)
     except UserError as error:
+        if "--debug" in sys.argv[1:]:
+            traceback.print_exc()
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
 

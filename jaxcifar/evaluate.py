@@ -9,7 +9,6 @@ from jaxcifar import errors
 if __name__ == "__main__":
     errors.leave_on_interrupt()  # what follows takes seconds to import
 
-import argparse
 import pathlib
 import sys
 from typing import Any
@@ -100,11 +99,7 @@ def keep(result: dict[str, Any], directory: pathlib.Path) -> tuple[pathlib.Path,
 
 def main() -> None:
     """Runs the command."""
-    parser = argparse.ArgumentParser(
-        prog="python -m jaxcifar.evaluate",
-        description="Restores a run's weights and scores them.",
-        allow_abbrev=False,
-    )
+    parser = errors.command_parser("evaluate", "Restores a run's weights and scores them.")
     parser.add_argument("--checkpoint", required=True, metavar="DIR", help="the run's workdir")
     parser.add_argument("--step", default="latest", help="N, best or latest (default: latest)")
     parser.add_argument("--split", default="test", choices=("test", "train", "validation"))

@@ -4,7 +4,6 @@ python -m jaxcifar.reproduce [--claims=ID,…] [--seeds=N] [--jobs=N] [--shard=I
 python -m jaxcifar.reproduce --list | --table
 """
 
-import argparse
 import pathlib
 import statistics
 from collections.abc import Iterable, Sequence
@@ -14,7 +13,7 @@ from jaxcifar.claims import figures, records, tables
 from jaxcifar.claims.judge import Claim, judge_all
 from jaxcifar.claims.records import Records
 from jaxcifar.claims.reports import CLAIMS, RUNS
-from jaxcifar.errors import UserError, run_command
+from jaxcifar.errors import UserError, command_parser, run_command
 from jaxcifar.jobs import Job
 from jaxcifar.jobs import shard as take_shard
 from jaxcifar.run import workdir
@@ -96,10 +95,8 @@ def write_table(out: pathlib.Path) -> None:
 
 def main() -> None:
     """Runs the command; exit status 130 where a signal stopped it."""
-    parser = argparse.ArgumentParser(
-        prog="python -m jaxcifar.reproduce",
-        description="Re-runs what the reports claim, cheapest first, and judges it.",
-        allow_abbrev=False,
+    parser = command_parser(
+        "reproduce", "Re-runs what the reports claim, cheapest first, and judges it."
     )
     parser.add_argument("--claims", default="", metavar="ID,…", help="ids or prefixes; default all")
     parser.add_argument("--seeds", type=int, default=1, metavar="N", help="seeds 0 to N−1")

@@ -8,7 +8,6 @@ from jaxcifar import errors
 if __name__ == "__main__":
     errors.leave_on_interrupt()  # what follows takes seconds to import
 
-import argparse
 import dataclasses
 import pathlib
 import shlex
@@ -201,12 +200,11 @@ def command(module: str, *words: str) -> str:
 
 def parse(arguments: list[str]) -> tuple[str, pathlib.Path, list[str]]:
     """Returns the config page, the workdir and the config overrides of a command line."""
-    parser = argparse.ArgumentParser(
-        prog="python -m jaxcifar.train",
-        description="Trains a config, or resumes it where it stopped.",
+    parser = errors.command_parser(
+        "train",
+        "Trains a config, or resumes it where it stopped.",
         epilog="Any value of the config is set by --config.KEY=VALUE, such as "
         "--config.optimizer.learning_rate=3e-4. The same command again resumes.",
-        allow_abbrev=False,
     )
     parser.add_argument("--config", required=True, metavar="FILE.py[:VARIANT]", help="the page")
     parser.add_argument("--workdir", help="default: checkpoints/<name of the page and variant>")

@@ -9,7 +9,7 @@ from conftest import overrides as override
 from ml_collections import ConfigDict
 
 from jaxcifar import config as configs
-from jaxcifar import experiment, overrides, schema, signature, train
+from jaxcifar import evaluate, experiment, overrides, reproduce, schema, signature, train
 from jaxcifar.errors import UserError
 
 QUICKSTART = str(ROOT / "configs" / "quickstart.py")
@@ -201,6 +201,33 @@ def test_a_mistake_in_a_page_is_told_with_its_line(text, run, tmp_path):
     page.write_text(text)
     told(run(train.main, [f"--config={page}"]), [f"error: {page}{BAD_PAGES[text]}"])
     assert list(tmp_path.iterdir()) == [page]
+
+
+def test_debug_shows_where_a_mistake_in_a_page_came_up(run, tmp_path):
+    page = tmp_path / "mine.py"
+    page.write_text("def get_config():\n    return {}['x']")
+    status, _, err = run(train.main, [f"--config={page}", "--debug"])
+    lines = err.splitlines()
+    assert status == 2
+    assert lines[-1] == f"error: {page}:2: KeyError: 'x'"
+    assert lines[0] == "Traceback (most recent call last):"
+    assert "    return {}['x']" in lines
+
+
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [
+        (train, ["--config=nowhere.py"]),
+        (evaluate, ["--checkpoint=nowhere"]),
+        (reproduce, ["--claims=nothing"]),
+    ],
+)
+def test_every_command_has_debug(command, words, run, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    told(run(command.main, words), ["no"])
+    status, _, err = run(command.main, [*words, "--debug"])
+    assert status == 2
+    assert "jaxcifar.errors.UserError: " in err
 
 
 def test_a_page_without_variants_is_told_of_one(run, tmp_path):
