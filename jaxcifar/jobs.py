@@ -54,7 +54,7 @@ class Place(NamedTuple):
 
     def log(self, job: Job) -> pathlib.Path:
         """Returns the file of what a job prints that runs beside others."""
-        return self.workdir(job).with_suffix(".log")
+        return self.workdirs / f"{self.workdir(job).name}.log"  # a name has dots of its own
 
 
 class Outcome(NamedTuple):

@@ -143,6 +143,12 @@ def test_the_overview_tells_how_far_a_run_is():
     assert progress([{"test_accuracy": None, "seconds": 30.0}], 2)[1] == "nan"
 
 
+def test_each_job_has_a_folder_and_a_log_of_its_own(tmp_path):
+    place = place_in(tmp_path)
+    several = [job(seed, run) for run in ("p:lr0.01", "p:lr0.001") for seed in (0, 1)]
+    assert len({place.log(one) for one in several} | {place.workdir(one) for one in several}) == 8
+
+
 def test_a_log_tells_its_last_word(tmp_path):
     log = tmp_path / "a.log"
     log.write_text("one\ntwo\n\n")

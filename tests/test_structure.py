@@ -23,7 +23,7 @@ ORDER = """
     experiment predict train evaluate
     claims claims.records claims.claim claims.intervals claims.judge claims.reports claims.tables
     claims.figures claims.measure
-    jobs reproduce
+    jobs reproduce sweep
 """.split()  # noqa: SIM905 -- a page, not a list
 FILES = {
     ".".join(f.relative_to(ROOT / "jaxcifar").with_suffix("").parts).removesuffix(".__init__"): f

@@ -1,8 +1,9 @@
 """The records of finished runs: one JSON file per run and seed, the source of every table."""
 
+import glob
 import json
 import pathlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from ml_collections import ConfigDict
@@ -45,24 +46,29 @@ def config_of(run: str, seed: int) -> ConfigDict:
     return overrides.load(f"{pages.folder() / page}.py{colon}{variant}", [f"--config.seed={seed}"])
 
 
-def read(out: pathlib.Path, runs: Iterable[str]) -> Records:
+def read(
+    out: pathlib.Path, runs: Iterable[str], of: Callable[[str, int], ConfigDict] | None = None
+) -> Records:
     """Returns, of each run, the records by seed that are of its config as it is now.
 
-    A record of another config, such as a shortened or synthetic run, never counts.
+    `of(run, seed)` is that config, by itself that of the page. A record of another config, such as
+    a shortened or synthetic run, never counts.
 
     Raises:
       UserError: a file that is not a record, named.
     """
-    return {run: dict(_seeds(out, run)) for run in runs}
+    return {run: dict(_seeds(out, run, of or config_of)) for run in runs}
 
 
-def _seeds(out: pathlib.Path, run: str) -> Iterable[tuple[int, Record]]:
+def _seeds(
+    out: pathlib.Path, run: str, of: Callable[[str, int], ConfigDict]
+) -> Iterable[tuple[int, Record]]:
     name = path_of(out, run, 0).name.replace("seed0", "seed*")
-    for file in sorted((out / "runs").glob(name)):
+    for file in sorted((out / "runs").glob(glob.escape(name).replace("seed[*]", "seed*"))):
         record = read_record(file)
         try:
             saved = configs.from_json(json.dumps(record["config"]))
-            differences = schema.differences(saved, config_of(run, record["seed"]))
+            differences = schema.differences(saved, of(run, record["seed"]))
         except (UserError, ValueError, TypeError) as error:
             raise UserError(f"{file}: {first_line(error)}") from error
         if not differences and file == path_of(out, run, record["seed"]):

@@ -66,8 +66,9 @@ def _leave_out_peaks(axis: Any) -> None:
     """Ends the axis where the curves are, if a few points of one that diverged are far beyond."""
     drawn = np.concatenate([line.get_ydata() for line in axis.lines])
     drawn = drawn[np.isfinite(drawn)]
-    if drawn.size and drawn.max() > 10 * np.percentile(drawn, 98):
-        axis.set_ylim(0, 1.2 * np.percentile(drawn, 98))
+    usual = drawn[drawn <= 100 * np.percentile(drawn, 75)] if drawn.size else drawn
+    if 0 < usual.size < drawn.size:
+        axis.set_ylim(0, 1.1 * usual.max())
 
 
 def confusion(path: pathlib.Path, matrix: np.ndarray, names: Sequence[str], title: str) -> None:

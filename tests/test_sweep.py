@@ -1,0 +1,151 @@
+"""`sweep`: the grid, checked before anything starts; its table and pictures from the records."""
+
+import json
+import math
+import pathlib
+
+import pytest
+
+from jaxcifar import config as configs
+from jaxcifar import jobs, sweep
+from jaxcifar.claims import records
+from jaxcifar.errors import UserError
+from jaxcifar.jobs import Outcome
+from jaxcifar.run import plots
+
+PAGE = "configs/simple_cnn.py:batchnorm"
+RATES = sweep.Swept("optimizer.learning_rate", ("0.1", "0.01", "0.001"))
+DEPTHS = sweep.Swept("model.widths", ("(8, 16)", "(4, 8)"))
+
+
+def record(accuracy, loss=1.0):
+    line = {
+        "epoch": 1,
+        "train_accuracy": accuracy,
+        "test_accuracy": accuracy,
+        "train_loss": loss,
+        "test_loss": loss,
+    }
+    better = line | {"test_accuracy": accuracy + 0.1}
+    return {"epochs": [better, line], "seconds": 60.0, "class_names": ["a"] * 10}
+
+
+def test_values_are_parted_at_commas_outside_brackets():
+    assert sweep.read_swept("optimizer.learning_rate=0.1,0.01,0.001") == RATES
+    assert sweep.read_swept("config.model.widths=(8, 16),(4, 8)") == DEPTHS
+
+
+def test_the_grid_is_every_combination_of_the_page(monkeypatch):
+    grid = sweep.make_grid(PAGE, [RATES, DEPTHS], ["--config.num_epochs=3"])
+    assert len(grid.runs) == 6
+    found = {
+        (config.optimizer.learning_rate, tuple(config.model.widths))
+        for config in (grid.config_of(run, 2) for run in grid.runs)
+    }
+    assert found == {(r, w) for r in (0.1, 0.01, 0.001) for w in ((8, 16), (4, 8))}
+    config = grid.config_of(next(iter(grid.runs)), 2)
+    assert (config.seed, config.num_epochs) == (2, 3)
+    assert len({records.path_of(pathlib.Path(), run, 0).name for run in grid.runs}) == 6
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["--sweep=optimizer.learning_rat=1"], "learning_rat"),
+        (["--sweep=optimizer.learning_rate="], "expected KEY=V1,V2"),
+        (["--sweep=optimizer.learning_rate=1,,2"], "expected KEY=V1,V2"),
+        (["--sweep=optimizer.learning_rate"], "expected KEY=V1,V2"),
+        (["--sweep=optimizer.learning_rate=0.1,fast"], "fast"),
+        (["--sweep=num_epochs=1,2.5"], "2.5"),
+        (["--sweep=num_epochs=1,1"], "twice"),
+        (["--sweep=num_epochs=1", "--sweep=num_epochs=2"], "twice"),
+        (["--sweep=seed=1,2"], "--seeds=N"),
+        (["--sweep=num_epochs=1", "--seeds=0"], "--seeds=0"),
+        (["--sweep=num_epochs=1", "--surplus=1"], "surplus"),
+    ],
+)
+def test_bad_input_is_one_line_before_anything_starts(words, expected, run, tmp_path, monkeypatch):
+    monkeypatch.setattr(jobs, "run_all", lambda *_: pytest.fail("it started"))
+    out = tmp_path / "out"
+    status, _, err = run(sweep.main, [f"--config={PAGE}", f"--out={out}", *words])
+    assert status == 2
+    assert expected in err
+    assert err.count("\n") == 1
+    assert not out.exists()
+
+
+def test_what_is_done_is_not_done_again_and_seeds_come_in_turn():
+    grid = sweep.make_grid(PAGE, [RATES], [])
+    runs = list(grid.runs)
+    found = {run: {} for run in runs} | {runs[0]: {0: record(0.5)}}
+    plan = [(job.run, job.seed) for job in sweep.plan(grid, 2, 1, found)]
+    assert plan == [(run, 0) for run in runs[1:]] + [(run, 1) for run in runs]
+
+
+def test_the_table_is_sorted_by_result_and_says_what_diverged():
+    found = {
+        "a": {0: record(0.5), 1: record(0.6)},
+        "b": {0: record(0.7)},
+        "c": {0: record(0.1, loss=None)},
+        "d": {},
+    }
+    rows = [line.split("|")[1:4] for line in sweep.table(found).splitlines()[2:5]]
+    assert [[cell.strip() for cell in row] for row in rows] == [
+        ["b", "1", "0.7000"],
+        ["a", "2", "0.5500 ± 0.0707"],
+        ["c (diverged)", "1", "0.1000"],
+    ]
+    assert "0.6500 ± 0.0707" in sweep.table(found)  # the best epochs of a
+    assert sweep.table(found).endswith("Not yet run: d.")
+
+
+def test_accuracy_is_drawn_where_the_value_is(monkeypatch, tmp_path):
+    drawn = {}
+    monkeypatch.setattr(plots, "save", lambda fig, path: drawn.update({path.name: fig}))
+    grid = sweep.make_grid(PAGE, [RATES, DEPTHS], [])
+    found = {run: {0: record(0.5), 1: record(0.6)} for run in grid.runs}
+    found["optimizer.learning_rate=0.1,model.widths=_8__16_"] = {0: record(0.1, loss=None)}
+    sweep.draw_accuracy(tmp_path / "a.png", grid, found)
+    axis = drawn["a.png"].axes[0]
+    assert axis.get_xscale() == "log"
+    lines = [
+        line for line in axis.lines if len(line.get_xdata()) == 3 and line.get_label()[0] != "_"
+    ]
+    first = axis.containers[0].lines[0]
+    assert list(first.get_xdata()) == [0.001, 0.01, 0.1]
+    assert first.get_ydata() == pytest.approx([0.55, 0.55, 0.1])
+    crosses = [line for line in axis.lines if line.get_marker() == "x" and len(line.get_xdata())]
+    assert [(list(c.get_xdata()), list(c.get_ydata())) for c in crosses] == [([0.1], [0.1])]
+    (bars,) = axis.containers[0].lines[2]
+    low, high = bars.get_segments()[0][:, 1]
+    assert (high - low) / 2 == pytest.approx(12.706 * math.sqrt(0.005) / math.sqrt(2), rel=1e-3)
+
+
+def test_the_command_writes_what_there_is_and_goes_on(run, tmp_path, monkeypatch):
+    """Of two runs one is done, and a signal stops the other."""
+
+    def run_all(missing, place, wanted):
+        job = missing[0]
+        content = {key: {} for key in records.KEYS} | record(0.5)
+        config = json.loads(configs.to_json(job.config))
+        records.write(place.out, content | {"run": job.run, "seed": job.seed, "config": config})
+        return Outcome(len(missing) > 1, [])
+
+    monkeypatch.setattr(jobs, "run_all", run_all)
+    words = [f"--config={PAGE}", "--sweep=batch_size=64,128", f"--out={tmp_path / 'out'}"]
+    status, out, _ = run(sweep.main, words)
+    assert status == 130
+    assert "Not yet run: batch_size=128." in out
+    status, out, _ = run(sweep.main, words)
+    assert status == 0
+    page = (tmp_path / "out" / "README.md").read_text()
+    assert "| batch_size=64 | 1 | 0.5000 |" in page
+    assert "| batch_size=128 | 1 | 0.5000 |" in page
+    for name in ("accuracy.png", "curves.png"):
+        assert name in page
+        assert (tmp_path / "out" / name).stat().st_size > 5_000
+
+
+def test_a_wrong_key_is_an_error_of_the_users():
+    with pytest.raises(UserError):
+        sweep.make_grid(PAGE, [sweep.Swept("nothing", ("1",))], [])
