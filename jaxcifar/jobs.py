@@ -12,6 +12,7 @@ import pathlib
 import subprocess
 import sys
 import time
+import traceback
 from collections.abc import Sequence
 from typing import Any, NamedTuple, TypeVar
 
@@ -122,6 +123,8 @@ def one_by_one(
             if not run_one(job, place):
                 return Outcome(True, failed)
         except Exception as error:  # harms no other job, and is told at the end
+            if not isinstance(error, UserError):
+                traceback.print_exc()
             failed.append((job, first_line(error)))
     return Outcome(False, failed)
 
@@ -178,7 +181,7 @@ def side_by_side(
                     told = last_line(place.log(process.job))
                     overview.end(str(process.job), told)
                     if process.popen.returncode and not asked:
-                        failed.append((process.job, told))
+                        failed.append((process.job, f"{told} (more in {place.log(process.job)})"))
         finally:
             for process in running:  # asked to stop at once
                 process.popen.kill()
