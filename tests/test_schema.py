@@ -17,7 +17,7 @@ from jaxcifar.claims import records
 from jaxcifar.errors import UserError
 from jaxcifar.models import MODELS
 from jaxcifar.run import workdir
-from jaxcifar.training import augment, optim
+from jaxcifar.training import augment, losses, optim
 
 
 def with_key(function, **added):
@@ -73,11 +73,20 @@ def grown(monkeypatch):
     monkeypatch.setattr(schema, "parameters", parameters)
 
 
-def changed(config, **changes):
-    """The config with keys that need not be there yet."""
-    with config.unlocked():
-        config.update_from_flattened_dict(changes)
-    return configs.check(config)
+CHOICES = {"model": MODELS, "loss": losses.LOSSES}
+CHOICES |= {"optimizer": optim.OPTIMIZERS, "schedule": optim.SCHEDULES}
+READERS = [(section, name) for section, choices in CHOICES.items() for name in choices]
+
+
+@pytest.mark.parametrize(("section", "name"), [*READERS, ("data", ""), ("augment", ""), ("", "")])
+def test_every_key_has_a_type_that_is_checked_and_a_default_that_passes(section, name):
+    keys = schema.parameters(section, {"name": name}) if section else None
+    for key, parameter in (keys or signature.parameters(configs.Config)).items():
+        with pytest.raises(UserError, match=key):
+            signature.check(key, None, parameter.annotation)
+        if parameter.default is not inspect.Parameter.empty:
+            value = signature.check(key, parameter.default, parameter.annotation)
+            assert value == parameter.default
 
 
 def test_a_new_key_has_its_neutral_value_in_an_old_config(grown):

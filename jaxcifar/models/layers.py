@@ -21,22 +21,18 @@ from jaxcifar.signature import one_of
 Array = jax.Array
 
 
-def fan_in_uniform(fan_in: int) -> Callable[..., Array]:
-    """Uniform in ±1/√fan_in, PyTorch's default for weights and biases alike.
+# Uniform in ±1/√fan_in, PyTorch's default for weights and biases alike. It matters here: the
+# reports' small nets are trained from it, and bias-free or wider initialisations start from
+# another loss.
+pytorch_weights = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
 
-    It matters here: the reports' small nets are trained from it, and bias-free or wider
-    initialisations start from another loss.
-    """
+
+def pytorch_bias(fan_in: int) -> Callable[..., Array]:
+    """The same for a bias, whose shape does not tell its fan-in."""
     bound = 1 / math.sqrt(fan_in)
     return lambda key, shape, dtype=jnp.float32: jax.random.uniform(
         key, shape, dtype, -bound, bound
     )
-
-
-def he_normal(fan_in: int) -> Callable[..., Array]:
-    """Normal with standard deviation √(2/fan_in) (He et al., arXiv 1502.01852)."""
-    std = math.sqrt(2 / fan_in)
-    return lambda key, shape, dtype=jnp.float32: std * jax.random.normal(key, shape, dtype)
 
 
 class Conv(nn.Module):
@@ -53,24 +49,25 @@ class Conv(nn.Module):
     padding: int
     stride: int = 1
     use_bias: bool = True
-    kernel_init: Callable[[int], Callable[..., Array]] = fan_in_uniform
+    kernel_init: Callable[..., Array] = pytorch_weights
     dtype: Any = jnp.float32
     platform: str = ""
     pooled: bool = False
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
-        if min(x.shape[1:3]) + 2 * self.padding < self.kernel_size:
+        h, w = x.shape[1:3]
+        if min(h, w) + 2 * self.padding < self.kernel_size:
             raise UserError(
                 f"config.model does not fit the images: a convolution of kernel size"
-                f" {self.kernel_size} and padding {self.padding} on a map of {x.shape[1:3]} pixels"
+                f" {self.kernel_size} and padding {self.padding} on a map of {h}×{w} pixels"
             )
-        fan_in = self.kernel_size**2 * x.shape[-1]
         shape = (self.kernel_size, self.kernel_size, x.shape[-1], self.features)
-        kernel = self.param("kernel", self.kernel_init(fan_in), shape).astype(self.dtype)
+        kernel = self.param("kernel", self.kernel_init, shape).astype(self.dtype)
         y = self._convolve(x.astype(self.dtype), kernel)
         if self.use_bias:
-            y += self.param("bias", fan_in_uniform(fan_in), (self.features,)).astype(self.dtype)
+            init = pytorch_bias(math.prod(shape[:3]))
+            y += self.param("bias", init, (self.features,)).astype(self.dtype)
         return y
 
     def _convolve(self, x: Array, kernel: Array) -> Array:
@@ -93,9 +90,8 @@ class Dense(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
-        init = fan_in_uniform(x.shape[-1])
-        kernel = self.param("kernel", init, (x.shape[-1], self.features))
-        bias = self.param("bias", init, (self.features,))
+        kernel = self.param("kernel", pytorch_weights, (x.shape[-1], self.features))
+        bias = self.param("bias", pytorch_bias(x.shape[-1]), (self.features,))
         return x.astype(self.dtype) @ kernel.astype(self.dtype) + bias.astype(self.dtype)
 
 

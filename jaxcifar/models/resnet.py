@@ -15,11 +15,15 @@ Array = jax.Array
 Depth = Annotated[int, Where(lambda n: n >= 8 and n % 6 == 2, "6n+2: 20, 32, 44, 56 …")]
 
 
+# He et al., arXiv 1502.01852: standard deviation √(2/fan_in)
+he_normal = nn.initializers.variance_scaling(2.0, "fan_in", "normal")
+
+
 def conv_of(dtype: Any, platform: str) -> Callable[..., layers.Conv]:
     """Returns the convolution of the paper, (features, kernel_size, padding, stride=1): no bias,
     He-normal."""
     return functools.partial(
-        layers.Conv, use_bias=False, kernel_init=layers.he_normal, dtype=dtype, platform=platform
+        layers.Conv, use_bias=False, kernel_init=he_normal, dtype=dtype, platform=platform
     )
 
 

@@ -1,6 +1,6 @@
 """The small VGG of the CIFAR-10 speed records (Jordan, arXiv 2404.00498, airbench)."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import flax.linen as nn
@@ -13,17 +13,13 @@ from jaxcifar.signature import AboveZero, Given, Positive, Share, Sizes
 Array = jax.Array
 
 
-def partial_identity(fan_in: int) -> Callable[..., Array]:
+def partial_identity(key: Array, shape: Sequence[int], dtype: Any = jnp.float32) -> Array:
     """Identity for the first C_in outputs of a convolution, PyTorch's default for the others."""
-
-    def init(key: Array, shape: Sequence[int], dtype: Any = jnp.float32) -> Array:
-        middle, same = shape[0] // 2, min(shape[2:])
-        rest = layers.fan_in_uniform(fan_in)(key, shape, dtype)
-        diagonal = jnp.arange(same)
-        identity = jnp.zeros(shape, dtype).at[middle, middle, diagonal, diagonal].set(1)
-        return jnp.where(jnp.arange(shape[3]) < same, identity, rest)
-
-    return init
+    middle, same = shape[0] // 2, min(shape[2:])
+    rest = layers.pytorch_weights(key, shape, dtype)
+    diagonal = jnp.arange(same)
+    identity = jnp.zeros(shape, dtype).at[middle, middle, diagonal, diagonal].set(1)
+    return jnp.where(jnp.arange(shape[3]) < same, identity, rest)
 
 
 class SpeedNet(nn.Module):

@@ -14,7 +14,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 
 from jaxcifar import experiment, models
 from jaxcifar.errors import UserError
-from jaxcifar.models import layers
+from jaxcifar.models import layers, resnet
 from jaxcifar.models.adaptive import AdaptiveBlock
 from jaxcifar.models.resnet import BasicBlock, ResNet
 
@@ -392,7 +392,7 @@ def test_initialisation():
     x = jnp.zeros((1, 8, 8, 64))
     conv = init(layers.Conv(256, 3, 1), x)["params"]
     dense = init(layers.Dense(500), x)["params"]
-    he = init(layers.Conv(256, 3, 1, kernel_init=layers.he_normal), x)["params"]
+    he = init(layers.Conv(256, 3, 1, kernel_init=resnet.he_normal), x)["params"]
     for params, fan_in in ((conv, 9 * 64), (dense, 64)):
         for leaf in params.values():
             assert 0.97 < abs(leaf).max() * fan_in**0.5 <= 1
