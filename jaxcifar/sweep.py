@@ -3,7 +3,6 @@
 python -m jaxcifar.sweep --config=PAGE[:VARIANT] --sweep=KEY=V1,V2,… [--seeds=N] --out=DIR
 """
 
-import argparse
 import itertools
 import math
 import pathlib
@@ -19,7 +18,7 @@ from jaxcifar.claims.claim import column, diverged
 from jaxcifar.claims.intervals import Spread, mean_std, of_mean
 from jaxcifar.claims.records import Record, Records
 from jaxcifar.claims.tables import spread
-from jaxcifar.errors import UserError, run_command
+from jaxcifar.errors import UserError, command_parser, run_command
 from jaxcifar.run import plots, selection, workdir
 
 ASSUMED_MINUTES = 5.0  # of a run, until one has been
@@ -186,11 +185,10 @@ def write(out: pathlib.Path, grid: Grid, found: Records) -> None:
 
 def main() -> None:
     """Runs the command; exit status 130 where a signal stopped it, 1 where a run failed."""
-    parser = argparse.ArgumentParser(
-        prog="python -m jaxcifar.sweep",
-        description="Trains every choice of some values of a page, with several seeds.",
+    parser = command_parser(
+        "sweep",
+        "Trains every choice of some values of a page, with several seeds.",
         epilog="Other values are set by --config.KEY=VALUE. The same command again goes on.",
-        allow_abbrev=False,
     )
     parser.add_argument("--config", required=True, metavar="FILE.py[:VARIANT]", help="the page")
     parser.add_argument(

@@ -1,5 +1,6 @@
 """Reading a page, and what a command says of a mistake: one line, exit status 2, no traceback."""
 
+import pathlib
 import subprocess
 import sys
 
@@ -9,7 +10,16 @@ from conftest import overrides as override
 from ml_collections import ConfigDict
 
 from jaxcifar import config as configs
-from jaxcifar import evaluate, experiment, overrides, reproduce, schema, signature, train
+from jaxcifar import (
+    evaluate,
+    experiment,
+    overrides,
+    reproduce,
+    schema,
+    signature,
+    sweep,
+    train,
+)
 from jaxcifar.errors import UserError
 
 QUICKSTART = str(ROOT / "configs" / "quickstart.py")
@@ -220,11 +230,13 @@ def test_debug_shows_where_a_mistake_in_a_page_came_up(run, tmp_path):
         (train, ["--config=nowhere.py"]),
         (evaluate, ["--checkpoint=nowhere"]),
         (reproduce, ["--claims=nothing"]),
+        (sweep, ["--config=nowhere.py", "--sweep=batch_size=8,16", "--out=out"]),
     ],
 )
 def test_every_command_has_debug(command, words, run, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     told(run(command.main, words), ["no"])
+    assert "ArgumentParser" not in pathlib.Path(command.__file__).read_text()
     status, _, err = run(command.main, [*words, "--debug"])
     assert status == 2
     assert "jaxcifar.errors.UserError: " in err
