@@ -73,11 +73,11 @@ class JaxSide:
         optimizer, _ = self._parts.optimizer(len(train.labels) // config.batch_size)
         self._loop = self._parts.train_loop(train, optimizer)
         self._predict = self._parts.predictor(self._test.images)
-        self._carry = self._parts.start(optimizer)
+        self._carry = self._parts.start(optimizer, train.images)
         self._checkpoints = Checkpoints(pathlib.Path(job.folder), writing=True)
         self._epochs = 0
         began = time.perf_counter()
-        self._loop.compile(self._carry)
+        self._loop.compile(self._carry, num_epochs=1)
         self._compile_seconds = time.perf_counter() - began
 
     def facts(self) -> dict[str, Any]:

@@ -17,9 +17,10 @@ import time
 import jax
 import numpy as np
 
-from jaxcifar import backend, data, experiment, overrides
+from jaxcifar import backend, experiment, overrides
 from jaxcifar import config as configs
 from jaxcifar.errors import run_command
+from jaxcifar.training.augment import Batch
 
 STEPS = 3
 # What an operation is for, by the first pattern found in its place in the program, or in its own
@@ -44,17 +45,18 @@ def measure(page: str, words: list[str]) -> tuple[dict[str, float], float]:
     parts = experiment.build(config)
     optimizer, _ = parts.optimizer(steps_per_epoch=390)
     split = experiment.load_data(config).train
-    batch = data.Split(*(array[: config.batch_size] for array in split))
-    state = parts.start(optimizer).state
-    program = jax.jit(parts.train_step(optimizer)).lower(state, *batch, np.int32(0)).compile()
-    jax.block_until_ready(program(state, *batch, np.int32(0)))
+    images, labels = (array[: config.batch_size] for array in split)
+    batch = Batch(images, labels, np.arange(len(labels)), np.int32(0), np.int32(0))
+    state = parts.start(optimizer, split.images).state
+    program = jax.jit(parts.train_step(optimizer)).lower(state, batch).compile()
+    jax.block_until_ready(program(state, batch))
     with tempfile.TemporaryDirectory() as directory:
         options = jax.profiler.ProfileOptions()
         options.python_tracer_level = 0
         with jax.profiler.trace(directory, profiler_options=options):
             began = time.perf_counter()
             for _ in range(STEPS):
-                jax.block_until_ready(program(state, *batch, np.int32(0)))
+                jax.block_until_ready(program(state, batch))
             whole = (time.perf_counter() - began) * 1e3 / STEPS
         file = next(pathlib.Path(directory).rglob("*.xplane.pb"))
         profile = jax.profiler.ProfileData.from_file(str(file))

@@ -26,6 +26,7 @@ class Config(NamedTuple):
     loss: Mapping
     optimizer: Mapping
     schedule: Mapping
+    evaluation: Mapping = {}  # neutral: each epoch, an image as it is
 
 
 def load(page: str) -> ConfigDict:

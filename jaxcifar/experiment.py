@@ -13,7 +13,7 @@ from ml_collections import ConfigDict
 
 from jaxcifar import data, models, schema, signature
 from jaxcifar.errors import UserError
-from jaxcifar.training import augment, losses, optim, parallel, state, step
+from jaxcifar.training import augment, evaluation, losses, optim, parallel, state, step
 from jaxcifar.training.loop import Predictor, Step, TrainLoop
 from jaxcifar.training.state import Carry
 
@@ -26,6 +26,7 @@ class Experiment:
     model: nn.Module
     loss: losses.Loss
     augment: augment.Augmentation
+    evaluation: evaluation.Evaluation
     mesh: Mesh
 
     def optimizer(
@@ -39,11 +40,21 @@ class Experiment:
         total = c.num_epochs * steps_per_epoch
         return optim.build(c.optimizer, schedule, c.accumulate_steps, total), schedule
 
-    def start(self, optimizer: optax.GradientTransformation) -> Carry:
-        """Returns the state before the first step, placed on the mesh."""
-        create = functools.partial(self._create, optimizer=optimizer)
+    def start(self, optimizer: optax.GradientTransformation, images: np.ndarray) -> Carry:
+        """Returns the state before the first step, placed on the mesh.
+
+        What a model measures of the training images, uint8 [N, 32, 32, 3], is in it.
+        """
+
+        def create(seed: jax.Array, images: jax.Array) -> Carry:
+            carry = self._create(seed, optimizer)
+            stats = carry.state.batch_stats
+            stats = models.measure(stats, self.augment.test(images), self.config.model)
+            return Carry(dataclasses.replace(carry.state, batch_stats=stats), carry.sums)
+
         place = jax.jit(create, out_shardings=parallel.replicated(self.mesh))
-        return place(np.int32(self.config.seed))
+        some = images[: models.examples_measured(self.config.model)]
+        return place(np.int32(self.config.seed), some)
 
     def abstract_start(self, optimizer: optax.GradientTransformation) -> Carry:
         """Returns the shapes, types and places of what `start` returns."""
@@ -63,7 +74,7 @@ class Experiment:
         return Carry(state.create(seed, self.model, optimizer, ema), losses.zero_sums())
 
     def train_step(self, optimizer: optax.GradientTransformation) -> Step:
-        """Returns the update, (state, images, labels, seed) -> (state, sums)."""
+        """Returns the update, (state, batch, size=) -> (state, sums)."""
         return functools.partial(
             step.train_step,
             model=self.model,
@@ -76,11 +87,14 @@ class Experiment:
     def train_loop(self, split: data.Split, optimizer: optax.GradientTransformation) -> TrainLoop:
         """Returns the loop that trains on `split`."""
         c = self.config
-        return TrainLoop(self.train_step(optimizer), split, c.batch_size, c.seed, self.mesh)
+        step = self.train_step(optimizer)
+        return TrainLoop(step, split, c.batch_size, c.seed, self.mesh, self.augment.size_of)
 
     def predictor(self, images: np.ndarray) -> Predictor:
         """Returns the forward pass over `images`, uint8 [N, 32, 32, 3]."""
-        forward = functools.partial(step.forward, model=self.model, augment=self.augment)
+        forward = functools.partial(
+            step.forward, model=self.model, augment=self.augment, views=self.evaluation.views
+        )
         return Predictor(forward, images, self.config.batch_size, self.mesh)
 
 
@@ -98,6 +112,7 @@ def build(config: ConfigDict, *, to_train: bool = True) -> Experiment:
         model=models.build(config.model, dtype, parallel.platform(mesh)),
         loss=losses.build(config.loss),
         augment=signature.call(augment.build, "augment", config.augment, dtype=dtype),
+        evaluation=evaluation.Evaluation(**config.evaluation),
         mesh=mesh,
     )
     if to_train:

@@ -6,7 +6,7 @@ are read and compared without jax.
 
 import inspect
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Annotated, Any
 
 from ml_collections import ConfigDict
@@ -22,10 +22,11 @@ def parameters(section: str, keys: Mapping) -> dict[str, inspect.Parameter]:
 
         return signature.parameters(data.load)
     from jaxcifar import models
-    from jaxcifar.training import augment, losses, optim
+    from jaxcifar.training import augment, evaluation, losses, optim
 
-    if section == "augment":
-        return signature.parameters(augment.build)
+    readers: dict[str, Callable] = {"augment": augment.build, "evaluation": evaluation.Evaluation}
+    if section in readers:
+        return signature.parameters(readers[section])
     choices: dict[str, Mapping] = {
         "model": models.MODELS,
         "loss": losses.LOSSES,

@@ -63,7 +63,7 @@ def train(config: ConfigDict, workdir: pathlib.Path) -> Result:
     ):
         carry = checkpoints.restore_latest(parts.abstract_start(optimizer))
         if carry is None:
-            carry = parts.start(optimizer)
+            carry = parts.start(optimizer, dataset.train.images)
         else:
             check_data(checkpoints.meta(int(carry.state.step)), dataset, workdir)
         step = int(carry.state.step)
@@ -71,7 +71,7 @@ def train(config: ConfigDict, workdir: pathlib.Path) -> Result:
             introduce(log, dataset, carry, parts, workdir)
             if step < last_step:
                 began = time.perf_counter()
-                loop.compile(carry)
+                loop.compile(carry, config.num_epochs)
                 log.say(f"compiled in {time.perf_counter() - began:.1f} s")
             while step < last_step and not interrupt.wanted:
                 epoch, began_at = divmod(step, steps_per_epoch)
@@ -89,14 +89,15 @@ def train(config: ConfigDict, workdir: pathlib.Path) -> Result:
                     "learning_rate": float(schedule(step - 1)),
                 }
                 line |= prefixed("train", carry.sums)
-                for name, split in held_out.items():
+                due = parts.evaluation.due(epoch + 1, config.num_epochs)
+                for name, split in held_out.items() if due else ():
                     logits, _ = predictors[name](carry.state.eval_variables())
                     line |= prefixed(name, losses.evaluate(parts.loss, logits, split.labels))
                 examples = (steps_per_epoch - began_at) * config.batch_size
                 line["examples_per_second"] = examples / train_seconds
                 line["seconds"] = time.perf_counter() - began
                 log.epoch(line)
-                checkpoints.save(carry, meta, line[f"{selection.split(line)}_accuracy"])
+                checkpoints.save(carry, meta, line.get(f"{selection.split(line)}_accuracy"))
             checkpoints.save(carry, meta, None)  # within an epoch: never the best
             meta = checkpoints.meta(step)  # of a run that had finished: as it was then
         if log.lines:
@@ -182,7 +183,7 @@ def summary(result: Result, num_epochs: int, source: str) -> str:
         return f"finished, without a summary: {wrong}"
     last = result.lines[-1]
     split = selection.split(last)
-    best = selection.best(result.lines, lambda line: line[f"{split}_accuracy"])
+    best = selection.best(result.lines, lambda line: line.get(f"{split}_accuracy"))
     rate = statistics.median(line["examples_per_second"] for line in result.lines)
     return (
         f"{source} data: loss {number(last['train_loss'])},"

@@ -58,14 +58,17 @@ def test_each_change_is_taken_alone(changed):
     assert len(trains) == 4
     code = f"""
 import jax
+import jax.numpy as jnp
 from jaxcifar import experiment, overrides, train
+from jaxcifar.training.augment import SIZE, Batch
 for words in {trains}:
     page, workdir, words = train.parse(words)
     parts = experiment.build(overrides.load(page, words))
     print(parts.model)
     if parts.config.augment.get("grey_share"):
         images = jax.random.bits(jax.random.key(0), (1000, 32, 32, 3), "uint8")
-        x = parts.augment.train(jax.random.key(1), images)
+        batch = Batch(images, None, jnp.arange(1000), jnp.int32(0), jnp.int32(0))
+        x = parts.augment.train(jax.random.key(1), batch, SIZE)
         print("grey images", int((x == x[..., :1]).all((1, 2, 3)).sum()))
 """
     told = run(copy, "-c", code)

@@ -54,7 +54,7 @@ def grown(monkeypatch):
     more = [
         inspect.Parameter("warm", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=bool),
         inspect.Parameter(
-            "evaluation", inspect.Parameter.KEYWORD_ONLY, default={}, annotation=Mapping
+            "afterwards", inspect.Parameter.KEYWORD_ONLY, default={}, annotation=Mapping
         ),
     ]
     Config.__signature__ = top.replace(parameters=[*top.parameters.values(), *more])
@@ -66,7 +66,7 @@ def grown(monkeypatch):
     before = schema.parameters
 
     def parameters(section, keys):
-        if section == "evaluation":
+        if section == "afterwards":
             return signature.parameters(Evaluation)
         return before(section, keys)
 
@@ -91,13 +91,13 @@ def test_every_key_has_a_type_that_is_checked_and_a_default_that_passes(section,
 
 def test_a_new_key_has_its_neutral_value_in_an_old_config(grown):
     config = schema.complete(tiny())
-    assert (config.warm, config.evaluation.views) == (False, 1)
+    assert (config.warm, config.afterwards.views) == (False, 1)
     assert (config.model.extra, config.optimizer.extra, config.augment.turn) == (0, 0, 0.0)
     old = tiny()
     for key, neutral, other in (
         ("warm", False, True),
-        ("evaluation", {"views": 1}, {"views": 2}),
-        ("evaluation", {}, {"views": 6}),
+        ("afterwards", {"views": 1}, {"views": 2}),
+        ("afterwards", {}, {"views": 6}),
         ("augment.turn", 0.0, 0.5),
         ("model.extra", 0, 1),
         ("optimizer.extra", 0, 1),

@@ -14,8 +14,8 @@ ORDER = """
     models.convolution models.layers models.adaptive models.resnet models.simple_cnn models.mlp
     models.speednet models.whitening
     models
-    training training.parallel training.augment training.losses training.transforms
-    training.optim training.state
+    training training.parallel training.augment training.evaluation training.losses
+    training.transforms training.optim training.state
     training.step training.loop
     schema overrides
     run run.selection run.metrics run.provenance run.interrupt run.workdir run.log run.plots

@@ -50,7 +50,8 @@ def initial_loss(parts: experiment.Experiment, train: data.Split) -> float:
     """Returns the mean loss of the first training images, not augmented, before any step."""
     optimizer, _ = parts.optimizer(steps_per_epoch=1)
     images, labels = (part[:INITIAL_EXAMPLES] for part in train)
-    logits, _ = parts.predictor(images)(parts.start(optimizer).state.eval_variables())
+    start = parts.start(optimizer, train.images)
+    logits, _ = parts.predictor(images)(start.state.eval_variables())
     return losses.evaluate(parts.loss, logits, labels).means()["loss"]
 
 

@@ -4,17 +4,18 @@ from collections.abc import Callable, Mapping
 from typing import Annotated, Any, NamedTuple
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 
 from jaxcifar import signature
-from jaxcifar.models import layers
+from jaxcifar.models import layers, whitening
 from jaxcifar.models.adaptive import AdaptiveNet
 from jaxcifar.models.mlp import PixelMLP
 from jaxcifar.models.resnet import ResNet
 from jaxcifar.models.simple_cnn import SimpleCNN
 from jaxcifar.models.speednet import SpeedNet
 from jaxcifar.models.whitening import Scaled, Whitened
-from jaxcifar.signature import AboveZero, Where
+from jaxcifar.signature import AboveZero, Positive, Where
 
 MODELS: dict[str, Callable[..., nn.Module]] = {
     "adaptive": AdaptiveNet,
@@ -36,11 +37,14 @@ class Shared(NamedTuple):
     """The keys of `config.model` that every model has.
 
     `whitening_size` puts the whitening of patches of so many pixels a side, and an activation,
-    before the net; 0 for none. `logit_scale` multiplies its logits.
+    before the net; 0 for none. It is measured from the first `whitening_examples` training images,
+    and an epsilon is added to the eigenvalues. `logit_scale` multiplies the logits.
     """
 
     whitening_size: Annotated[int, Where(lambda n: 0 <= n <= 8, "0 to 8")] = 0
     whitening_activation: layers.Activation = "gelu"
+    whitening_examples: Positive = 5000
+    whitening_epsilon: AboveZero = 5e-4
     logit_scale: AboveZero = 1.0
 
 
@@ -54,3 +58,23 @@ def build(keys: Mapping, dtype: Any, platform: str) -> nn.Module:
     if shared.whitening_size:
         net = Whitened(net, shared.whitening_size, shared.whitening_activation, dtype)
     return net if shared.logit_scale == 1 else Scaled(net, shared.logit_scale)
+
+
+def examples_measured(keys: Mapping) -> int:
+    """Returns how many training images `measure` needs."""
+    shared, _ = signature.divide(Shared, "model", keys)
+    return shared.whitening_examples if shared.whitening_size else 0
+
+
+def measure(batch_stats: Any, images: jax.Array, keys: Mapping) -> Any:
+    """Returns a new net's `batch_stats` with what `config.model` measures of training images.
+
+    The images are floats [N, 32, 32, 3], as the net sees them in evaluation.
+    """
+    shared, _ = signature.divide(Shared, "model", keys)
+    if not shared.whitening_size:
+        return batch_stats
+    kernel = whitening.kernel(images, shared.whitening_size, shared.whitening_epsilon)
+    return jax.tree_util.tree_map_with_path(
+        lambda path, leaf: kernel if path[-1].key == "whitening" else leaf, batch_stats
+    )

@@ -94,12 +94,15 @@ class RunLog:
 
 def format_epoch(line: dict[str, Any], num_epochs: int) -> str:
     """Returns the one line that tells of an epoch."""
-    held_out = selection.split(line)
+    split = selection.split(line)
+    held_out = ""  # not every epoch has to be scored
+    if f"{split}_loss" in line:
+        loss, accuracy = (number(line[f"{split}_{key}"]) for key in ("loss", "accuracy"))
+        held_out = f"  {split} loss {loss} accuracy {accuracy}"
     return (
         f"epoch {line['epoch']:>{len(str(num_epochs))}}/{num_epochs}"
         f"  train loss {number(line['train_loss'])} accuracy {number(line['train_accuracy'])}"
-        f"  {held_out} loss {number(line[held_out + '_loss'])}"
-        f" accuracy {number(line[held_out + '_accuracy'])}"
+        f"{held_out}"
         f"  rate {line['learning_rate']:.2g}"
         f"  {line['examples_per_second']:,.0f} examples/s  {line['seconds']:.1f} s"
     )

@@ -36,17 +36,18 @@ def curves(path: pathlib.Path, runs: Mapping[str, Sequence[Lines]], title: str) 
     """
     fig, axes = figure(1, 2, (10, 4))
     for number, (label, seeds) in enumerate(runs.items()):
-        lines, colour = seeds[0], f"C{number}"
-        epochs = [line["epoch"] for line in lines]
+        colour = f"C{number}"
         prefix = f"{label} " if len(runs) > 1 else ""
         for axis, what in zip(axes[0], ("loss", "accuracy"), strict=True):
             for split, style in STYLES.items():
-                if f"{split}_{what}" not in lines[0]:
-                    continue
                 key = f"{split}_{what}"
-                values = np.array([[_number(line[key]) for line in lines] for lines in seeds])
+                scored = [[line for line in lines if key in line] for lines in seeds]
+                epochs = [line["epoch"] for line in scored[0]]
+                if not epochs:
+                    continue
+                values = np.array([[_number(line[key]) for line in lines] for lines in scored])
                 # a marker, so that a single epoch shows
-                marker = "." if len(lines) < 3 else None
+                marker = "." if len(epochs) < 3 else None
                 mean, name = values.mean(0), prefix + split
                 axis.plot(epochs, mean, style, color=colour, label=name, marker=marker)
                 if len(seeds) > 1:

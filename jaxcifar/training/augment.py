@@ -4,6 +4,7 @@ Images are uint8 [B, 32, 32, 3] until they are normalised; the resampling operat
 float32 on the same scale, 0 to 255.
 """
 
+import bisect
 import math
 from collections.abc import Callable, Sequence
 from typing import Annotated, Any, NamedTuple
@@ -11,9 +12,12 @@ from typing import Annotated, Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxcifar.signature import Given, Where, one_of
+from jaxcifar.errors import UserError
+from jaxcifar.signature import Count, Given, Positive, Where, one_of
 
 Array = jax.Array
+SIZE = 32  # pixels a side of the data
+MIRROR_STREAM = 0x3144  # keeps the mirrors' random numbers apart from other uses of the seed
 
 Pixels = Annotated[int, Where(lambda n: 0 <= n <= 32, "0 to 32")]
 UpToOne = Annotated[float, Where(lambda x: 0 < x <= 1, "above 0 and at most 1")]
@@ -22,21 +26,48 @@ Three = Where(lambda values: len(values) == 3, "one of each channel")
 Scale = Where(lambda s: not s or (len(s) == 2 and s[0] <= s[1]), "least and most, or () for none")
 
 
-def crop_and_flip(key: Array, images: Array, pad: int, flip: bool) -> tuple[Array, Array]:
+class Batch(NamedTuple):
+    """What a step is given; `examples` are the numbers of its images among the training images."""
+
+    images: Array  # uint8 [B, 32, 32, 3]
+    labels: Array  # int32 [B]
+    examples: Array  # int32 [B]
+    epoch: Array  # int32
+    seed: Array  # int32, the run's
+
+
+def alternating_mirror(seed: Array | int, examples: Array, epoch: Array | int) -> Array:
+    """Returns which examples [B] an epoch mirrors: at random in epoch 0, then each every other
+    epoch, so that two epochs show both its images (Jordan, arXiv 2404.00498)."""
+    stream = jax.random.fold_in(jax.random.key(seed), MIRROR_STREAM)
+    bits = jax.vmap(lambda example: jax.random.bits(jax.random.fold_in(stream, example)))(examples)
+    return (bits + jnp.asarray(epoch, jnp.uint32)) % 2 == 1
+
+
+def crop_and_flip(
+    key: Array, images: Array, pad: int, flip: bool | Array, reflect: bool = False
+) -> tuple[Array, Array]:
     """Random shift by up to `pad` pixels either way and, with probability ½, a mirror image.
 
-    Padding, cropping and flipping are one gather by row and column indices. Returns the images
-    and `inside` [B, H, W, 1], false on the border that the shift brought in, whose pixels are 0.
+    `flip` may also be the images to mirror, booleans [B]. Padding, cropping and flipping are one
+    gather by row and column indices. Returns the images and `inside` [B, H, W, 1], false on the
+    border that the shift brought in, whose pixels are 0, or the image's reflection.
     """
     b, h, w, _ = images.shape
     key_rows, key_cols, key_flip = jax.random.split(key, 3)
     rows = jnp.arange(h) + jax.random.randint(key_rows, (b, 1), -pad, pad + 1)
     cols = jnp.arange(w) + jax.random.randint(key_cols, (b, 1), -pad, pad + 1)
-    if flip:
-        cols = jnp.where(jax.random.bernoulli(key_flip, 0.5, (b, 1)), cols[:, ::-1], cols)
+    if flip is not False:
+        random = jax.random.bernoulli(key_flip, 0.5, (b, 1)) if flip is True else flip[:, None]
+        cols = jnp.where(random, cols[:, ::-1], cols)
     inside = ((rows >= 0) & (rows < h))[:, :, None] & ((cols >= 0) & (cols < w))[:, None, :]
-    rows, cols = rows.clip(0, h - 1), cols.clip(0, w - 1)
+    if reflect:
+        rows, cols = ((n - 1) - abs((n - 1) - abs(i)) for i, n in ((rows, h), (cols, w)))
+    else:
+        rows, cols = rows.clip(0, h - 1), cols.clip(0, w - 1)
     images = images[jnp.arange(b)[:, None, None], rows[:, :, None], cols[:, None, :]]
+    if reflect:
+        return images, inside[..., None]
     return images * inside[..., None].astype(images.dtype), inside[..., None]
 
 
@@ -103,48 +134,79 @@ def normalise(images: Array, mean: Sequence[float], std: Sequence[float], dtype:
 
 
 class Augmentation(NamedTuple):
-    """What is done to images: `train(key, images)` and `test(images)`, both to floats."""
+    """What is done to images, to floats: `train(key, batch, size)` and `test(images)`.
 
-    train: Callable[[Array, Array], Array]
+    `size_of(epoch)` is the number of pixels a side that an epoch's training images have.
+    """
+
+    train: Callable[[Array, Batch, int], Array]
     test: Callable[[Array], Array]
+    size_of: Callable[[int], int]
 
 
 def build(
     *,
     flip: bool,
     crop_pad: Pixels,
-    crop_fill: Annotated[str, one_of(("black", "mean"))],
+    crop_fill: Annotated[str, one_of(("black", "mean", "reflect"))],
     cutout_size: Pixels,
     resized_crop_scale: Annotated[Sequence[UpToOne], Scale],
     resized_crop_pad: Pixels,
     rotation_degrees: Annotated[float, Where(lambda x: 0 <= x <= 180, "0 to 180")],
     mean: Annotated[Sequence[Mean], Three],
     std: Annotated[Sequence[UpToOne], Three],
+    alternating_flip: bool = False,
+    curriculum_sizes: Sequence[Positive] = (),
+    curriculum_epochs: Sequence[Count] = (),
     dtype: Given[Any],
 ) -> Augmentation:
     """Composes the operations in the reports' order; 0 or () leaves an operation out.
 
-    resized crop → rotation → flip and crop → cutout → normalise. `crop_fill` is the colour of
-    the border that a crop brings in: "black", or "mean" for reports that crop after normalising.
+    resized crop → rotation → flip and crop → cutout → normalise → curriculum. `crop_fill` is the
+    border that a crop brings in: "black", "mean" for reports that crop after normalising, or a
+    reflection. From the epochs `curriculum_epochs` on, the first of them 0, training images are
+    resized to `curriculum_sizes` pixels a side, bilinear.
     """
+    first = tuple(curriculum_epochs[:1])
+    if len(curriculum_sizes) != len(curriculum_epochs) or first not in ((), (0,)):
+        raise UserError(
+            f"config.augment.curriculum_sizes is {curriculum_sizes} and curriculum_epochs"
+            f" {curriculum_epochs}; expected as many of each, the first epoch 0"
+        )
+    if list(curriculum_epochs) != sorted(set(curriculum_epochs)):
+        raise UserError(
+            f"config.augment.curriculum_epochs is {curriculum_epochs}; expected rising epochs"
+        )
+    if alternating_flip and not flip:
+        raise UserError("config.augment.alternating_flip is True, but flip is False")
 
     def test(images: Array) -> Array:
         return normalise(images, mean, std, dtype)
 
-    def train(key: Array, images: Array) -> Array:
-        keys = jax.random.split(key, 4)
+    def size_of(epoch: int) -> int:
+        begun = bisect.bisect_right(curriculum_epochs, epoch)
+        return curriculum_sizes[begun - 1] if curriculum_sizes else SIZE
+
+    def train(key: Array, batch: Batch, size: int) -> Array:
+        keys, images = jax.random.split(key, 4), batch.images
         inside = None
         if resized_crop_scale:
             images = random_resized_crop(keys[0], images, resized_crop_scale, resized_crop_pad)
         if rotation_degrees:
             images = rotate(keys[1], images, rotation_degrees)
         if flip or crop_pad:
-            images, inside = crop_and_flip(keys[2], images, crop_pad, flip)
+            mirror: bool | Array = flip
+            if alternating_flip:
+                mirror = alternating_mirror(batch.seed, batch.examples, batch.epoch)
+            reflect = crop_fill == "reflect"
+            images, inside = crop_and_flip(keys[2], images, crop_pad, mirror, reflect)
         if cutout_size:
             images = cutout(keys[3], images, cutout_size)
         x = test(images)
         if inside is not None and crop_pad and crop_fill == "mean":
             x = jnp.where(inside, x, 0)
+        if size != SIZE:
+            x = jax.image.resize(x, (len(x), size, size, 3), "linear", antialias=False)
         return x
 
-    return Augmentation(train, test)
+    return Augmentation(train, test, size_of)

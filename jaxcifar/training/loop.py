@@ -17,12 +17,13 @@ from jax.sharding import Mesh
 
 from jaxcifar.data import Split
 from jaxcifar.training import parallel
+from jaxcifar.training.augment import SIZE, Batch
 from jaxcifar.training.losses import Sums, zero_sums
 from jaxcifar.training.state import Carry, State
 
 Array = jax.Array
 ORDER_STREAM = 0x0E70C4  # keeps the order's random numbers apart from other uses of the seed
-Step = Callable[[State, Array, Array, Array], tuple[State, Sums]]
+Step = Callable[..., tuple[State, Sums]]  # (state, batch, size=)
 Forward = Callable[[Any, Array], tuple[Array, dict[str, Array]]]
 
 
@@ -33,30 +34,41 @@ def epoch_order(seed: Array | int, epoch: Array | int, num_examples: int) -> Arr
 
 
 class TrainLoop:
-    """Runs the steps of an epoch on resident data; compiled once for each number of steps.
+    """Runs the steps of an epoch on resident data; compiled for each number of steps and size.
 
     Which examples a step takes is a function of (seed, state.step): the loop can be entered at
     any step. Examples that do not fill the last batch of an epoch are left out of that epoch.
+    `size_of(epoch)` is the number of pixels a side that the step resizes its images to.
     """
 
-    def __init__(self, step: Step, split: Split, batch_size: int, seed: int, mesh: Mesh):
+    def __init__(
+        self,
+        step: Step,
+        split: Split,
+        batch_size: int,
+        seed: int,
+        mesh: Mesh,
+        size_of: Callable[[int], int] = lambda epoch: SIZE,
+    ):
         self.num_examples, self.batch_size, self.mesh = len(split.labels), batch_size, mesh
         self.steps_per_epoch = self.num_examples // batch_size
-        self._step = step
+        self._step, self._size_of = step, size_of
         self._data = parallel.place(tuple(split), mesh)
         self._seed = parallel.place(np.int32(seed), mesh)
         order = functools.partial(epoch_order, num_examples=self.num_examples)
         self._order = jax.jit(order, out_shardings=parallel.replicated(mesh))
-        self._programs: dict[int, Callable[..., Carry]] = {}
+        self._programs: dict[tuple[int, int], Callable[..., Carry]] = {}
 
     def steps_per_call(self, remaining: int) -> int:
         """How many of the epoch's remaining steps go into one program."""
         return remaining if parallel.is_accelerated(self.mesh) else 1
 
-    def compile(self, carry: Carry) -> None:
-        """Compiles what `run` needs to go on from `carry`, before the clock is started."""
-        remaining = self.steps_per_epoch - int(carry.state.step) % self.steps_per_epoch
-        self._program(carry, self.steps_per_call(remaining))
+    def compile(self, carry: Carry, num_epochs: int) -> None:
+        """Compiles what `run` needs from `carry` to the last epoch, before the clock is started."""
+        epoch, done = divmod(int(carry.state.step), self.steps_per_epoch)
+        for each in range(epoch, num_epochs):
+            remaining = self.steps_per_epoch - (done if each == epoch else 0)
+            self._program(carry, self.steps_per_call(remaining), self._size_of(each))
 
     def run(self, carry: Carry, proceed: Callable[[Sums, int, float], bool]) -> Carry:
         """Runs to the end of the epoch that `carry` is in; the carry given is consumed.
@@ -72,34 +84,38 @@ class TrainLoop:
         order = self._order(self._seed, np.int32(epoch))
         while done < self.steps_per_epoch:
             count = self.steps_per_call(self.steps_per_epoch - done)
-            carry = self._program(carry, count)(carry, self._data, order, self._seed)
+            program = self._program(carry, count, self._size_of(epoch))
+            carry = program(carry, self._data, order, self._seed)
             done += count
             jax.block_until_ready(carry.sums)  # or a signal would wait for a long queue
             if not proceed(carry.sums, done, time.perf_counter() - began):
                 break
         return carry
 
-    def _program(self, carry: Carry, count: int) -> Callable[..., Carry]:
-        if count not in self._programs:
+    def _program(self, carry: Carry, count: int, size: int) -> Callable[..., Carry]:
+        if (count, size) not in self._programs:
             order = jax.ShapeDtypeStruct(
                 (self.num_examples,), jnp.int32, sharding=parallel.replicated(self.mesh)
             )
             jitted = jax.jit(
-                functools.partial(self._steps, count=count),
+                functools.partial(self._steps, count=count, size=size),
                 donate_argnums=0,
                 out_shardings=parallel.replicated(self.mesh),
             )
             lowered = jitted.lower(carry, self._data, order, self._seed)
-            self._programs[count] = lowered.compile()
-        return self._programs[count]
+            self._programs[count, size] = lowered.compile()
+        return self._programs[count, size]
 
-    def _steps(self, carry: Carry, split: Any, order: Array, seed: Array, *, count: int) -> Carry:
+    def _steps(
+        self, carry: Carry, split: Any, order: Array, seed: Array, *, count: int, size: int
+    ) -> Carry:
         def body(carry: Carry) -> Carry:
             start = carry.state.step % self.steps_per_epoch * self.batch_size
             index = lax.dynamic_slice(order, (start,), (self.batch_size,))
             sharding = parallel.split_batch(self.mesh)
             images, labels = (lax.with_sharding_constraint(a[index], sharding) for a in split)
-            state, sums = self._step(carry.state, images, labels, seed)
+            batch = Batch(images, labels, index, carry.state.step // self.steps_per_epoch, seed)
+            state, sums = self._step(carry.state, batch, size=size)
             return Carry(state, jax.tree.map(jnp.add, carry.sums, sums))
 
         if count == 1:

@@ -7,7 +7,8 @@ import jax
 import optax
 
 from jaxcifar.training import losses
-from jaxcifar.training.augment import Augmentation
+from jaxcifar.training.augment import SIZE, Augmentation, Batch
+from jaxcifar.training.evaluation import in_views
 from jaxcifar.training.losses import Loss, Sums
 from jaxcifar.training.state import State
 
@@ -16,26 +17,25 @@ Array = jax.Array
 
 def train_step(
     state: State,
-    images: Array,
-    labels: Array,
-    seed: Array,
+    batch: Batch,
     *,
+    size: int = SIZE,
     model: nn.Module,
     optimizer: optax.GradientTransformation,
     loss: Loss,
     augment: Augmentation,
     ema_decay: float,
 ) -> tuple[State, Sums]:
-    """One update on a batch, images uint8 [B, 32, 32, 3] and labels int32 [B].
+    """One update on a batch, whose images are resized to `size` pixels a side.
 
     Randomness is a function of (seed, step) alone, so a resumed run repeats an uninterrupted one:
     bit for bit, where the device computes the same bits twice (CPU does). The sums are of the
     batch before the update, in training mode. The averaged weights move with each update, which
     under accumulation is not each batch.
     """
-    key = jax.random.fold_in(jax.random.key(seed), state.step)
+    key = jax.random.fold_in(jax.random.key(batch.seed), state.step)
     augment_key, dropout_key = jax.random.split(key)
-    x = augment.train(augment_key, images)
+    x = augment.train(augment_key, batch, size)
 
     def objective(params: Any) -> tuple[Array, tuple[Array, Array, Any]]:
         (logits, _), updated = model.apply(
@@ -45,7 +45,7 @@ def train_step(
             rngs={"dropout": dropout_key},
             mutable=["batch_stats"],
         )
-        example_losses = loss.examples(logits, labels)
+        example_losses = loss.examples(logits, batch.labels)
         total = example_losses.mean() + loss.penalty(params)
         return total, (example_losses, logits, updated.get("batch_stats", {}))
 
@@ -59,7 +59,7 @@ def train_step(
         moved = optax.incremental_update(params, ema, 1 - ema_decay)
         ema = _where_updated(opt_state, moved, ema)
     state = State(state.step + 1, params, batch_stats, opt_state, ema)
-    return state, losses.count(example_losses, logits, labels)
+    return state, losses.count(example_losses, logits, batch.labels)
 
 
 def _where_updated(opt_state: Any, new: Any, old: Any) -> Any:
@@ -70,7 +70,20 @@ def _where_updated(opt_state: Any, new: Any, old: Any) -> Any:
 
 
 def forward(
-    variables: dict[str, Any], images: Array, *, model: nn.Module, augment: Augmentation
+    variables: dict[str, Any],
+    images: Array,
+    *,
+    model: nn.Module,
+    augment: Augmentation,
+    views: int = 1,
 ) -> tuple[Array, dict[str, Array]]:
-    """Logits [B, num_classes] and the named intermediates of uint8 images, in test mode."""
-    return cast(Any, model.apply(variables, augment.test(images), train=False))
+    """Logits [B, num_classes], the mean over the views, and the named intermediates of uint8
+    images as they are, in test mode."""
+
+    def score(images: Array) -> tuple[Array, dict[str, Array]]:
+        return cast(Any, model.apply(variables, augment.test(images), train=False))
+
+    if views == 1:
+        return score(images)
+    logits = in_views(lambda shown: score(shown)[0], images, views)
+    return logits, score(images)[1]

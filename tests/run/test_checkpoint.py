@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import tiny
+from conftest import random_images, tiny
 
 from jaxcifar import experiment
 from jaxcifar.errors import UserError
@@ -21,7 +21,7 @@ from jaxcifar.training.state import Carry
 def start(**changes):
     parts = experiment.build(tiny(**{"optimizer.ema_decay": 0.9} | changes))
     optimizer, _ = parts.optimizer(steps_per_epoch=4)
-    return parts.start(optimizer)
+    return parts.start(optimizer, random_images(4, 32, 32, 3))
 
 
 @pytest.fixture(scope="module")
