@@ -3,7 +3,9 @@
 import contextlib
 import fcntl
 import json
+import os
 import pathlib
+import socket
 from collections.abc import Iterator
 from typing import Any
 
@@ -46,15 +48,20 @@ def lock(path: pathlib.Path) -> Iterator[None]:
     """Holds the folder for one training process; the kernel lets go of it however that ends.
 
     Raises:
-      UserError: another process trains there.
+      UserError: another process trains there, which the message names.
     """
-    with (path / ".lock").open("w") as file:
+    with (path / ".lock").open("a+") as file:  # not "w": the name in it may be another's
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
+            file.seek(0)
+            holder = file.read() or "another process"
             raise UserError(
-                f"another process is training in {path}; wait for it, or choose another --workdir"
+                f"{holder} is training in {path}; wait for it, or choose another --workdir"
             ) from error
+        file.truncate(0)
+        file.write(f"process {os.getpid()} on {socket.gethostname()}")
+        file.flush()
         yield
 
 

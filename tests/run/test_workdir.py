@@ -1,8 +1,11 @@
 import os
 import re
+import socket
+import subprocess
+import sys
 
 import pytest
-from conftest import TINY, tiny
+from conftest import ROOT, TINY, tiny
 
 from jaxcifar import schema
 from jaxcifar.errors import UserError
@@ -62,9 +65,24 @@ def test_a_damaged_config_is_an_error_that_names_the_file(tmp_path, text, monkey
         workdir.load_config(tmp_path / "none")
 
 
-def test_only_one_process_trains_in_a_folder(tmp_path):
-    locked = pytest.raises(UserError, match="another process")
-    with workdir.lock(tmp_path), locked, workdir.lock(tmp_path):
-        pass
-    with workdir.lock(tmp_path):  # free again
-        pass
+HOLD = """
+import pathlib, sys, time
+from jaxcifar.run import workdir
+with workdir.lock(pathlib.Path(sys.argv[1])):
+    print("held", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_only_one_process_trains_in_a_folder_and_the_other_is_told_which(tmp_path):
+    command = [sys.executable, "-c", HOLD, str(tmp_path)]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE) as first:
+        assert first.stdout.readline() == b"held\n"
+        name = re.escape(f"process {first.pid} on {socket.gethostname()} is training in {tmp_path}")
+        for _ in range(2):  # being refused leaves the name there
+            with pytest.raises(UserError, match=name), workdir.lock(tmp_path):
+                pass
+        first.kill()
+    for _ in range(2):  # neither a dead process nor one that has ended holds it
+        with workdir.lock(tmp_path):
+            assert (tmp_path / ".lock").read_text().startswith(f"process {os.getpid()} on ")
