@@ -23,7 +23,7 @@ def load(page: str, words: Sequence[str] = ()) -> ConfigDict:
     config = configs.load(page).to_dict()
     changes = dict(_split(words, config))
     sections = [key.removesuffix(".name") for key in changes if key.endswith(".name")]
-    said = [_choose(config, section, changes.pop(f"{section}.name")) for section in sections]
+    said = [_choose(config, section, changes) for section in sections]
     for key, text in changes.items():
         section, _, leaf = key.rpartition(".")
         keys = config.setdefault(section, {}) if section else config
@@ -65,11 +65,12 @@ def _expected(config: Mapping, section: str) -> signature.Parameters:
     return schema.parameters(section, config.get(section, {}))
 
 
-def _choose(config: dict[str, Any], section: str, name: str) -> str:
-    """Gives a section another name, without the keys that this choice does not have.
+def _choose(config: dict[str, Any], section: str, changes: dict[str, str]) -> str:
+    """Takes a section's other name from `changes`; the keys that this choice lacks are dropped.
 
-    Returns what was dropped, in a line, or "".
+    Returns, in a line, which they are and which defaults come instead; "" for neither.
     """
+    name = changes.pop(f"{section}.name")
     before = _expected(config, section)
     if "name" not in before:
         signature.refuse_key(f"config.{section}", "name", before)
@@ -77,7 +78,15 @@ def _choose(config: dict[str, Any], section: str, name: str) -> str:
     old, config[section] = config[section], {"name": name}
     config[section] |= {key: old[key] for key in old if key in after and key != "name"}
     dropped = [key for key in old if key not in after]
-    return f"config.{section}.name={name}: dropped {', '.join(dropped)}" if dropped else ""
+    filled = [
+        f"{key}={parameter.default}"
+        for key, parameter in after.items()
+        if key not in before and f"{section}.{key}" not in changes
+        if parameter.default is not parameter.empty
+    ]
+    words = [f"dropped {', '.join(dropped)}"] * bool(dropped)
+    words += [f"took {', '.join(filled)}"] * bool(filled)
+    return f"config.{section}.name={name}: {'; '.join(words)}" if words else ""
 
 
 def _value(config: Mapping, section: str, leaf: str, text: str) -> Any:

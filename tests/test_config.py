@@ -178,7 +178,7 @@ def test_another_name_drops_the_keys_that_it_does_not_have(capsys):
     assert said.out == ""
     assert said.err.splitlines() == [
         "config.schedule.name=constant: dropped warmup_epochs",
-        "config.optimizer.name=sgd: dropped b1, b2, eps",
+        "config.optimizer.name=sgd: dropped b1, b2, eps; took nesterov=False",
     ]
     config = experiment.build(config).config
     assert config.schedule.to_dict() == {"name": "constant"}
