@@ -13,7 +13,9 @@ import jax
 import jax.numpy as jnp
 from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn
 
+from jaxcifar import models
 from jaxcifar.experiment import Experiment
+from jaxcifar.training.augment import SIZE
 
 
 class Count(NamedTuple):
@@ -33,19 +35,20 @@ def forward(parts: Experiment, batch_size: int) -> Count:
     return count(*_loss(parts, batch_size))
 
 
-def gradient(parts: Experiment, batch_size: int) -> Count:
+def gradient(parts: Experiment, batch_size: int, size: int = SIZE) -> Count:
     """Returns the count of the gradient of the model's loss on a batch: a training step's."""
-    loss, *arguments = _loss(parts, batch_size)
+    loss, *arguments = _loss(parts, batch_size, size)
     return count(jax.grad(loss), *arguments)
 
 
-def _loss(parts: Experiment, batch_size: int) -> tuple[Any, ...]:
+def _loss(parts: Experiment, batch_size: int, size: int = SIZE) -> tuple[Any, ...]:
     """Returns the loss as a function, and its arguments as shapes.
 
     Of the plain model: what a platform's own layers compute besides is not the model's.
     """
-    model, variables = parts.model.clone(platform=""), parts.abstract_model()
-    images = jax.ShapeDtypeStruct((batch_size, 32, 32, 3), jnp.float32)
+    c, variables = parts.config, parts.abstract_model()
+    model = models.build(c.model, models.dtype(c.compute_dtype), platform="")
+    images = jax.ShapeDtypeStruct((batch_size, size, size, 3), jnp.float32)
     labels = jax.ShapeDtypeStruct((batch_size,), jnp.int32)
 
     def loss(params: Any, batch_stats: Any, images: jax.Array, labels: jax.Array) -> jax.Array:

@@ -107,6 +107,10 @@ class Recipe:
         x = ((x.float() / 255 - mean) / std).to(memory_format=torch.channels_last)
         return x, torch.from_numpy(labels.astype(np.int64)).to(self.device)
 
+    def device_name(self) -> str:
+        """Returns "cpu", or the name of the GPU."""
+        return torch.cuda.get_device_name() if self.device == "cuda" else "cpu"
+
     def _autocast(self):
         return torch.autocast(self.device, torch.bfloat16, enabled=self.bfloat16)
 

@@ -204,15 +204,12 @@ def measure(options: argparse.Namespace) -> None:
 
 def context(options: argparse.Namespace) -> Record:
     """Returns what a number depends on: versions, commit, processor, how busy the machine was."""
-    info = pathlib.Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return {
         "date": time.strftime("%Y-%m-%d"),
         "command": " ".join(["python", *sys.argv]),
         "commit": provenance.commit(),
         "versions": provenance.versions() | {"torch": provenance.version("torch")},
-        "processor": names[0] if names else "",
+        "processor": provenance.processor(),
         "cores": len(os.sched_getaffinity(0)),
         "load_before": round(os.getloadavg()[0], 2),
         "data": options.source,

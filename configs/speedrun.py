@@ -15,11 +15,11 @@ airbench96. What they reach and how long they take: benchmarks/README.md.
 from ml_collections import ConfigDict
 
 BATCH = 2000
-CURRICULA = {  # sizes, and the epochs that begin with them; then the number of epochs
-    "90": ((24, 32), (0, 1), 2),
-    "93": ((24, 28, 32), (0, 3, 4), 5),
-    "94": ((24, 28, 32), (0, 3, 6), 9),
-    "96": ((32,), (0,), 40),
+CURRICULA = {  # the number of epochs; pairs of an epoch and the size of the images from then on
+    "90": (2, ((0, 24), (1, 32))),
+    "93": (5, ((0, 24), (3, 28), (4, 32))),
+    "94": (9, ((0, 24), (3, 28), (6, 32))),
+    "96": (40, ()),
 }
 
 
@@ -27,7 +27,7 @@ def get_config(variant="94"):
     if variant not in CURRICULA:
         choices = ", ".join(CURRICULA)
         raise ValueError(f"configs/speedrun.py has no variant {variant!r}; it has {choices}")
-    sizes, epochs, num_epochs = CURRICULA[variant]
+    num_epochs, curriculum = CURRICULA[variant]
     deep = variant == "96"
     rate = 0.24
     return ConfigDict(
@@ -47,8 +47,7 @@ def get_config(variant="94"):
                 "resized_crop_scale": (),
                 "resized_crop_pad": 0,
                 "rotation_degrees": 0.0,
-                "curriculum_sizes": sizes,
-                "curriculum_epochs": epochs,
+                "curriculum": curriculum,
                 "mean": (0.4914, 0.4822, 0.4465),
                 "std": (0.2470, 0.2435, 0.2616),
             },

@@ -177,3 +177,19 @@ def test_a_twin_has_as_many_parameters(module, system):
     ours = experiment.build(page(f"{system}.py")).abstract_model()["params"]
     count = sum(leaf.size for leaf in jax.tree.leaves(ours))
     assert twins.count_parameters(twins.twin(system)[0]) == twins.PARAMETERS[system] == count
+
+
+def test_the_speed_runs_table_counts_both_clocks_and_the_seeds(module):
+    runs = [
+        {
+            "side": "94",
+            "accuracy": 0.94 + seed / 1000,
+            "train_seconds": 100.0 + seed,
+            "views_seconds": 5.0,
+            "whole_seconds": 130.0 + seed,
+            "operations": 2.0e14,
+        }
+        for seed in range(3)
+    ]
+    row = module("speedrun").table(runs).splitlines()[-1]
+    assert row == "| 94 | 3 | 0.9410 ± 0.0010 | 106.0 ± 1.0 | 131.0 ± 1.0 | 0.200 P | 1,980 |"

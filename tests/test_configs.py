@@ -15,12 +15,14 @@ from jaxcifar import data, evaluate, experiment, models, schema, signature, trai
 from jaxcifar.errors import UserError
 from jaxcifar.models.adaptive import AdaptiveBlock
 from jaxcifar.training import augment, losses, optim
+from jaxcifar.training.evaluation import Evaluation
 
 PAGES = sorted(path.name for path in (ROOT / "configs").glob("*.py"))
 VARIANTS = {
     "simple_cnn.py": "base decay augment batchnorm bn_lr0.1 nobn_lr0.1 swish l1 lr1 lr0.1 lr0.05"
     " lr0.01 lr0.005 lr0.001 l2_1e-2 l2_1e-3 l2_1e-4 l2_1e-5 l2_0",
     "pooled_cnn.py": "lr0.005 lr0.01 lr0.001 lr0.0001",
+    "speedrun.py": "90 93 94 96",
 }
 NAMES = [f"{name}:{v}" for name, variants in VARIANTS.items() for v in variants.split()]
 
@@ -156,15 +158,22 @@ def test_every_key_is_read_by_what_takes_it(name):
     takers = {
         "augment": [augment.build],
         "loss": [losses.LOSSES[config.loss.name]],
-        "model": [models.MODELS[config.model.name], AdaptiveBlock],
+        "model": [
+            models.MODELS[config.model.name],
+            AdaptiveBlock,
+            models.build,
+            models.measure,
+            models.examples_measured,
+        ],
         "optimizer": [optim.OPTIMIZERS[config.optimizer.name]],
         "schedule": [optim.SCHEDULES[config.schedule.name], optim.build_schedule],
         "data": [data.load],
+        "evaluation": [Evaluation.due, experiment.Experiment.predictor],
     }
     shared = {"name", *optim.Shared._fields}
     for section, functions in takers.items():
         read = set().union(*map(names_read, functions))
-        assert set(config[section]) - shared <= read, section
+        assert set(config.get(section, {})) - shared <= read, section
     sources = "".join(inspect.getsource(m) for m in (experiment, train, optim))
     for key in set(configs.Config._fields) - set(takers):
         assert f"config.{key}" in sources or f"c.{key}" in sources, key

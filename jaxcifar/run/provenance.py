@@ -22,6 +22,14 @@ def version(package: str) -> str:
         return "not installed"
 
 
+def processor() -> str:
+    """Returns the processor's name; "" where the system does not say it."""
+    info = pathlib.Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.exists() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else ""
+
+
 @functools.cache
 def commit() -> str:
     """Returns the commit of the checkout that this package is in, "+dirty" with changes, or "".

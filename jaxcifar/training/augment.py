@@ -4,7 +4,7 @@ Images are uint8 [B, 32, 32, 3] until they are normalised; the resampling operat
 float32 on the same scale, 0 to 255.
 """
 
-import bisect
+import itertools
 import math
 from collections.abc import Callable, Sequence
 from typing import Annotated, Any, NamedTuple
@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxcifar.errors import UserError
-from jaxcifar.signature import Count, Given, Positive, Where, one_of
+from jaxcifar.signature import Count, Given, Where, one_of
 
 Array = jax.Array
 SIZE = 32  # pixels a side of the data
@@ -23,6 +23,8 @@ Pixels = Annotated[int, Where(lambda n: 0 <= n <= 32, "0 to 32")]
 UpToOne = Annotated[float, Where(lambda x: 0 < x <= 1, "above 0 and at most 1")]
 Mean = Annotated[float, Where(lambda x: 0 <= x <= 1, "0 to 1, as pixels are divided by 255")]
 Three = Where(lambda values: len(values) == 3, "one of each channel")
+Stage = Where(lambda s: len(s) == 2 and s[1] > 0, "an epoch and a size above 0")
+Rising = Where(lambda s: not s or (s[0][0] == 0 and rising(s)), "rising epochs, the first 0")
 Scale = Where(lambda s: not s or (len(s) == 2 and s[0] <= s[1]), "least and most, or () for none")
 
 
@@ -42,6 +44,11 @@ def alternating_mirror(seed: Array | int, examples: Array, epoch: Array | int) -
     stream = jax.random.fold_in(jax.random.key(seed), MIRROR_STREAM)
     bits = jax.vmap(lambda example: jax.random.bits(jax.random.fold_in(stream, example)))(examples)
     return (bits + jnp.asarray(epoch, jnp.uint32)) % 2 == 1
+
+
+def rising(stages: Sequence[Sequence[int]]) -> bool:
+    """Whether each stage begins after the one before."""
+    return all(one[0] < other[0] for one, other in itertools.pairwise(stages))
 
 
 def crop_and_flip(
@@ -156,27 +163,16 @@ def build(
     mean: Annotated[Sequence[Mean], Three],
     std: Annotated[Sequence[UpToOne], Three],
     alternating_flip: bool = False,
-    curriculum_sizes: Sequence[Positive] = (),
-    curriculum_epochs: Sequence[Count] = (),
+    curriculum: Annotated[Sequence[Annotated[Sequence[Count], Stage]], Rising] = (),
     dtype: Given[Any],
 ) -> Augmentation:
     """Composes the operations in the reports' order; 0 or () leaves an operation out.
 
     resized crop → rotation → flip and crop → cutout → normalise → curriculum. `crop_fill` is the
     border that a crop brings in: "black", "mean" for reports that crop after normalising, or a
-    reflection. From the epochs `curriculum_epochs` on, the first of them 0, training images are
-    resized to `curriculum_sizes` pixels a side, bilinear.
+    reflection. `curriculum` has pairs (epoch, size): from that epoch on, counted from 0, training
+    images are resized to so many pixels a side, bilinear.
     """
-    first = tuple(curriculum_epochs[:1])
-    if len(curriculum_sizes) != len(curriculum_epochs) or first not in ((), (0,)):
-        raise UserError(
-            f"config.augment.curriculum_sizes is {curriculum_sizes} and curriculum_epochs"
-            f" {curriculum_epochs}; expected as many of each, the first epoch 0"
-        )
-    if list(curriculum_epochs) != sorted(set(curriculum_epochs)):
-        raise UserError(
-            f"config.augment.curriculum_epochs is {curriculum_epochs}; expected rising epochs"
-        )
     if alternating_flip and not flip:
         raise UserError("config.augment.alternating_flip is True, but flip is False")
 
@@ -184,8 +180,7 @@ def build(
         return normalise(images, mean, std, dtype)
 
     def size_of(epoch: int) -> int:
-        begun = bisect.bisect_right(curriculum_epochs, epoch)
-        return curriculum_sizes[begun - 1] if curriculum_sizes else SIZE
+        return [SIZE, *(size for begin, size in curriculum if begin <= epoch)][-1]
 
     def train(key: Array, batch: Batch, size: int) -> Array:
         keys, images = jax.random.split(key, 4), batch.images

@@ -245,6 +245,11 @@ def test_augmentation_is_jittable_and_a_function_of_the_key(change):
         {"rotation_degrees": -1.0},
         {"rotation_degrees": math.nan},
         {"rotation_degrees": 200.0},
+        {"curriculum": ((1, 24),)},
+        {"curriculum": ((0, 24), (0, 32))},
+        {"curriculum": ((0, 24), (5, 28), (3, 32))},
+        {"curriculum": ((0, 0),)},
+        {"curriculum": (24, 32)},
         {"mean": (0.5,)},
         {"mean": (125.3, 123.0, 113.9)},  # of pixels that are not divided by 255
         {"std": (0.5, 0.0, 0.5)},
@@ -304,8 +309,7 @@ def test_the_pipeline_mirrors_by_example_and_epoch():
 
 def test_the_curriculum_resizes_as_bilinear_interpolation_does():
     """Half-pixel centres, no smoothing: as PyTorch's interpolate, align_corners off."""
-    keys = {"curriculum_sizes": (24, 28, 32), "curriculum_epochs": (0, 3, 6)}
-    pipeline = operations.build(**OFF | keys)
+    pipeline = operations.build(**OFF | {"curriculum": ((0, 24), (3, 28), (6, 32))})
     assert [pipeline.size_of(e) for e in (0, 2, 3, 5, 6, 99)] == [24, 24, 28, 28, 32, 32]
     assert operations.build(**OFF).size_of(3) == 32
     images = random_images(2, 32, 32, 3)
@@ -319,15 +323,6 @@ def test_the_curriculum_resizes_as_bilinear_interpolation_does():
     np.testing.assert_allclose(got, want, atol=1e-5)
 
 
-@pytest.mark.parametrize(
-    "wrong",
-    [
-        {"curriculum_sizes": (24,)},
-        {"curriculum_sizes": (24, 32), "curriculum_epochs": (1, 3)},
-        {"curriculum_sizes": (24, 32), "curriculum_epochs": (0, 0)},
-        {"flip": False, "alternating_flip": True},
-    ],
-)
-def test_wrong_schedules_of_images_are_refused(wrong):
-    with pytest.raises(UserError, match=r"curriculum|alternating"):
-        operations.build(**OFF | wrong)
+def test_alternating_needs_the_flip():
+    with pytest.raises(UserError, match="alternating_flip is True, but flip is False"):
+        operations.build(**OFF | {"alternating_flip": True})

@@ -1,0 +1,156 @@
+"""The speed run: n seeds of ours and n of the published recipe in PyTorch, in turns.
+
+    python benchmarks/speedrun.py [--seeds=3] [--sides=94,93,90,torch,torch:bfloat16]
+    python benchmarks/speedrun.py --table
+
+A side is a variant of configs/speedrun.py, with ":bfloat16" or without, or PyTorch's. Each run is a
+process of its own; what is done already is kept in results/speedrun-DEVICE.json and not repeated.
+Other words, such as --config.data.validation=5000, go to our side.
+"""
+
+import argparse
+import json
+import multiprocessing
+import os
+import pathlib
+import statistics
+import sys
+import time
+from typing import Any
+
+ROOT = pathlib.Path(__file__).parent.parent
+sys.path.insert(0, str(ROOT))  # the package need not be installed
+
+from jaxcifar import data, files  # noqa: E402
+from jaxcifar.errors import UserError, run_command  # noqa: E402
+from jaxcifar.run import provenance  # noqa: E402
+
+MARKS = (
+    "<!-- speedrun: made by `python benchmarks/speedrun.py --table` -->",
+    "<!-- /speedrun -->",
+)
+SIDES = "94,93,90,torch,torch:bfloat16"
+# of the published recipe: six for each multiply-add of an image's forward pass, 8 epochs
+TORCH_OPERATIONS = 6 * 118_147_360 * 8 * 50_000
+
+
+def work(pipe: Any, side: str, seed: int, words: list[str]) -> None:
+    """Runs one side in a process of its own, which alone imports its library."""
+    sys.path.insert(0, str(ROOT / "benchmarks"))
+    name, _, dtype = side.partition(":")
+    if name == "torch":
+        import speedrun_torch
+
+        dataset = data.load("cifar10", "", 0, 0)
+        recipe = speedrun_torch.Recipe(dataset.train, dataset.test, dtype == "bfloat16")
+        result = recipe.run(seed) | {"device": recipe.device_name()}
+        result["operations"] = TORCH_OPERATIONS
+    else:
+        import speedrun_jax
+
+        result = speedrun_jax.run(name, dtype or "float32", seed, words)
+    pipe.send(result)
+
+
+def measure(side: str, seed: int, words: list[str]) -> dict[str, Any]:
+    """Returns what one run gives, with the seconds of its whole process."""
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe()
+    process = context.Process(target=work, args=(theirs, side, seed, words))
+    load, began = os.getloadavg()[0], time.perf_counter()
+    process.start()
+    theirs.close()
+    try:
+        result = ours.recv()
+    except EOFError as error:
+        raise UserError(f"{side} seed {seed} ended without a result; its error is above") from error
+    process.join()
+    return result | {
+        "side": side,
+        "seed": seed,
+        "words": words,
+        "whole_seconds": time.perf_counter() - began,
+        "load_before": round(load, 2),
+        "commit": provenance.commit(),
+        "versions": provenance.versions() | {"torch": provenance.version("torch")},
+        "processor": provenance.processor(),
+        "cores": len(os.sched_getaffinity(0)),
+        "date": time.strftime("%Y-%m-%d"),
+    }
+
+
+def table(runs: list[dict[str, Any]]) -> str:
+    """Returns the Markdown table: a row for each side."""
+    rows = [
+        "| side | n | accuracy | s: training, views | s: all | operations | Gop/s |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for side in dict.fromkeys(run["side"] for run in runs):
+        mine = [run for run in runs if run["side"] == side]
+        operations = mine[0]["operations"]
+        rate = operations / statistics.mean(run["train_seconds"] for run in mine)
+        rows.append(
+            f"| {side} | {len(mine)} | {spread([run['accuracy'] for run in mine], '.4f')} |"
+            f" {spread([r['train_seconds'] + r['views_seconds'] for r in mine], '.1f')} |"
+            f" {spread([run['whole_seconds'] for run in mine], '.1f')} |"
+            f" {operations / 1e15:.3f} P | {rate / 1e9:,.0f} |"
+        )
+    return "\n".join(rows)
+
+
+def spread(values: list[float], form: str) -> str:
+    """Returns "mean ± sd", or the one value."""
+    text = format(statistics.mean(values), form)
+    return text + (f" ± {statistics.stdev(values):{form}}" if len(values) > 1 else "")
+
+
+def write_table(out: pathlib.Path) -> None:
+    """Writes the tables of every device into benchmarks/README.md."""
+    parts = []
+    for file in sorted(out.glob("speedrun-*.json")):
+        runs = json.loads(file.read_text())
+        first = runs[0]
+        parts.append(
+            f"{table(runs)}\n\n{first['cores']} cores of {first['processor']}; greatest load before"
+            f" a run {max(run['load_before'] for run in runs)}; commit {first['commit'][:7]},"
+            f" {first['date']}."
+        )
+    files.replace_between_marks(
+        ROOT / "benchmarks" / "README.md", MARKS, "\n\n".join(parts) or "Not measured yet."
+    )
+
+
+def done(out: pathlib.Path) -> list[tuple[str, int, list[str]]]:
+    """Returns what has been measured: side, seed, and what was changed in the config."""
+    runs = [run for file in out.glob("speedrun-*.json") for run in json.loads(file.read_text())]
+    return [(run["side"], run["seed"], run["words"]) for run in runs]
+
+
+def main() -> None:
+    """Runs the command."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], allow_abbrev=False)
+    parser.add_argument("--seeds", type=int, default=3, metavar="N", help="seeds 0 to N−1")
+    parser.add_argument("--sides", default=SIDES, metavar="SIDE,…")
+    parser.add_argument("--out", type=pathlib.Path, default=ROOT / "results")
+    parser.add_argument("--table", action="store_true", help="only: write the README's table")
+    options, words = parser.parse_known_args()
+    if options.table:
+        write_table(options.out)
+        return
+    options.out.mkdir(parents=True, exist_ok=True)
+    for seed in range(options.seeds):
+        for side in options.sides.split(","):
+            if (side, seed, words) in done(options.out):
+                continue
+            print(f"{side} seed {seed}", file=sys.stderr, flush=True)
+            run = measure(side, seed, words)
+            name = run["device"].replace(" ", "_").lower()
+            file = options.out / f"speedrun-{name}.json"
+            runs = json.loads(file.read_text()) if file.exists() else []
+            with files.replacing(file) as out:
+                out.write((json.dumps([*runs, run], indent=1) + "\n").encode())
+            print(table([*runs, run]), flush=True)
+
+
+if __name__ == "__main__":
+    run_command(main)
