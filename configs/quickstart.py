@@ -2,8 +2,8 @@
 
     python -m jaxcifar.train --config=configs/quickstart.py
 
-Needs no data set and no network. The images are drawn by jaxcifar/synthetic.py: ten shapes, not
-CIFAR-10, so its accuracy says nothing of the reports.
+Needs no data set and no network. The images are drawn by jaxcifar/data/synthetic.py: ten shapes,
+not CIFAR-10, so its accuracy says nothing of the reports.
 """
 
 from ml_collections import ConfigDict

@@ -27,20 +27,27 @@ def command_parser(name: str, description: str, **more: Any) -> argparse.Argumen
 def run_command(main: Callable[[], None]) -> None:
     """Runs a command: a `UserError` ends it with one line and status 2, ctrl-C with 130.
 
-    With --debug the traceback comes before the line. Any other error is a bug and keeps its own.
+    With --debug the traceback comes before the line. Where nobody reads what it prints any more,
+    as after `| head`, it ends with 141 without a word. Any other error is a bug and keeps its own.
     """
     if signal.getsignal(signal.SIGINT) is _leave:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
-        main()
-    except KeyboardInterrupt:
-        print(STOPPED, file=sys.stderr)
-        sys.exit(130)
-    except UserError as error:
-        if "--debug" in sys.argv[1:]:
-            traceback.print_exc()
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+        try:
+            main()
+        except KeyboardInterrupt:
+            print(STOPPED, file=sys.stderr)
+            sys.exit(130)
+        except UserError as error:
+            if "--debug" in sys.argv[1:]:
+                traceback.print_exc()
+            print(f"error: {error}", file=sys.stderr)
+            sys.exit(2)
+        finally:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # for what is still to be printed
+        sys.exit(141)
 
 
 def leave_on_interrupt() -> None:

@@ -111,9 +111,10 @@ def main() -> None:
     print(report(result))
     try:
         numbers, picture = keep(result, directory)
-        print(f"\nwrote {numbers} and {picture}")
     except OSError as error:
         print(f"could not keep this in {directory}: {error.strerror or error}", file=sys.stderr)
+    else:
+        print(f"\nwrote {numbers} and {picture}")
 
 
 if __name__ == "__main__":

@@ -9,6 +9,20 @@ from typing import IO
 from jaxcifar.errors import UserError
 
 
+def writable(folder: pathlib.Path, option: str) -> None:
+    """Makes the folder that `option` names where there is none, and tries to write there.
+
+    Raises:
+      UserError: it cannot be made, or nothing can be written in it.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / ".writable").touch()
+        (folder / ".writable").unlink()
+    except OSError as error:
+        raise UserError(f"cannot write to {option} {folder}: {error.strerror}") from error
+
+
 @contextlib.contextmanager
 def replacing(path: pathlib.Path) -> Iterator[IO[bytes]]:
     """Gives a binary file that takes the place of `path` when the block ends without an error."""

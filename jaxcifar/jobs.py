@@ -76,6 +76,12 @@ def shard(items: Sequence[T], text: str) -> list[T]:
     return list(items[index::number])
 
 
+def check_seeds(seeds: int) -> None:
+    """Raises a UserError unless there is a seed to run."""
+    if seeds < 1:
+        raise UserError(f"--seeds={seeds}; expected at least 1")
+
+
 def run_all(
     jobs: Sequence[Job], place: Place, wanted: int = 0, budget_minutes: float = math.inf
 ) -> Outcome:
@@ -122,6 +128,8 @@ def one_by_one(
         try:
             if not run_one(job, place):
                 return Outcome(True, failed)
+        except BrokenPipeError:  # nobody reads what the next would print
+            raise
         except Exception as error:  # harms no other job, and is told at the end
             if not isinstance(error, UserError):
                 traceback.print_exc()

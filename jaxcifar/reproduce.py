@@ -4,8 +4,14 @@ python -m jaxcifar.reproduce [--claims=ID,…] [--seeds=N] [--jobs=N] [--shard=I
 python -m jaxcifar.reproduce --list | --table
 """
 
+from jaxcifar import errors
+
+if __name__ == "__main__":
+    errors.leave_on_interrupt()  # what follows takes seconds to import
+
 import pathlib
 import statistics
+import sys
 from collections.abc import Iterable, Sequence
 
 from jaxcifar import files, jobs
@@ -13,9 +19,7 @@ from jaxcifar.claims import figures, records, tables
 from jaxcifar.claims.judge import Claim, judge_all
 from jaxcifar.claims.records import Records
 from jaxcifar.claims.reports import CLAIMS, RUNS
-from jaxcifar.errors import UserError, command_parser, run_command
-from jaxcifar.jobs import Job
-from jaxcifar.jobs import shard as take_shard
+from jaxcifar.errors import UserError
 from jaxcifar.run import workdir
 
 WORKDIRS = pathlib.Path("checkpoints/reproduce")
@@ -35,7 +39,7 @@ def choose(ids: str) -> list[Claim]:
 
 def plan(
     chosen: Iterable[Claim], seeds: int, found: Records, shard: str = "0/1", cores: int = -1
-) -> list[Job]:
+) -> list[jobs.Job]:
     """Returns the missing runs of the claims that are in the shard, the cheapest first.
 
     Shards are of all the runs, so that they stay the same while records come in. `cores` of each
@@ -43,9 +47,9 @@ def plan(
     """
     wanted = {run for claim in chosen for run in claim.runs}
     every = [(run, seed) for run in RUNS if run in wanted for seed in range(seeds)]
-    missing = [(run, seed) for run, seed in take_shard(every, shard) if seed not in found[run]]
-    jobs = [
-        Job(
+    missing = [(run, seed) for run, seed in jobs.shard(every, shard) if seed not in found[run]]
+    planned = [
+        jobs.Job(
             run,
             seed,
             minutes_of(run, found),
@@ -54,7 +58,7 @@ def plan(
         )
         for run, seed in missing
     ]
-    return sorted(jobs, key=lambda job: job.minutes)
+    return sorted(planned, key=lambda job: job.minutes)
 
 
 def minutes_of(run: str, found: Records) -> float:
@@ -79,23 +83,31 @@ def listing(chosen: Sequence[Claim], seeds: int, found: Records) -> str:
 
 
 def write_table(out: pathlib.Path) -> None:
-    """Writes the pictures, out/README.md, and the claims table of the README beside it."""
+    """Writes the pictures, out/README.md, and the claims table of the README beside `out`.
+
+    A README there that has no place for the table, or cannot be written, is left as it is.
+    """
     found = records.read(out, RUNS)
     judged = judge_all(CLAIMS, found)
-    out.mkdir(parents=True, exist_ok=True)
+    files.writable(out, "--out")
     pictures = figures.draw(out, found, judged)
     workdir.write_text(out / "README.md", tables.page(out, found, judged, pictures))
     print(f"wrote {out / 'README.md'} and {len(pictures)} pictures; {tables.verdicts(judged)}")
     readme = out.resolve().parent / "README.md"
     if readme.exists():
         table = tables.headline_table(judged, found)
-        files.replace_between_marks(readme, tables.MARKS, table)
-        print(f"wrote the table of {readme.name}")
+        try:
+            files.replace_between_marks(readme, tables.MARKS, table)
+        except (UserError, OSError, UnicodeDecodeError) as error:
+            why = errors.first_line(error)
+            print(f"no table beside {out}: {why}; it is left as it is", file=sys.stderr)
+        else:
+            print(f"wrote the table of {readme}")
 
 
 def main() -> None:
     """Runs the command; exit status 130 where a signal stopped it."""
-    parser = command_parser(
+    parser = errors.command_parser(
         "reproduce", "Re-runs what the reports claim, cheapest first, and judges it."
     )
     parser.add_argument("--claims", default="", metavar="ID,…", help="ids or prefixes; default all")
@@ -110,6 +122,7 @@ def main() -> None:
     parser.add_argument("--list", action="store_true", help="show the claims and what they need")
     parser.add_argument("--table", action="store_true", help="write the tables and the pictures")
     arguments = parser.parse_args()
+    jobs.check_seeds(arguments.seeds)
     chosen = choose(arguments.claims)
     if arguments.table:
         write_table(arguments.out)
@@ -119,6 +132,7 @@ def main() -> None:
         print(listing(chosen, arguments.seeds, found))
         return
     planned = plan(chosen, arguments.seeds, found, arguments.shard, arguments.cores)
+    files.writable(arguments.out, "--out")
     place = jobs.Place(arguments.out, WORKDIRS)
     outcome = jobs.run_all(planned, place, arguments.jobs, arguments.budget_minutes)
     if arguments.shard == "0/1" and not outcome.stopped:
@@ -127,4 +141,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run_command(main)
+    errors.run_command(main)

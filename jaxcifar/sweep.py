@@ -3,6 +3,11 @@
 python -m jaxcifar.sweep --config=PAGE[:VARIANT] --sweep=KEY=V1,V2,… [--seeds=N] --out=DIR
 """
 
+from jaxcifar import errors
+
+if __name__ == "__main__":
+    errors.leave_on_interrupt()  # what follows takes seconds to import
+
 import itertools
 import math
 import pathlib
@@ -12,13 +17,13 @@ from typing import NamedTuple
 
 from ml_collections import ConfigDict
 
-from jaxcifar import jobs, overrides
+from jaxcifar import files, jobs, overrides
 from jaxcifar.claims import records
 from jaxcifar.claims.claim import column, diverged
 from jaxcifar.claims.intervals import Spread, mean_std, of_mean
 from jaxcifar.claims.records import Record, Records
 from jaxcifar.claims.tables import spread
-from jaxcifar.errors import UserError, command_parser, run_command
+from jaxcifar.errors import UserError
 from jaxcifar.run import plots, selection, workdir
 
 ASSUMED_MINUTES = 5.0  # of a run, until one has been
@@ -185,7 +190,7 @@ def write(out: pathlib.Path, grid: Grid, found: Records) -> None:
 
 def main() -> None:
     """Runs the command; exit status 130 where a signal stopped it, 1 where a run failed."""
-    parser = command_parser(
+    parser = errors.command_parser(
         "sweep",
         "Trains every choice of some values of a page, with several seeds.",
         epilog="Other values are set by --config.KEY=VALUE. The same command again goes on.",
@@ -200,13 +205,13 @@ def main() -> None:
     parser.add_argument("--shard", default="0/1", metavar="I/N", help="every N-th, from the I-th")
     parser.add_argument("--out", required=True, type=pathlib.Path, metavar="DIR")
     known, words = parser.parse_known_args()
-    if known.seeds < 1:
-        raise UserError(f"--seeds={known.seeds}; expected at least 1")
+    jobs.check_seeds(known.seeds)
     grid = make_grid(known.config, [read_swept(text) for text in known.sweep], words)
     nothing: Records = {run: {} for run in grid.runs}
     wanted = jobs.shard(plan(grid, known.seeds, known.cores, nothing), known.shard)
     found = records.read(known.out, grid.runs, grid.config_of)
     missing = [job for job in wanted if job.seed not in found[job.run]]
+    files.writable(known.out, "--out")
     place = jobs.Place(known.out, known.out / "checkpoints")
     outcome = jobs.run_all(missing, place, known.jobs)
     write(known.out, grid, records.read(known.out, grid.runs, grid.config_of))
@@ -214,4 +219,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run_command(main)
+    errors.run_command(main)

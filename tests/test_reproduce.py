@@ -161,6 +161,31 @@ jaxcifar.reproduce.main()
     assert "not yet measured" in done.stdout
 
 
+def test_a_readme_of_something_else_is_left_alone_and_all_else_written(run, tmp_path, monkeypatch):
+    monkeypatch.setattr(reproduce.figures, "draw", lambda *_: [])
+    (tmp_path / "README.md").write_text("Of something else.\n")
+    status, out, err = run(reproduce.main, ["--table", f"--out={tmp_path / 'results'}"])
+    assert status == 0
+    assert f"wrote {tmp_path / 'results' / 'README.md'}" in out
+    assert err.startswith(f"no table beside {tmp_path / 'results'}: {tmp_path / 'README.md'} lacks")
+    assert err.count("\n") == 1
+    assert (tmp_path / "README.md").read_text() == "Of something else.\n"
+    assert (tmp_path / "results" / "README.md").read_text().startswith("# Results")
+
+
+@pytest.mark.parametrize("words", [["--claims=901-one"], ["--table"]], ids=str)
+def test_where_nothing_can_be_written_is_told_before_anything_runs(tiny_runs, run, tmp_path, words):
+    (tmp_path / "file").touch()
+    told = f"error: cannot write to --out {tmp_path / 'file'}: File exists\n"
+    assert run(reproduce.main, [*words, f"--out={tmp_path / 'file'}"])[::2] == (2, told)
+    assert not (tmp_path / "checkpoints").exists()
+
+
+def test_no_seeds_are_refused(run):
+    told = "error: --seeds=0; expected at least 1\n"
+    assert run(reproduce.main, ["--list", "--seeds=0"]) == (2, "", told)
+
+
 def test_an_unknown_claim_is_one_line(run):
     status, _, err = run(reproduce.main, ["--claims=999"])
     assert status == 2

@@ -25,7 +25,6 @@ def claim(path: pathlib.Path, config: ConfigDict) -> None:
         cannot be written.
     """
     try:
-        path.mkdir(parents=True, exist_ok=True)
         if (path / "config.json").exists():
             differences = schema.differences(load_config(path), config)
             if differences:
@@ -33,10 +32,9 @@ def claim(path: pathlib.Path, config: ConfigDict) -> None:
                     f"{path} holds a run of another config ({'; '.join(differences)}); "
                     "choose another --workdir, or move this one away"
                 )
-        elif any(path.iterdir()):
+        elif path.exists() and any(path.iterdir()):
             raise UserError(f"{path} is not empty and not a run's; choose another --workdir")
-        (path / ".writable").touch()
-        (path / ".writable").unlink()
+        files.writable(path, "--workdir")
         if not (path / "config.json").exists():
             write_text(path / "config.json", configs.to_json(config) + "\n")
     except OSError as error:
