@@ -3,6 +3,7 @@
 import functools
 import os
 import pathlib
+import socket
 import sys
 import tempfile
 
@@ -23,6 +24,7 @@ backend.configure()  # before the first computation of the session
 
 from jaxcifar import config as configs  # noqa: E402
 from jaxcifar import data, errors  # noqa: E402
+from jaxcifar.data import tfds  # noqa: E402
 
 ROOT = pathlib.Path(__file__).parent.parent
 WHOLE_LOAD = data.load  # before any fixture puts a smaller one in its place
@@ -142,3 +144,15 @@ def run(monkeypatch, capfd):
 def random_images(*shape, seed=0):
     """Images whose every pixel is random, uint8."""
     return np.random.default_rng(seed).integers(0, 256, shape, np.uint8)
+
+
+@pytest.fixture
+def nothing_outside(tmp_path, monkeypatch):
+    """No data of the user's, an empty cache, and a server that refuses."""
+    monkeypatch.delenv("JAXCIFAR_DATA", raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        port = closed.getsockname()[1]
+    monkeypatch.setattr(tfds, "URL", f"http://127.0.0.1:{port}/cifar-10-binary.tar.gz")
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")

@@ -18,8 +18,14 @@ from jaxcifar.errors import UserError
 from jaxcifar.training import optim
 
 STEPS = 10
+
+
 SHARED = {"learning_rate": 0.0, "weight_decay": 0.0, "clip_norm": 0.0, "ema_decay": 0.0}
+
+
 DECOUPLED = {"decoupled_weight_decay": 0.2}
+
+
 START = {"a": np.array([[1.0, -2.0], [0.5, 3.0]]), "b": np.array([0.1, -0.2, 4.0])}
 
 
@@ -31,9 +37,6 @@ def rate(step):
 def gradients(params, step):
     """Depends on the parameters, so that an error grows, and on the step."""
     return {k: np.sin(3 * w + step) + 0.3 * w for k, w in params.items()}
-
-
-# torch.optim.*.html, "algorithm": each a function (g, w, memory) -> update, once per step
 
 
 def torch_sgd(momentum, nesterov):
@@ -199,74 +202,6 @@ def test_accumulation_updates_every_kth_batch_with_the_mean_gradient(case):
     ):
         same = all((before[key] == after[key]).all() for key in START)
         assert same == ((i + 1) % k != 0)
-
-
-def schedule(name, steps_per_epoch, num_epochs, learning_rate=0.4, **keys):
-    return optim.build_schedule({"name": name, **keys}, learning_rate, steps_per_epoch, num_epochs)
-
-
-def huggingface_cosine(step, warmup, total):
-    """get_cosine_schedule_with_warmup's factor, num_cycles ½."""
-    if step < warmup:
-        return step / max(1, warmup)
-    progress = (step - warmup) / max(1, total - warmup)
-    return max(0.0, 0.5 * (1 + math.cos(math.pi * progress)))
-
-
-@pytest.mark.parametrize("jitted", [False, True])
-@pytest.mark.parametrize("warmup_epochs", [0, 2.0, 0.5, 5, 7])
-def test_warmup_cosine_is_huggingfaces(warmup_epochs, jitted):
-    """Also where the warm-up is as long as the run, or longer (a short try of a long recipe)."""
-    rate = schedule("warmup_cosine", 10, 5, warmup_epochs=warmup_epochs)
-    rate = jax.jit(rate) if jitted else rate
-    for step in range(50):
-        want = 0.4 * huggingface_cosine(step, 10 * warmup_epochs, 50)
-        assert float(rate(step)) == pytest.approx(want, rel=1e-5, abs=1e-7), step
-
-
-@pytest.mark.parametrize("jitted", [False, True])
-@pytest.mark.parametrize(
-    ("name", "keys", "values"),
-    [
-        ("constant", {}, {0: 0.4, 17: 0.4, 999: 0.4}),
-        (
-            "step",
-            {"every_epochs": 3, "factor": 0.1},
-            {0: 0.4, 29: 0.4, 30: 0.04, 59: 0.04, 60: 0.004, 95: 0.0004},
-        ),
-        (
-            "cosine",
-            {"floor": 0.2, "period_epochs": 4},
-            {0: 0.4, 9: 0.4, 10: 0.3 + 0.1 / 2**0.5, 20: 0.3, 30: 0.3 - 0.1 / 2**0.5, 49: 0.2},
-        ),
-        # report 004: period 100, at its last epoch, 39, the rate is still high
-        (
-            "cosine",
-            {"floor": 0.0, "period_epochs": 100},
-            {399: 0.2 * (1 + math.cos(0.39 * math.pi))},
-        ),
-    ],
-)
-def test_schedules(name, keys, values, jitted):
-    rate = schedule(name, 10, 100, **keys)
-    rate = jax.jit(rate) if jitted else rate
-    for step, value in values.items():
-        assert float(rate(step)) == pytest.approx(value, rel=1e-5), step
-
-
-@pytest.mark.parametrize(
-    ("name", "keys"),
-    [
-        ("step", {"every_epochs": 0, "factor": 0.1}),
-        ("step", {"every_epochs": 1.5, "factor": 0.1}),
-        ("cosine", {"floor": 0.0, "period_epochs": 0}),
-        ("warmup_cosine", {"warmup_epochs": -1.0}),
-    ],
-)
-def test_a_schedule_without_a_period_is_refused(name, keys):
-    """Before training: a division by zero would come after the first epoch, or never be seen."""
-    with pytest.raises(UserError, match="epochs"):
-        schedule(name, 10, 5, **keys)
 
 
 WRONG = {

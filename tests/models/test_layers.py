@@ -1,0 +1,144 @@
+"""The layers that the models share."""
+
+import chex
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax import lax
+from slow import PLATFORMS, init, slow_conv, slow_pool
+
+from jaxcifar.models import layers, resnet
+
+
+@pytest.mark.parametrize("impl", ["rbg", "threefry2x32"])
+@pytest.mark.parametrize("rate", [0.1, 0.5])
+def test_dropout_statistics(rate, impl):
+    shape = (64, 9, 9, 33)  # an odd number of channels
+    y = np.asarray(layers.dropout(jnp.full(shape, 3.0), rate, jax.random.key(0, impl=impl)))
+    zero = y == 0
+    np.testing.assert_allclose(y[~zero], 3 / (1 - rate), rtol=1e-6)
+    sigma = (rate * (1 - rate) / zero.size) ** 0.5
+    assert abs(zero.mean() - rate) < 5 * sigma
+    for axis in range(4):  # no value tells of its neighbour
+        one, other = np.delete(zero, 0, axis), np.delete(zero, -1, axis)
+        assert abs(np.corrcoef(one.ravel(), other.ravel())[0, 1]) < 5 / one.size**0.5
+    other = layers.dropout(jnp.full(shape, 3.0), rate, jax.random.key(1, impl=impl))
+    assert abs(((other == 0) & zero).mean() - rate**2) < 5 * sigma
+
+
+def test_dropout_has_the_gradient_of_its_mask():
+    x, key = jnp.linspace(-1, 1, 4000).reshape(10, 400), jax.random.key(0)
+    y, pull = jax.vjp(lambda x: layers.dropout(x, 0.25, key), x)
+    np.testing.assert_allclose(pull(jnp.ones_like(x))[0], np.where(y == 0, 0, 4 / 3), rtol=1e-6)
+
+
+def test_relu_commutes_with_dropout_and_max_pool():
+    x, key = jax.random.normal(jax.random.key(0), (4, 8, 8, 6)), jax.random.key(1)
+    one = layers.max_pool(layers.dropout(nn.relu(x), 0.3, key), 2)
+    other = nn.relu(layers.max_pool(layers.dropout(x, 0.3, key), 2))
+    np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize(
+    ("shape", "size"), [((2, 8, 8, 3), 2), ((2, 7, 10, 3), 3), ((2, 4, 4, 3), 1)]
+)
+def test_max_pool_is_reduce_window_in_value_and_gradient(shape, size):
+    x = jax.random.normal(jax.random.key(0), shape)
+
+    def reference(x):
+        window = (1, size, size, 1)
+        return lax.reduce_window(x, -jnp.inf, lax.max, window, window, "VALID")
+
+    np.testing.assert_array_equal(layers.max_pool(x, size), reference(x))
+    weights = jax.random.normal(jax.random.key(1), reference(x).shape)
+    one, other = (
+        jax.grad(lambda x, pool=pool: (pool(x) * weights).sum())(x)
+        for pool in (reference, lambda x: layers.max_pool(x, size))
+    )
+    np.testing.assert_allclose(one, other, rtol=1e-6)
+
+
+def test_prelu():
+    x = jnp.array([[-2.0, -2.0], [0.0, 3.0]])
+    module = layers.PReLU()
+    variables = module.init(jax.random.key(0), x)
+    np.testing.assert_array_equal(module.apply(variables, x), [[-0.5, -0.5], [0.0, 3.0]])
+    gradient = jax.grad(lambda v: module.apply(v, x).sum())(variables)
+    np.testing.assert_array_equal(gradient["params"]["slope"], [-2.0, -2.0])  # one a channel
+
+
+CONVOLUTIONS = [  # size, stride, padding, pooled, channels in and out, rows
+    (3, 1, 1, False, 3, 5, 8),
+    (3, 2, 1, False, 3, 5, 8),
+    (3, 2, 1, False, 20, 20, 8),
+    (5, 1, 0, False, 3, 5, 8),
+    (5, 1, 0, True, 3, 5, 12),
+    (3, 1, 0, True, 8, 16, 8),
+    (3, 1, 0, True, 8, 16, 9),
+    (1, 2, 0, False, 3, 5, 8),
+    (4, 1, 1, True, 3, 5, 8),
+]
+
+
+@PLATFORMS
+@pytest.mark.parametrize("case", CONVOLUTIONS, ids=str)
+def test_convolution_pads_as_pytorch_does(case, platform):
+    size, stride, padding, pooled, c_in, c_out, rows = case
+    x = np.random.default_rng(0).normal(size=(2, rows, rows, c_in)).astype(np.float32)
+    conv = layers.Conv(c_out, size, padding, stride, platform=platform, pooled=pooled)
+    variables = init(conv, x)
+
+    def pooling(y):
+        return layers.max_pool(y, 2) if pooled else y
+
+    want = slow_conv(x, **variables["params"], padding=padding, stride=stride)
+    want = slow_pool(want, 2) if pooled else want
+    got = jax.jit(lambda v: pooling(conv.apply(v, x)))(variables)
+    np.testing.assert_allclose(got, want, atol=2e-5)
+
+    # the gradients, for the images and the kernel, against lax's own convolution
+    weights = jax.random.normal(jax.random.key(1), want.shape)
+
+    def plain(v, x):
+        y = lax.conv_general_dilated(
+            x,
+            v["params"]["kernel"],
+            (stride, stride),
+            [(padding, padding)] * 2,
+            dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        )
+        return (pooling(y + v["params"]["bias"]) * weights).sum()
+
+    def ours(v, x):
+        return (pooling(conv.apply(v, x)) * weights).sum()
+
+    one, other = (jax.jit(jax.grad(f, (0, 1)))(variables, x) for f in (ours, plain))
+    chex.assert_trees_all_close(one, other, rtol=1e-4, atol=1e-4)
+
+
+def test_batch_norm_in_training_keeps_a_tenth_of_the_batchs_mean():
+    norm = layers.batch_norm(True, jnp.float32, None)
+    x = 3 + 2 * np.random.default_rng(0).normal(size=(16, 8, 8, 4)).astype(np.float32)
+    variables = norm.init(jax.random.key(0), x)
+    y, updated = norm.apply(variables, x, mutable=["batch_stats"])
+    np.testing.assert_allclose(y.mean((0, 1, 2)), 0, atol=1e-5)
+    np.testing.assert_allclose(y.std((0, 1, 2)), 1, atol=1e-4)
+    stats = updated["batch_stats"]
+    np.testing.assert_allclose(stats["mean"], 0.1 * x.mean((0, 1, 2)), rtol=1e-4)
+    # with or without Bessel's correction, 1/1023
+    np.testing.assert_allclose(stats["var"], 0.9 + 0.1 * x.var((0, 1, 2)), rtol=1e-3)
+
+
+def test_initialisation():
+    x = jnp.zeros((1, 8, 8, 64))
+    conv = init(layers.Conv(256, 3, 1), x)["params"]
+    dense = init(layers.Dense(500), x)["params"]
+    he = init(layers.Conv(256, 3, 1, kernel_init=resnet.he_normal), x)["params"]
+    for params, fan_in in ((conv, 9 * 64), (dense, 64)):
+        for leaf in params.values():
+            assert 0.97 < abs(leaf).max() * fan_in**0.5 <= 1
+            assert float(leaf.std()) == pytest.approx((3 * fan_in) ** -0.5, rel=0.15)
+    assert float(he["kernel"].std()) == pytest.approx((2 / 9 / 64) ** 0.5, rel=0.02)
+    assert abs(conv["kernel"][..., 0] - conv["kernel"][..., 1]).min() > 0  # no two filters equal

@@ -1,0 +1,59 @@
+"""ResNet: its depth, its shortcuts, its block against a slow version."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from conftest import page
+from slow import PLATFORMS, init, random_like, slow_conv, slow_norm
+
+from jaxcifar import experiment
+from jaxcifar.errors import UserError
+from jaxcifar.models.resnet import BasicBlock, ResNet
+
+
+@pytest.mark.parametrize("depth", [8, 20, 56, 110])
+def test_resnet_has_depth_layers_of_weights(depth):
+    model = ResNet(10, depth, 4, "A")
+    params = jax.eval_shape(
+        lambda: model.init(jax.random.key(0), jnp.zeros((1, 32, 32, 3)), train=False)
+    )["params"]
+    assert sum(leaf.ndim > 1 for leaf in jax.tree.leaves(params)) == depth
+
+
+@pytest.mark.parametrize("depth", [18, 21, 2, 0, -4])
+def test_other_depths_are_refused(depth):
+    with pytest.raises(UserError, match="6n\\+2"):
+        experiment.build(page("resnet20.py", **{"model.depth": depth}))
+
+
+def test_shortcut_a_takes_every_second_pixel_and_pads_channels_with_zeros():
+    x = np.random.default_rng(0).normal(size=(2, 8, 8, 4)).astype(np.float32)
+    block = BasicBlock(10, 2, "A", jnp.float32, "cpu")
+    variables = init(block, x, train=False)
+    nothing = jax.tree.map(jnp.zeros_like, variables["params"])  # only the shortcut is left
+    got = jax.jit(lambda v: block.apply(v, x, train=False))(variables | {"params": nothing})
+    want = np.zeros((2, 4, 4, 10), np.float32)
+    want[..., 3:7] = np.maximum(x[:, ::2, ::2], 0)
+    np.testing.assert_array_equal(got, want)
+
+
+@PLATFORMS
+@pytest.mark.parametrize(("shortcut", "stride"), [("A", 1), ("A", 2), ("B", 2)])
+def test_basic_block(shortcut, stride, platform):
+    x = np.random.default_rng(0).normal(size=(2, 8, 8, 4)).astype(np.float32)
+    block = BasicBlock(4 * stride, stride, shortcut, jnp.float32, platform)
+    variables = random_like(jax.eval_shape(lambda: block.init(jax.random.key(0), x, train=False)))
+    p, s = jax.tree.map(np.float64, (variables["params"], variables["batch_stats"]))
+    y = slow_conv(x, p["conv1"]["kernel"], 0, 1, stride)
+    y = np.maximum(slow_norm(y, p["norm1"], s["norm1"], False), 0)
+    y = slow_norm(slow_conv(y, p["conv2"]["kernel"], 0, 1), p["norm2"], s["norm2"], False)
+    if shortcut == "B":
+        skip = slow_conv(x, p["skip"]["kernel"], 0, 0, stride)
+        skip = slow_norm(skip, p["skip_norm"], s["skip_norm"], False)
+    else:
+        extra = (4 * stride - 4) // 2
+        skip = np.pad(x[:, ::stride, ::stride], ((0, 0), (0, 0), (0, 0), (extra, extra)))
+    want = np.maximum(y + skip, 0)
+    got = jax.jit(lambda v: block.apply(v, x, train=False))(variables)
+    np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-4)
