@@ -98,15 +98,17 @@ class Experiment:
         return Predictor(forward, images, self.config.batch_size, self.mesh)
 
 
-def build(config: ConfigDict, *, to_train: bool = True) -> Experiment:
-    """Returns the parts of `config`; unless they are `to_train`, with any optimizer or schedule.
+def build(config: ConfigDict, *, to_train: bool = True, mesh: Mesh | None = None) -> Experiment:
+    """Returns the parts of `config`, by default for the devices that are there.
+
+    Unless they are `to_train`, with any optimizer or schedule.
 
     Raises:
       UserError: an unknown name or key, a wrong value, or a model that 32×32 images do not fit.
     """
     config = schema.complete(config, () if to_train else ("optimizer", "schedule"))
     dtype = models.dtype(config.compute_dtype)
-    mesh = parallel.make_mesh(config.batch_size)
+    mesh = mesh or parallel.make_mesh(config.batch_size)
     experiment = Experiment(
         config=config,
         model=models.build(config.model, dtype, parallel.platform(mesh)),

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 from jax.sharding import Mesh
+from jax.stages import Compiled
 
 from jaxcifar.data import Split
 from jaxcifar.training import parallel
@@ -38,7 +39,8 @@ class TrainLoop:
 
     Which examples a step takes is a function of (seed, state.step): the loop can be entered at
     any step. Examples that do not fill the last batch of an epoch are left out of that epoch.
-    `size_of(epoch)` is the number of pixels a side that the step resizes its images to.
+    `size_of(epoch)` is the number of pixels a side that the step resizes its images to. Of a split
+    of shapes the loop can be compiled, for devices that need not be there, and not run.
     """
 
     def __init__(
@@ -52,12 +54,11 @@ class TrainLoop:
     ):
         self.num_examples, self.batch_size, self.mesh = len(split.labels), batch_size, mesh
         self.steps_per_epoch = self.num_examples // batch_size
-        self._step, self._size_of = step, size_of
+        self._step, self._size_of, self._seed = step, size_of, seed
         self._data = parallel.place(tuple(split), mesh)
-        self._seed = parallel.place(np.int32(seed), mesh)
         order = functools.partial(epoch_order, num_examples=self.num_examples)
         self._order = jax.jit(order, out_shardings=parallel.replicated(mesh))
-        self._programs: dict[tuple[int, int], Callable[..., Carry]] = {}
+        self._programs: dict[tuple[int, int], Compiled] = {}
 
     def steps_per_call(self, remaining: int) -> int:
         """How many of the epoch's remaining steps go into one program."""
@@ -68,7 +69,7 @@ class TrainLoop:
         epoch, done = divmod(int(carry.state.step), self.steps_per_epoch)
         for each in range(epoch, num_epochs):
             remaining = self.steps_per_epoch - (done if each == epoch else 0)
-            self._program(carry, self.steps_per_call(remaining), self._size_of(each))
+            self.program(carry, self.steps_per_call(remaining), self._size_of(each))
 
     def run(self, carry: Carry, proceed: Callable[[Sums, int, float], bool]) -> Carry:
         """Runs to the end of the epoch that `carry` is in; the carry given is consumed.
@@ -81,28 +82,29 @@ class TrainLoop:
         began = time.perf_counter()
         if not done:
             carry = Carry(carry.state, parallel.place(zero_sums(), self.mesh))
-        order = self._order(self._seed, np.int32(epoch))
+        seed = parallel.place(np.int32(self._seed), self.mesh)
+        order = self._order(seed, np.int32(epoch))
         while done < self.steps_per_epoch:
             count = self.steps_per_call(self.steps_per_epoch - done)
-            program = self._program(carry, count, self._size_of(epoch))
-            carry = program(carry, self._data, order, self._seed)
+            program = self.program(carry, count, self._size_of(epoch))
+            carry = program(carry, self._data, order, seed)
             done += count
             jax.block_until_ready(carry.sums)  # or a signal would wait for a long queue
             if not proceed(carry.sums, done, time.perf_counter() - began):
                 break
         return carry
 
-    def _program(self, carry: Carry, count: int, size: int) -> Callable[..., Carry]:
+    def program(self, carry: Carry, count: int, size: int) -> Compiled:
+        """Returns `count` steps at a size as one program, compiled once."""
         if (count, size) not in self._programs:
-            order = jax.ShapeDtypeStruct(
-                (self.num_examples,), jnp.int32, sharding=parallel.replicated(self.mesh)
-            )
+            shapes = [jax.ShapeDtypeStruct(n, jnp.int32) for n in ((self.num_examples,), ())]
+            order, seed = parallel.place(shapes, self.mesh)
             jitted = jax.jit(
                 functools.partial(self._steps, count=count, size=size),
                 donate_argnums=0,
                 out_shardings=parallel.replicated(self.mesh),
             )
-            lowered = jitted.lower(carry, self._data, order, self._seed)
+            lowered = jitted.lower(carry, self._data, order, seed)
             self._programs[count, size] = lowered.compile()
         return self._programs[count, size]
 
@@ -153,8 +155,18 @@ class Predictor:
         self.num_images = len(images)
         self.num_batches = -(-self.num_images // self.batch_size)
         padding = self.num_batches * self.batch_size - self.num_images
-        padded = np.concatenate([images, np.zeros((padding, *images.shape[1:]), images.dtype)])
-        self._images = parallel.place(padded, self.mesh)
+        if padding:
+            zeros = np.zeros((padding, *images.shape[1:]), images.dtype)
+            images = np.concatenate([images, zeros])
+        self._images = parallel.place(images, self.mesh)
+
+    def program(self, variables: Any) -> Compiled:
+        """Returns what a call runs, once or for each batch, compiled.
+
+        The images may be a shape, of whole batches, on devices that need not be there.
+        """
+        number = () if self._scanned else (np.int32(0),)
+        return self._run.lower(variables, self._images, *number).compile()
 
     def __call__(self, variables: Any) -> tuple[Array, dict[str, Array]]:
         """Returns logits [N, num_classes] and the named intermediates [N, …], in order."""

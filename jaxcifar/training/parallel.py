@@ -33,8 +33,15 @@ def split_batch(mesh: Mesh) -> NamedSharding:
 
 
 def place(tree: Any, mesh: Mesh) -> Any:
-    """Puts a tree of arrays on every device of the mesh."""
-    return jax.device_put(tree, replicated(mesh))
+    """Puts a tree of arrays on every device of the mesh; of shapes, says that they are there."""
+    sharding = replicated(mesh)
+
+    def put(leaf: Any) -> Any:
+        if isinstance(leaf, jax.ShapeDtypeStruct):
+            return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding)
+        return jax.device_put(leaf, sharding)
+
+    return jax.tree.map(put, tree)
 
 
 def platform(mesh: Mesh) -> str:

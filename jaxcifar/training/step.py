@@ -13,6 +13,7 @@ from jaxcifar.training.losses import Loss, Sums
 from jaxcifar.training.state import State
 
 Array = jax.Array
+OPTIMIZER = "optimizer"  # the name of its operations in a compiled program
 
 
 def train_step(
@@ -52,12 +53,13 @@ def train_step(
     gradient, (example_losses, logits, batch_stats) = jax.grad(objective, has_aux=True)(
         state.params
     )
-    updates, opt_state = optimizer.update(gradient, state.opt_state, state.params)
-    params = optax.apply_updates(state.params, updates)
-    ema = state.ema
-    if ema is not None:
-        moved = optax.incremental_update(params, ema, 1 - ema_decay)
-        ema = _where_updated(opt_state, moved, ema)
+    with jax.named_scope(OPTIMIZER):
+        updates, opt_state = optimizer.update(gradient, state.opt_state, state.params)
+        params = optax.apply_updates(state.params, updates)
+        ema = state.ema
+        if ema is not None:
+            moved = optax.incremental_update(params, ema, 1 - ema_decay)
+            ema = _where_updated(opt_state, moved, ema)
     state = State(state.step + 1, params, batch_stats, opt_state, ema)
     return state, losses.count(example_losses, logits, batch.labels)
 

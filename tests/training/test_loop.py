@@ -61,6 +61,31 @@ class Seen(NamedTuple):
     at: Any
 
 
+def test_shapes_compile_to_what_data_run(scanned):
+    """So a program can be made for devices that are not there."""
+    mesh, sums = parallel.make_mesh(20), losses.zero_sums()
+    split = data.Split(numbered_images(60), np.arange(60, dtype=np.int32))
+    shapes = data.Split(*(jax.ShapeDtypeStruct(a.shape, a.dtype) for a in split))
+
+    def step(state, batch, size):
+        added = batch.images.sum() + batch.labels.sum() * batch.seed
+        return Seen(state.step + 1, state.count + added, state.at), sums
+
+    def forward(variables, images):
+        return variables + images.sum(axis=(1, 2)), {}
+
+    start = parallel.place(Carry(Seen(*[jnp.int32(0)] * 3), sums), mesh)
+    texts = []
+    for given in (split, shapes):
+        loop = TrainLoop(step, given, 20, 0, mesh)
+        predict = Predictor(forward, given.images, 20, mesh)
+        compiled = loop.program(start, 2, 32), predict.program(1.0)
+        text = "\n".join(program.as_text() for program in compiled)
+        lines = [line for line in text.splitlines() if " = " in line]
+        texts.append([line.partition(", metadata=")[0] for line in lines])  # without whence
+    assert texts[0] == texts[1] != []
+
+
 @pytest.mark.parametrize("batch_size", [7, 10, 60])
 def test_an_epoch_takes_whole_batches_of_different_examples(batch_size, scanned):
     n = 60
