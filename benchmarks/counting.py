@@ -6,7 +6,7 @@ of these counts and of a machine's peaks is a bound from below.
 """
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
 import jax
@@ -92,20 +92,23 @@ def _inner(equation: JaxprEqn) -> Iterator[Jaxpr]:
                 yield each
 
 
-def _convolution(equation: JaxprEqn) -> int:
-    """Returns the multiply-adds of a convolution or of one of its two gradients.
+def positions(axes: Iterable[tuple[int, int, int]]) -> int:
+    """Returns how many positions a convolution, or one of its two gradients, multiplies at.
 
     Along each axis of the image, two of the positions in input, kernel and output fix the third,
     so there are at most as many as the two smaller extents multiplied. This way padding and the
     zeros that strides bring into the gradients do not count, and all three count the same.
     """
+    return math.prod(math.prod(sorted(extents)[:2]) for extents in axes)
+
+
+def _convolution(equation: JaxprEqn) -> int:
+    """Returns the multiply-adds of a convolution or of one of its two gradients."""
     lhs, rhs, out = (v.aval.shape for v in (*equation.invars, *equation.outvars))
     lhs_spec, rhs_spec, out_spec = equation.params["dimension_numbers"]
     total = out[out_spec[0]] * out[out_spec[1]] * rhs[rhs_spec[1]]  # batch, features, inputs each
-    for i, j, k in zip(lhs_spec[2:], rhs_spec[2:], out_spec[2:], strict=True):
-        smaller, middle, _ = sorted((lhs[i], rhs[j], out[k]))
-        total *= smaller * middle
-    return total
+    axes = zip(lhs_spec[2:], rhs_spec[2:], out_spec[2:], strict=True)
+    return total * positions([(lhs[i], rhs[j], out[k]) for i, j, k in axes])
 
 
 def _product(equation: JaxprEqn) -> int:
