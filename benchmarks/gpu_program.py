@@ -10,6 +10,7 @@ table in benchmarks/README.md. Time, cuDNN's choices and its workspace can't be 
 import argparse
 import collections
 import datetime
+import functools
 import importlib
 import json
 import logging
@@ -18,7 +19,7 @@ import pathlib
 import re
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import jax
@@ -37,7 +38,7 @@ from speed_tables import number, table  # noqa: E402
 
 from jaxcifar import config as configs  # noqa: E402
 from jaxcifar import data, experiment, files, overrides  # noqa: E402
-from jaxcifar.errors import UserError, run_command  # noqa: E402
+from jaxcifar.errors import UserError, first_line, run_command  # noqa: E402
 from jaxcifar.run import provenance  # noqa: E402
 
 README = ROOT / "benchmarks" / "README.md"
@@ -110,8 +111,10 @@ def described_mesh(description: str) -> Mesh:
     return Mesh(np.array(topology.devices).reshape(1), ("batch",), axis_types=(AxisType.Auto,))
 
 
-def programs(page: str, words: list[str], mesh: Mesh) -> Iterator[tuple[Record, Compiled]]:
-    """Yields each program of a page, compiled, and what it is called."""
+def programs(
+    page: str, words: list[str], mesh: Mesh
+) -> Iterator[tuple[Record, Callable[[], Compiled]]]:
+    """Yields what each program of a page is called, and what compiles it."""
     config = overrides.load(page, words)
     parts = experiment.build(config, mesh=mesh)
     batch, examples = config.batch_size, TRAIN - config.data.validation
@@ -125,11 +128,11 @@ def programs(page: str, words: list[str], mesh: Mesh) -> Iterator[tuple[Record, 
     about = {"config": configs.name(page), "batch": batch, "dtype": config.compute_dtype}
     for size in sorted({parts.augment.size_of(epoch) for epoch in range(config.num_epochs)}):
         named = about | {"program": "training", "size": size}
-        yield named, loop.program(start, loop.steps_per_epoch, size)
+        yield named, functools.partial(loop.program, start, loop.steps_per_epoch, size)
     padded = -(-TEST // batch) * batch
     predictor = parts.predictor(jax.ShapeDtypeStruct((padded, 32, 32, 3), jnp.uint8))
     named = about | {"program": "evaluation", "size": 32}
-    yield named, predictor.program(start.state.eval_variables())
+    yield named, functools.partial(predictor.program, start.state.eval_variables())
 
 
 def describe(found: list[Kernel], launches: Launches, peaks: Device) -> Record:
@@ -165,14 +168,20 @@ def _totals(some: list[Kernel], peaks: Device) -> Record:
 
 
 def examine(page: str, words: list[str], mesh: Mesh, peaks: Device, dump: str) -> list[Record]:
-    """Returns the records of a page's programs."""
+    """Returns the records of a page's programs; of one that XLA refuses, its reason."""
     found = []
     lists = pathlib.Path(dump)
-    for named, compiled in programs(page, words, mesh):
-        (thunks,) = lists.glob("*.thunk_sequence_after_thunk_passes.txt")
-        launches = kernels.launches(thunks.read_text())
+    for named, compile in programs(page, words, mesh):
         for file in lists.iterdir():
             file.unlink()
+        try:
+            compiled = compile()
+        except jax.errors.JaxRuntimeError as error:
+            found.append(named | {"error": first_line(error)})
+            print("{config} {program} {size} pixels: {error:.200}".format(**found[-1]))
+            continue
+        (thunks,) = lists.glob("*.thunk_sequence_after_thunk_passes.txt")
+        launches = kernels.launches(thunks.read_text())
         of_step = describe(kernels.of_step(compiled.as_text()), launches, peaks)
         memory = compiled.memory_analysis().temp_size_in_bytes
         found.append(named | of_step | {"temporary_bytes": memory})
@@ -190,12 +199,15 @@ def page_of(record: Record) -> str:
         *("temporary, MB", "launched alone", "command buffers", "kernels in these"),
         *("of bound: launches, ms", "bound, ms"),
     )
-    rows = [_row(each) for page in record["pages"].values() for each in page["programs"]]
+    every = [each for page in record["pages"].values() for each in page["programs"]]
+    rows = [_row(each) for each in every if "error" not in each]
+    refused = ["{config} {program}, {size} pixels".format(**e) for e in every if "error" in e]
+    without = f" XLA does not compile this way: {'; '.join(refused)}." if refused else ""
     commits = collections.Counter(page["commit"][:7] for page in record["pages"].values())
     versions = next(iter(record["pages"].values()))["versions"]
     return (
         f"{table(columns, rows)}\n\nTarget: {record['target']}; jax {versions['jax']};"
-        f" commit {', '.join(commits)}."
+        f" commit {', '.join(commits)}.{without}"
     )
 
 
