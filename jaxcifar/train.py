@@ -9,6 +9,7 @@ if __name__ == "__main__":
     errors.leave_on_interrupt()  # what follows takes seconds to import
 
 import dataclasses
+import math
 import pathlib
 import shlex
 import statistics
@@ -16,6 +17,7 @@ import sys
 import time
 from typing import Any, NamedTuple
 
+import optax
 from ml_collections import ConfigDict
 
 from jaxcifar import backend, data, experiment, overrides
@@ -25,12 +27,15 @@ from jaxcifar.run import workdir as workdirs
 from jaxcifar.run.checkpoint import Checkpoints
 from jaxcifar.run.interrupt import Interrupt
 from jaxcifar.run.log import RunLog, number
-from jaxcifar.training import losses, parallel, state
+from jaxcifar.training import losses, optim, parallel, state
 from jaxcifar.training.state import Carry
 
 
 class Result(NamedTuple):
-    """How training ended: metrics of each epoch, the state, whether it finished, what made it."""
+    """How training ended: metrics of each epoch, the state, whether it finished, what made it.
+
+    One that diverged has finished: with the epoch it diverged in, and the last state before.
+    """
 
     lines: list[dict[str, Any]]
     state: state.State
@@ -61,19 +66,17 @@ def train(config: ConfigDict, workdir: pathlib.Path) -> Result:
         Checkpoints(workdir, writing=True) as checkpoints,
         Interrupt("epoch" if parallel.is_accelerated(parts.mesh) else "step") as interrupt,
     ):
-        carry = checkpoints.restore_latest(parts.abstract_start(optimizer))
-        if carry is None:
-            carry = parts.start(optimizer, dataset.train.images)
-        else:
-            check_data(checkpoints.meta(int(carry.state.step)), dataset, workdir)
+        carry = begin(checkpoints, parts, optimizer, dataset)
         step = int(carry.state.step)
+        if step in checkpoints.steps():
+            check_data(checkpoints.meta(step), dataset, workdir)
         with RunLog(workdir, config.num_epochs, steps_per_epoch, step) as log:
             introduce(log, dataset, carry, parts, workdir)
-            if step < last_step:
+            if step < last_step and not log.diverged:
                 began = time.perf_counter()
                 loop.compile(carry, config.num_epochs)
                 log.say(f"compiled in {time.perf_counter() - began:.1f} s")
-            while step < last_step and not interrupt.wanted:
+            while step < last_step and not (interrupt.wanted or log.diverged):
                 epoch, began_at = divmod(step, steps_per_epoch)
                 began = time.perf_counter()
                 carry = loop.run(
@@ -88,8 +91,9 @@ def train(config: ConfigDict, workdir: pathlib.Path) -> Result:
                     "step": step,
                     "learning_rate": float(schedule(step - 1)),
                 }
-                line |= prefixed("train", carry.sums)
+                line |= prefixed("train", carry.sums) | optim.skipped(carry.state.opt_state)
                 due = parts.evaluation.due(epoch + 1, config.num_epochs)
+                due |= not math.isfinite(line["train_loss"])  # it is the last
                 for name, split in held_out.items() if due else ():
                     logits, _ = predictors[name](carry.state.eval_variables())
                     line |= prefixed(name, losses.evaluate(parts.loss, logits, split.labels))
@@ -97,12 +101,30 @@ def train(config: ConfigDict, workdir: pathlib.Path) -> Result:
                 line["examples_per_second"] = examples / train_seconds
                 line["seconds"] = time.perf_counter() - began
                 log.epoch(line)
-                checkpoints.save(carry, meta, line.get(f"{selection.split(line)}_accuracy"))
+                if not log.diverged:
+                    checkpoints.save(carry, meta, line.get(f"{selection.split(line)}_accuracy"))
+            if log.diverged:
+                log.say_diverged()
+            if log.diverged or not math.isfinite(carry.sums.loss):
+                carry = begin(checkpoints, parts, optimizer, dataset)  # the last that was finite
+            step = int(carry.state.step)
             checkpoints.save(carry, meta, None)  # within an epoch: never the best
             meta = checkpoints.meta(step)  # of a run that had finished: as it was then
         if log.lines:
             plots.curves(workdir / "curves.png", {workdir.name: [log.lines]}, title(meta, workdir))
-    return Result(log.lines, carry.state, step == last_step, meta, parts, dataset)
+    finished = step == last_step or log.diverged
+    return Result(log.lines, carry.state, finished, meta, parts, dataset)
+
+
+def begin(
+    checkpoints: Checkpoints,
+    parts: experiment.Experiment,
+    optimizer: optax.GradientTransformation,
+    dataset: data.Dataset,
+) -> Carry:
+    """Returns what training goes on from: the latest checkpoint, or the start."""
+    carry = checkpoints.restore_latest(parts.abstract_start(optimizer))
+    return parts.start(optimizer, dataset.train.images) if carry is None else carry
 
 
 @dataclasses.dataclass(frozen=True)
@@ -215,12 +237,14 @@ def parse(arguments: list[str]) -> tuple[str, pathlib.Path, list[str]]:
 
 
 def main() -> None:
-    """Runs the command; exit status 130 where it was stopped before the end."""
+    """Runs the command; exit status 130 where it was stopped before the end, 1 if it diverged."""
     page, workdir, words = parse(sys.argv[1:])
     backend.configure()
     provenance.commit()
     config = overrides.load(page, words)
     result = train(config, workdir)
+    if metrics.diverged(result.lines):
+        sys.exit(1)
     if not result.finished:
         again = command("train", *sys.argv[1:])
         print(f"stopped and saved at step {int(result.state.step):,}; to resume: {again}")

@@ -11,7 +11,7 @@ import time
 import pytest
 from conftest import page
 
-from jaxcifar import jobs
+from jaxcifar import jobs, sweep
 from jaxcifar.claims import records
 from jaxcifar.errors import UserError
 from jaxcifar.jobs import Job, Place
@@ -59,6 +59,19 @@ def test_results_do_not_depend_on_how_many_run_and_a_failure_harms_no_other(tmp_
     jobs.side_by_side([job(1)], single, slots.share(1, 1, 1), math.inf)
     one, two = (records.path_of(place.out, "small", 1) for place in (single, both))
     assert without_clock(one) == without_clock(two)
+
+
+def test_a_run_that_diverges_is_done_and_its_record_says_so(tmp_path):
+    place = place_in(tmp_path)
+    one = job(0, num_epochs=3, **{"optimizer.learning_rate": 1e30})
+    assert jobs.run_one(one, place)
+    file = records.path_of(place.out, "small", 0)
+    record = records.read_record(file)
+    assert [line["train_loss"] for line in record["epochs"]] == [None]
+    assert "small (diverged)" in sweep.table({"small": {0: record}})
+    file.unlink()
+    assert jobs.run_one(one, place)  # from its folder, without training again
+    assert records.read_record(file) == record
 
 
 def test_ctrl_c_stops_all_and_each_saves(tmp_path):

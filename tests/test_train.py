@@ -17,6 +17,7 @@ from jaxcifar import experiment, train
 from jaxcifar.run import metrics
 from jaxcifar.run.checkpoint import Checkpoints
 from jaxcifar.run.log import RunLog
+from jaxcifar.training.loop import TrainLoop
 
 # All that has a memory: momenta, accumulated gradients, averages, running statistics, dropout,
 # augmentation. 4 steps an epoch, 8 examples left over, updates that straddle the epochs' ends.
@@ -185,16 +186,72 @@ def test_the_best_step_is_chosen_on_the_validation_images(small_data, tmp_path):
     assert "jax" in meta["versions"]
 
 
-def test_a_run_that_diverges_says_nan_and_ends(small_data, tmp_path, capsys):
-    config = tiny(**{"optimizer.learning_rate": 1e30, "schedule.warmup_epochs": 0.0})
-    lines = train.train(config, tmp_path / "run").lines
-    assert lines[-1]["train_loss"] is None
-    assert math.isfinite(lines[-1]["test_accuracy"])
+def diverging():
+    """A run that is finite in its first epoch, and beyond float32 in the second of four."""
+    config = tiny(num_epochs=4).copy_and_resolve_references()
+    with config.unlocked():
+        config.schedule = {"name": "step", "every_epochs": 1, "factor": 1e30}
+        config.evaluation = {"every_epochs": 4}
+    return config.lock()
+
+
+def test_a_run_that_diverges_ends_there_and_keeps_the_last_finite_step(
+    small_data, tmp_path, capsys, monkeypatch
+):
+    config = diverging()
+    result = train.train(config, tmp_path / "run")
+    assert result.finished
+    assert [line["train_loss"] is None for line in result.lines] == [False, True]
+    assert math.isfinite(result.lines[-1]["test_accuracy"])  # the last epoch is always scored
+    metrics.check(tmp_path / "run", result.lines, config.num_epochs)
+    with Checkpoints(tmp_path / "run") as checkpoints:
+        assert checkpoints.steps() == [4]
+    chex.assert_tree_all_finite(result.state)
     out = capsys.readouterr().out
-    assert "nan" in out
-    assert out.count("WARNING: ") == 1
-    assert "WARNING: train_loss and test_loss not finite in epoch 1: " in out
-    assert "NaN" not in (tmp_path / "run" / "metrics.jsonl").read_text()
+    told = "DIVERGED: the training loss is not finite in epoch 2 (steps 5 to 8, rate 3e+27)"
+    assert out.count(told) == 1
+    assert "optimizer.skip_nonfinite=True" in out
+    assert "WARNING" not in out
+    written = (tmp_path / "run" / "metrics.jsonl").read_text()
+    assert "NaN" not in written
+    # It is over: the same command trains nothing and says the same.
+    monkeypatch.delattr(TrainLoop, "run")
+    again = train.train(config, tmp_path / "run")
+    assert again.finished
+    assert (tmp_path / "run" / "metrics.jsonl").read_text() == written
+    chex.assert_trees_all_equal(again.state, result.state)
+    out = capsys.readouterr().out
+    assert out.count(told) == 1
+    assert "WARNING" not in out
+    assert "warning" not in out
+
+
+def test_a_run_that_diverges_in_its_first_epoch_keeps_its_start(small_data, run, tmp_path):
+    folder = tmp_path / "run"
+    for _ in range(2):
+        status, out, err = run(train.main, words(folder, **{"optimizer.learning_rate": 1e30}))
+        assert (status, err) == (1, "")
+        assert "DIVERGED: the training loss is not finite in epoch 1 (steps 1 to 4" in out
+    with Checkpoints(folder) as checkpoints:
+        assert checkpoints.steps() == [0]
+
+
+def test_a_stop_within_an_epoch_that_diverges_saves_nothing_of_it(small_data, stop_at, tmp_path):
+    stop_at(6)
+    stopped = train.train(diverging(), tmp_path / "run")
+    assert not stopped.finished
+    assert int(stopped.state.step) == 4
+    chex.assert_tree_all_finite(stopped.state)
+    stop_at()
+    assert metrics.diverged(train.train(diverging(), tmp_path / "run").lines)
+
+
+def test_updates_that_are_left_out_are_counted_and_all_of_them_are_none(small_data, tmp_path):
+    """At a rate beyond float32 no update after the first is finite."""
+    off = {"optimizer.learning_rate": 1e30, "optimizer.skip_nonfinite": True}
+    result = train.train(tiny(**off), tmp_path / "run")
+    assert [line["skipped_updates"] for line in result.lines] == [3, 7]
+    assert [line["train_loss"] is None for line in result.lines] == [False, True]
 
 
 def test_a_resume_holds_one_copy_of_the_state(small_data, stop_at, monkeypatch, tmp_path):

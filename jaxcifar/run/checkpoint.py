@@ -124,6 +124,7 @@ class Checkpoints:
         Raises:
           UserError: a step cannot be read, does not fit `like`, or none is left undamaged.
         """
+        self.wait()
         for step in reversed(self.steps()):
             try:
                 items = self._load(step, _items(like))

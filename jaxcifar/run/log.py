@@ -77,12 +77,32 @@ class RunLog:
             if key not in ("epoch", "step") and value is not None:
                 self._events.add_scalar(key, value, line["step"])
         self.say(format_epoch(line, self.num_epochs))
-        if not self._warned and (bad := [key for key, value in line.items() if value is None]):
+        bad = [key for key, value in line.items() if value is None]
+        if bad and not self._warned and not self.diverged:
             self._warned = True
             self.say(
-                f"WARNING: {' and '.join(bad)} not finite in epoch {line['epoch']}: the run has"
-                " diverged, and seldom comes back; try a lower learning rate"
+                f"WARNING: {' and '.join(bad)} not finite in epoch {line['epoch']}: the run is"
+                " about to diverge, and seldom comes back; try a lower learning rate"
             )
+
+    @property
+    def diverged(self) -> bool:
+        """Whether the run is over because its training loss is not finite."""
+        return metrics.diverged(self.lines)
+
+    def say_diverged(self) -> None:
+        """Says where a run diverged and what to try."""
+        line = self.lines[-1]
+        first = line["step"] - self.steps_per_epoch + 1
+        self.say(
+            f"DIVERGED: the training loss is not finite in epoch {line['epoch']} (steps {first:,}"
+            f" to {line['step']:,}, rate {line['learning_rate']:.2g}); the run ends here and keeps"
+            " the step saved before that"
+        )
+        self.say(
+            "      to try, in another --workdir: a lower optimizer.learning_rate, a warm-up,"
+            " optimizer.clip_norm=1, optimizer.skip_nonfinite=True"
+        )
 
     def say(self, text: str) -> None:
         """Prints a line, above the bar where there is one."""
@@ -99,10 +119,11 @@ def format_epoch(line: dict[str, Any], num_epochs: int) -> str:
     if f"{split}_loss" in line:
         loss, accuracy = (number(line[f"{split}_{key}"]) for key in ("loss", "accuracy"))
         held_out = f"  {split} loss {loss} accuracy {accuracy}"
+    skipped = f"  skipped {line['skipped_updates']}" if line.get("skipped_updates") else ""
     return (
         f"epoch {line['epoch']:>{len(str(num_epochs))}}/{num_epochs}"
         f"  train loss {number(line['train_loss'])} accuracy {number(line['train_accuracy'])}"
-        f"{held_out}"
+        f"{held_out}{skipped}"
         f"  rate {line['learning_rate']:.2g}"
         f"  {line['examples_per_second']:,.0f} examples/s  {line['seconds']:.1f} s"
     )

@@ -26,8 +26,12 @@ def go_on(folder: pathlib.Path, last_step: int) -> tuple[list[Line], int]:
 
     A killed run had written those before their checkpoint was whole: they will be written again.
     Damaged lines are moved too, with a warning; a torn last line is no more than a killed run's.
+    All lines of a run that diverged apply: no step is saved of the epoch it ended in.
     """
     content = _read(folder)
+    lines = [line for _, line in content if line]
+    if diverged(lines):
+        last_step = lines[-1]["step"]
     kept = [(raw, line) for raw, line in content if line and line["step"] <= last_step]
     ahead = [raw for raw, line in content if line and line["step"] > last_step]
     damaged = [number for number, (_, line) in enumerate(content, 1) if line is None]
@@ -56,9 +60,19 @@ def append(folder: pathlib.Path, line: Line) -> None:
         file.write(json.dumps(line, allow_nan=False).encode() + b"\n")
 
 
+def diverged(lines: Sequence[Line]) -> bool:
+    """Whether the loss of the last epoch's training was not finite: with that a run is over."""
+    return bool(lines) and lines[-1].get("train_loss", 0.0) is None
+
+
 def problem(lines: Sequence[Line], num_epochs: int) -> str:
-    """Returns what is wrong with the lines of `num_epochs` finished epochs; "" for nothing."""
+    """Returns what is wrong with the lines of `num_epochs` finished epochs; "" for nothing.
+
+    A run that diverged has the epochs up to that one.
+    """
     epochs = [line["epoch"] for line in lines]
+    if diverged(lines):
+        num_epochs = epochs[-1]
     missing = [epoch for epoch in range(1, num_epochs + 1) if epoch not in epochs]
     if missing:
         return f"{FILE} has no line for {len(missing)} of {num_epochs} epochs ({_some(missing)})"

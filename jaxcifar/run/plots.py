@@ -42,10 +42,12 @@ def curves(path: pathlib.Path, runs: Mapping[str, Sequence[Lines]], title: str) 
             for split, style in STYLES.items():
                 key = f"{split}_{what}"
                 scored = [[line for line in lines if key in line] for lines in seeds]
-                epochs = [line["epoch"] for line in scored[0]]
+                epochs = [line["epoch"] for line in max(scored, key=len)]
                 if not epochs:
                     continue
-                values = np.array([[_number(line[key]) for line in lines] for lines in scored])
+                values = np.full((len(seeds), len(epochs)), np.nan)  # one that diverged is shorter
+                for row, lines in zip(values, scored, strict=True):
+                    row[: len(lines)] = [_number(line[key]) for line in lines]
                 # a marker, so that a single epoch shows
                 marker = "." if len(epochs) < 3 else None
                 mean, name = values.mean(0), prefix + split

@@ -1,6 +1,7 @@
 """Losses of a batch of logits, and what is counted of them."""
 
 import functools
+import math
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -51,9 +52,10 @@ class Sums(NamedTuple):
     examples: Array
 
     def means(self) -> dict[str, float]:
-        """Returns loss and accuracy, as Python floats."""
-        n = max(int(self.examples), 1)
-        return {"loss": float(self.loss) / n, "accuracy": int(self.correct) / n}
+        """Returns loss and accuracy, as Python floats; the loss of no examples is NaN."""
+        n = int(self.examples)
+        loss = float(self.loss) / n if n else math.nan
+        return {"loss": loss, "accuracy": int(self.correct) / max(n, 1)}
 
 
 def zero_sums() -> Sums:

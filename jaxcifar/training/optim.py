@@ -8,7 +8,7 @@ batches; with accumulation an update happens every `accumulate_steps` of them.
 """
 
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -20,6 +20,7 @@ from jaxcifar.errors import UserError
 from jaxcifar.signature import AboveZero, Count, Given, NonNegative, Positive, Share
 from jaxcifar.training import transforms
 
+ALL = 2**31 - 1  # however many gradients in a row are not finite
 Schedule = Callable[[optax.ScalarOrSchedule], optax.ScalarOrSchedule]
 
 
@@ -34,6 +35,7 @@ class Shared(NamedTuple):
     normalize_kernels: bool = False
     lookahead_steps: Count = 0
     lookahead_decay: Share = 0.95
+    skip_nonfinite: bool = False
 
 
 def sgd(*, momentum: Share = 0.0, nesterov: bool = False) -> optax.GradientTransformation:
@@ -110,7 +112,8 @@ def build(
 
     Clip by global norm → L2 → the named optimizer → decoupled decay → −rate → kernels rescaled →
     lookahead. `schedule` maps a batch step, of `total_steps`, to the rate; gradients are averaged
-    over `accumulate_steps` batches.
+    over `accumulate_steps` batches. With `skip_nonfinite` a batch whose gradient is not finite is
+    left out as if it had not come: the count of steps that `schedule` is asked for stands still.
     """
     shared, own = signature.divide(Shared, "optimizer", keys)
     chosen = signature.build(OPTIMIZERS, "optimizer", own)
@@ -130,9 +133,16 @@ def build(
         optax.scale_by_learning_rate(lambda updates: schedule(updates * accumulate_steps)),
         *last,
     )
-    if accumulate_steps == 1:
-        return chain
-    return optax.MultiSteps(chain, accumulate_steps).gradient_transformation()
+    if accumulate_steps > 1:
+        chain = optax.MultiSteps(chain, accumulate_steps).gradient_transformation()
+    return optax.apply_if_finite(chain, ALL) if shared.skip_nonfinite else chain
+
+
+def skipped(opt_state: Any) -> dict[str, int]:
+    """Returns the metric of the updates left out since the start, where they may be."""
+    if not isinstance(opt_state, optax.ApplyIfFiniteState):
+        return {}
+    return {"skipped_updates": int(opt_state.total_notfinite)}
 
 
 def constant(

@@ -60,12 +60,18 @@ def train_step(
         if ema is not None:
             moved = optax.incremental_update(params, ema, 1 - ema_decay)
             ema = _where_updated(opt_state, moved, ema)
-    state = State(state.step + 1, params, batch_stats, opt_state, ema)
-    return state, losses.count(example_losses, logits, batch.labels)
+    sums = losses.count(example_losses, logits, batch.labels)
+    if isinstance(opt_state, optax.ApplyIfFiniteState):  # what a batch left out would poison too
+        old = state.batch_stats, losses.zero_sums()
+        batch_stats, sums = optax.tree.where(opt_state.last_finite, (batch_stats, sums), old)
+    return State(state.step + 1, params, batch_stats, opt_state, ema), sums
 
 
 def _where_updated(opt_state: Any, new: Any, old: Any) -> Any:
-    """`new` where the batch ended in an update; `old` where gradients were only accumulated."""
+    """`new` where the batch ended in an update; `old` where it was left out or accumulated."""
+    if isinstance(opt_state, optax.ApplyIfFiniteState):
+        new = _where_updated(opt_state.inner_state, new, old)
+        return optax.tree.where(opt_state.last_finite, new, old)
     if not isinstance(opt_state, optax.MultiStepsState):
         return new
     return optax.tree.where(opt_state.mini_step == 0, new, old)

@@ -64,6 +64,15 @@ def test_lines_that_do_not_fit_the_epochs_are_told(tmp_path):
             metrics.check(tmp_path, lines, 3)
 
 
+def test_a_run_that_diverged_is_whole_up_to_there(tmp_path):
+    lines = [*LINES[:2], LINES[2] | {"train_loss": None}]
+    metrics.check(tmp_path, lines, 9)
+    with pytest.raises(UserError, match="has no line for 1 of 3 epochs"):
+        metrics.check(tmp_path, lines[1:], 9)
+    write(tmp_path, *lines)
+    assert metrics.go_on(tmp_path, 8) == (lines, 0)  # no step was saved of the third
+
+
 def test_a_number_that_is_not_finite_is_null():
     value = {"a": [float("nan"), 1.5], "b": {"c": (float("-inf"), "x", 2, True)}}
     assert metrics.finite(value) == {"a": [None, 1.5], "b": {"c": [None, "x", 2, True]}}

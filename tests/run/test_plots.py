@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 
 from jaxcifar.run import plots
@@ -24,3 +25,14 @@ def test_the_curves_show_every_split_there_is(more, monkeypatch, tmp_path):
         for split in splits:
             value = (LINE | more)[f"{split}_{what}"]
             assert shown[split] == value or value is None
+
+
+def test_a_seed_that_diverged_ends_the_mean_and_not_the_others(monkeypatch, tmp_path):
+    figures = []
+    monkeypatch.setattr(plots, "save", lambda fig, path: figures.append(fig))
+    whole = [LINE | {"epoch": n} for n in (1, 2, 3)]
+    broken = [LINE, LINE | {"epoch": 2, "train_loss": None}]
+    plots.curves(tmp_path / "curves.png", {"run": [broken, whole]}, "a run")
+    train_loss = figures[0].axes[0].lines[0]
+    assert list(train_loss.get_xdata()) == [1, 2, 3]
+    np.testing.assert_array_equal(train_loss.get_ydata(), [2.0, np.nan, np.nan])

@@ -1,5 +1,6 @@
 """The step and the loops that run it: what is seen, how often, and in which order."""
 
+import dataclasses
 import json
 import os
 import subprocess
@@ -11,12 +12,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import ROOT, overrides, page, tiny
+from conftest import ROOT, overrides, page, random_images, tiny
 
 from jaxcifar import data, experiment, train
 from jaxcifar.run.checkpoint import Checkpoints
 from jaxcifar.run.log import RunLog
-from jaxcifar.training import losses, parallel
+from jaxcifar.training import losses, optim, parallel
+from jaxcifar.training.augment import Batch
 from jaxcifar.training.loop import Predictor, TrainLoop, epoch_order
 from jaxcifar.training.state import Carry
 
@@ -178,6 +180,42 @@ def test_ema_closed_form(small_data, accumulate_steps):
             want = jax.tree.map(lambda old, new: 0.7 * old + 0.3 * new, want, params)
         chex.assert_trees_all_close(carry.state.ema, want, rtol=1e-5, atol=1e-7)
     assert carry.state.eval_variables()["params"] is carry.state.ema
+
+
+@pytest.mark.parametrize("accumulate_steps", [1, 3])
+def test_a_gradient_that_is_not_finite_is_left_out_as_if_its_batch_had_not_come(
+    small_data, accumulate_steps
+):
+    changes = {"optimizer.ema_decay": 0.7, "accumulate_steps": accumulate_steps}
+    config = tiny(**NET | changes | {"optimizer.skip_nonfinite": True})
+    parts = experiment.build(config)
+
+    def poisoned(logits, labels):
+        return parts.loss.examples(logits, labels) * jnp.where(labels[0] == 9, jnp.nan, 1)
+
+    optimizer, _ = parts.optimizer(4)
+    images = random_images(16, 32, 32, 3)
+    carry = parts.start(optimizer, images)
+    bad = dataclasses.replace(parts, loss=parts.loss._replace(examples=poisoned))
+    step = jax.jit(bad.train_step(optimizer))
+
+    def run(batches):
+        state, total = carry.state, carry.sums
+        for number, first in batches:
+            labels = jnp.full(16, first)
+            batch = Batch(images, labels, jnp.arange(16), jnp.int32(0), jnp.int32(0))
+            state = dataclasses.replace(state, step=jnp.int32(number))
+            state, sums = step(state, batch)
+            total = jax.tree.map(jnp.add, total, sums)
+        return state, total
+
+    good = [(0, 1), (2, 3), (3, 4), (6, 2)]
+    state, sums = run(sorted([*good, (1, 9), (4, 9), (5, 9)]))
+    want, want_sums = run(good)
+    assert optim.skipped(state.opt_state) == {"skipped_updates": 3}
+    opt_state = state.opt_state._replace(total_notfinite=want.opt_state.total_notfinite)
+    chex.assert_trees_all_equal(dataclasses.replace(state, opt_state=opt_state), want)
+    chex.assert_trees_all_equal(sums, want_sums)
 
 
 def test_the_l1_penalty_is_trained_but_not_reported(small_data):
