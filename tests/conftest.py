@@ -3,6 +3,7 @@
 import functools
 import os
 import pathlib
+import signal
 import socket
 import sys
 import tempfile
@@ -44,6 +45,8 @@ TINY = {
 
 def pytest_configure(config):
     """Lets pass what Orbax leaves of a damaged checkpoint: coroutines, of which we have none."""
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # as a shell's background jobs have it
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     for warning in (
         "Exception ignored in. <coroutine object:pytest.PytestUnraisableExceptionWarning",
         "(?s).*Event loop is closed:pytest.PytestUnraisableExceptionWarning",

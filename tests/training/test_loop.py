@@ -1,10 +1,6 @@
 """The step and the loops that run it: what is seen, how often, and in which order."""
 
 import dataclasses
-import json
-import os
-import subprocess
-import sys
 from typing import Any, NamedTuple
 
 import chex
@@ -12,14 +8,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import ROOT, overrides, page, random_images, tiny
+from conftest import page, random_images, tiny
 
 from jaxcifar import data, experiment, train
-from jaxcifar.run.checkpoint import Checkpoints
 from jaxcifar.run.log import RunLog
 from jaxcifar.training import losses, optim, parallel
 from jaxcifar.training.augment import Batch
-from jaxcifar.training.loop import Predictor, TrainLoop, epoch_order
+from jaxcifar.training.loop import Predictor, TrainLoop
 from jaxcifar.training.state import Carry
 
 
@@ -275,48 +270,3 @@ def test_nothing_is_compiled_after_the_first_epoch(small_data, monkeypatch, tmp_
     assert first > 0
     assert len(set(others)) == 1
     assert others[0] == first
-
-
-def test_eight_devices_train_as_one_does(tmp_path):
-    """Batch statistics and gradients are global; a checkpoint of eight is restored on one."""
-    changes = {"data.source": "synthetic", "data.train_examples": 48, "batch_size": 16}
-    changes |= {"num_epochs": 1, "optimizer.learning_rate": 0.05}
-    name = "simple_cnn.py:batchnorm"
-    flags = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"
-    words = [sys.executable, "-m", "jaxcifar.train", f"--config={ROOT / 'configs' / name}"]
-    words += [f"--workdir={tmp_path / 'eight'}", *overrides(**changes)]
-    done = subprocess.run(
-        words,
-        env=os.environ | {"XLA_FLAGS": flags},
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stderr
-    assert "device: 8 × cpu" in done.stdout
-
-    config = page(name, **changes)
-    one = train.train(config, tmp_path / "one")
-    _, _, like = parts_of(config)
-    with Checkpoints(tmp_path / "eight") as checkpoints:
-        eight = checkpoints.restore_latest(like=like)
-    assert int(eight.state.step) == 3
-    chex.assert_trees_all_close(eight.state, one.state, rtol=1e-4, atol=1e-5)
-    line = json.loads((tmp_path / "eight" / "metrics.jsonl").read_text())
-    assert line["test_loss"] == pytest.approx(one.lines[0]["test_loss"], rel=1e-4)
-
-
-def test_epoch_order_is_a_permutation_of_seed_and_epoch():
-    order = jax.jit(epoch_order, static_argnames="num_examples")
-    first = np.array(order(0, 0, num_examples=1000))
-    assert first.dtype == np.int32
-    np.testing.assert_array_equal(np.sort(first), np.arange(1000))
-    np.testing.assert_array_equal(first, epoch_order(0, 0, 1000))
-    # Two random permutations agree at one place on average.
-    for other in (order(0, 1, num_examples=1000), order(1, 0, num_examples=1000)):
-        assert (np.array(other) == first).sum() < 10
-
-
-def test_epoch_order_shares_no_key_with_the_plain_fold_in():
-    plain = jax.random.permutation(jax.random.fold_in(jax.random.key(0), 3), 1000)
-    assert (np.array(plain) == np.array(epoch_order(0, 3, 1000))).sum() < 10
