@@ -15,6 +15,7 @@ import os
 import pathlib
 import statistics
 import sys
+import threading
 import time
 from typing import Any
 
@@ -22,6 +23,7 @@ ROOT = pathlib.Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))  # the package need not be installed
 
 from jaxcifar import data, files  # noqa: E402
+from jaxcifar.claims import tables  # noqa: E402
 from jaxcifar.errors import UserError, run_command  # noqa: E402
 from jaxcifar.run import provenance  # noqa: E402
 
@@ -34,21 +36,42 @@ SIDES = "94,93,90,torch,torch:bfloat16"
 TORCH_OPERATIONS = 6 * 118_147_360 * 8 * 50_000
 
 
+class Clock:
+    """Seconds of which this process was not held (`kill -STOP`), by a thread that sees gaps."""
+
+    def __init__(self) -> None:
+        self.held = 0.0
+        threading.Thread(target=self._watch, daemon=True).start()
+
+    def __call__(self) -> float:
+        return time.perf_counter() - self.held
+
+    def _watch(self, tick: float = 0.1, gap: float = 5.0) -> None:
+        last = time.perf_counter()
+        while True:
+            time.sleep(tick)
+            now = time.perf_counter()
+            if now - last > gap:
+                self.held += now - last - tick
+            last = now
+
+
 def work(pipe: Any, side: str, seed: int, words: list[str]) -> None:
     """Runs one side in a process of its own, which alone imports its library."""
     sys.path.insert(0, str(ROOT / "benchmarks"))
     name, _, dtype = side.partition(":")
+    clock = Clock()
     if name == "torch":
         import speedrun_torch
 
         dataset = data.load("cifar10", "", 0, 0)
         recipe = speedrun_torch.Recipe(dataset.train, dataset.test, dtype == "bfloat16")
-        result = recipe.run(seed) | {"device": recipe.device_name()}
+        result = recipe.run(seed, clock) | {"device": recipe.device_name()}
         result["operations"] = TORCH_OPERATIONS
     else:
         import speedrun_jax
 
-        result = speedrun_jax.run(name, dtype or "float32", seed, words)
+        result = speedrun_jax.run(name, dtype or "float32", seed, words, clock)
     pipe.send(result)
 
 
@@ -57,7 +80,8 @@ def measure(side: str, seed: int, words: list[str]) -> dict[str, Any]:
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
     process = context.Process(target=work, args=(theirs, side, seed, words))
-    load, began = os.getloadavg()[0], time.perf_counter()
+    clock = Clock()
+    load, began = os.getloadavg()[0], clock()
     process.start()
     theirs.close()
     try:
@@ -69,7 +93,8 @@ def measure(side: str, seed: int, words: list[str]) -> dict[str, Any]:
         "side": side,
         "seed": seed,
         "words": words,
-        "whole_seconds": time.perf_counter() - began,
+        "whole_seconds": clock() - began,
+        "held_seconds": clock.held,  # not in any of the others
         "load_before": round(load, 2),
         "commit": provenance.commit(),
         "versions": provenance.versions() | {"torch": provenance.version("torch")},
@@ -80,28 +105,26 @@ def measure(side: str, seed: int, words: list[str]) -> dict[str, Any]:
 
 
 def table(runs: list[dict[str, Any]]) -> str:
-    """Returns the Markdown table: a row for each side."""
+    """Returns the Markdown table of a device's runs: a row for each side."""
     rows = [
-        "| side | n | accuracy | s: training, views | s: all | operations | Gop/s |",
-        "|---|---|---|---|---|---|---|",
+        "| side | n | accuracy | s: training, views | s: all | operations | Gop/s | of the peak |",
+        "|---|---|---|---|---|---|---|---|",
     ]
+    peaks = [run["peaks"] for run in runs if "peaks" in run]
     for side in dict.fromkeys(run["side"] for run in runs):
         mine = [run for run in runs if run["side"] == side]
         operations = mine[0]["operations"]
         rate = operations / statistics.mean(run["train_seconds"] for run in mine)
+        dtype = side.partition(":")[2] or "float32"
+        best = [peak[dtype] for peak in peaks if dtype in peak]
+        share = f"{rate / statistics.mean(best):.0%}" if best else "not known"
         rows.append(
-            f"| {side} | {len(mine)} | {spread([run['accuracy'] for run in mine], '.4f')} |"
-            f" {spread([r['train_seconds'] + r['views_seconds'] for r in mine], '.1f')} |"
-            f" {spread([run['whole_seconds'] for run in mine], '.1f')} |"
-            f" {operations / 1e15:.3f} P | {rate / 1e9:,.0f} |"
+            f"| {side} | {len(mine)} | {tables.spread([run['accuracy'] for run in mine])} |"
+            f" {tables.spread([r['train_seconds'] + r['views_seconds'] for r in mine])} |"
+            f" {tables.spread([run['whole_seconds'] for run in mine])} |"
+            f" {operations / 1e15:.3f} P | {rate / 1e9:,.0f} | {share} |"
         )
     return "\n".join(rows)
-
-
-def spread(values: list[float], form: str) -> str:
-    """Returns "mean ± sd", or the one value."""
-    text = format(statistics.mean(values), form)
-    return text + (f" ± {statistics.stdev(values):{form}}" if len(values) > 1 else "")
 
 
 def write_table(out: pathlib.Path) -> None:

@@ -1,20 +1,24 @@
 """Our side of the speed run: a config's whole training through the pieces that `train` uses."""
 
-import time
+from collections.abc import Callable
 from typing import Any
 
 import counting
 import jax
+import jax_side
+import workers
 
 from jaxcifar import backend, experiment, overrides
 from jaxcifar.training import losses
 
 
-def run(variant: str, dtype: str, seed: int, words: list[str]) -> dict[str, Any]:
+def run(
+    variant: str, dtype: str, seed: int, words: list[str], clock: Callable[[], float]
+) -> dict[str, Any]:
     """Trains and scores once; compiling and loading come before the clock.
 
     Returns seconds of training (with the whitening) and of scoring, accuracy, operations of
-    training (counted from the plain model), and the device.
+    training (counted from the plain model), the machine's peaks and the device.
     """
     backend.configure()
     words = [f"--config.seed={seed}", f"--config.compute_dtype={dtype}", *words]
@@ -32,16 +36,17 @@ def run(variant: str, dtype: str, seed: int, words: list[str]) -> dict[str, Any]
     jax.block_until_ready(predict(carry.state.eval_variables()))
     predict.take(scored.images)
     del carry
+    peaks = jax_side.Machine(workers.Job("machine")).peaks()
 
-    began = time.perf_counter()
+    began = clock()
     carry = parts.start(optimizer, dataset.train.images)
     for _ in range(config.num_epochs):
         carry = loop.run(carry, lambda *_: True)
     jax.block_until_ready(carry)
-    trained = time.perf_counter()
+    trained = clock()
     logits, _ = predict(carry.state.eval_variables())
     accuracy = losses.evaluate(parts.loss, logits, scored.labels).means()["accuracy"]
-    done = time.perf_counter()
+    done = clock()
     sizes = [parts.augment.size_of(epoch) for epoch in range(config.num_epochs)]
     each = {size: counting.gradient(parts, config.batch_size, size).operations for size in sizes}
     return {
@@ -50,5 +55,6 @@ def run(variant: str, dtype: str, seed: int, words: list[str]) -> dict[str, Any]
         "accuracy": accuracy,
         "train_loss": carry.sums.means()["loss"],
         "operations": steps_per_epoch * sum(each[size] for size in sizes),
+        "peaks": peaks,
         "device": jax.local_devices()[0].device_kind,
     }

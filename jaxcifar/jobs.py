@@ -76,10 +76,13 @@ def shard(items: Sequence[T], text: str) -> list[T]:
     return list(items[index::number])
 
 
-def check_seeds(seeds: int) -> None:
-    """Raises a UserError unless there is a seed to run."""
+def check(seeds: int, wanted: int, cores: int, budget_minutes: float = math.inf) -> None:
+    """Raises a UserError for numbers of seeds, jobs, cores or minutes that nothing can run with."""
     if seeds < 1:
         raise UserError(f"--seeds={seeds}; expected at least 1")
+    if not budget_minutes >= 0:
+        raise UserError(f"--budget_minutes={budget_minutes:g}; expected at least 0")
+    share(wanted, cores, 1)
 
 
 def run_all(

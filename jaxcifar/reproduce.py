@@ -24,6 +24,7 @@ from jaxcifar.run import workdir
 
 WORKDIRS = pathlib.Path("checkpoints/reproduce")
 HOURS = 60.0  # minutes; a run that takes as long has all the cores
+BY_LENGTH = -1  # the cores of a run: all of them or one, by that
 
 
 def choose(ids: str) -> list[Claim]:
@@ -38,12 +39,12 @@ def choose(ids: str) -> list[Claim]:
 
 
 def plan(
-    chosen: Iterable[Claim], seeds: int, found: Records, shard: str = "0/1", cores: int = -1
+    chosen: Iterable[Claim], seeds: int, found: Records, shard: str = "0/1", cores: int = BY_LENGTH
 ) -> list[jobs.Job]:
     """Returns the missing runs of the claims that are in the shard, the cheapest first.
 
     Shards are of all the runs, so that they stay the same while records come in. `cores` of each
-    on CPU; at −1 one core for a run of minutes and all for one of hours.
+    on CPU; BY_LENGTH: one for a run of minutes and all for one of hours.
     """
     wanted = {run for claim in chosen for run in claim.runs}
     every = [(run, seed) for run in RUNS if run in wanted for seed in range(seeds)]
@@ -53,7 +54,7 @@ def plan(
             run,
             seed,
             minutes_of(run, found),
-            cores if cores >= 0 else int(RUNS[run] < HOURS),
+            int(RUNS[run] < HOURS) if cores == BY_LENGTH else cores,
             records.config_of(run, seed),
         )
         for run, seed in missing
@@ -114,7 +115,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=1, metavar="N", help="seeds 0 to N−1")
     parser.add_argument("--budget_minutes", type=float, default=float("inf"), metavar="M")
     parser.add_argument("--jobs", type=int, default=0, metavar="N", help="side by side; 0: all pay")
-    parser.add_argument("--cores", type=int, default=-1, metavar="C", help="of each job; 0: all")
+    parser.add_argument("--cores", type=int, default=BY_LENGTH, metavar="C", help="of each; 0: all")
     parser.add_argument(
         "--shard", default="0/1", metavar="I/N", help="every N-th run, from the I-th"
     )
@@ -122,7 +123,8 @@ def main() -> None:
     parser.add_argument("--list", action="store_true", help="show the claims and what they need")
     parser.add_argument("--table", action="store_true", help="write the tables and the pictures")
     arguments = parser.parse_args()
-    jobs.check_seeds(arguments.seeds)
+    cores = 0 if arguments.cores == BY_LENGTH else arguments.cores
+    jobs.check(arguments.seeds, arguments.jobs, cores, arguments.budget_minutes)
     chosen = choose(arguments.claims)
     if arguments.table:
         write_table(arguments.out)

@@ -205,7 +205,7 @@ def main() -> None:
     parser.add_argument("--shard", default="0/1", metavar="I/N", help="every N-th, from the I-th")
     parser.add_argument("--out", required=True, type=pathlib.Path, metavar="DIR")
     known, words = parser.parse_known_args()
-    jobs.check_seeds(known.seeds)
+    jobs.check(known.seeds, known.jobs, known.cores)
     grid = make_grid(known.config, [read_swept(text) for text in known.sweep], words)
     nothing: Records = {run: {} for run in grid.runs}
     wanted = jobs.shard(plan(grid, known.seeds, known.cores, nothing), known.shard)

@@ -49,7 +49,7 @@ def train(config: ConfigDict, workdir: pathlib.Path) -> Result:
     """Trains `config` in `workdir`, going on from its latest checkpoint where there is one."""
     parts = experiment.build(config)
     dataset = experiment.load_data(config)
-    workdirs.claim(workdir, config)
+    workdirs.check(workdir, config)
 
     steps_per_epoch = len(dataset.train.labels) // config.batch_size
     last_step = config.num_epochs * steps_per_epoch
@@ -62,7 +62,7 @@ def train(config: ConfigDict, workdir: pathlib.Path) -> Result:
     meta = describe(config, dataset, parts)
 
     with (
-        workdirs.lock(workdir),
+        workdirs.claim(workdir, config),
         Checkpoints(workdir, writing=True) as checkpoints,
         Interrupt("epoch" if parallel.is_accelerated(parts.mesh) else "step") as interrupt,
     ):

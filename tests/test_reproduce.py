@@ -9,10 +9,11 @@ import sys
 import numpy as np
 import pytest
 from conftest import ROOT, tiny
+from ml_collections import ConfigDict
 
 from jaxcifar import jobs, reproduce
 from jaxcifar.claims import measure, records
-from jaxcifar.claims.claim import Claim, Comparison, Metric
+from jaxcifar.claims.claim import Claim, Comparison, Metric, column
 from jaxcifar.claims.reports import CLAIMS, RUNS
 from jaxcifar.run import provenance
 from jaxcifar.run.log import RunLog
@@ -106,6 +107,31 @@ def test_a_stopped_run_goes_on_and_is_recorded_once(tiny_runs, run, monkeypatch)
     assert "resumed at step 5" in out
     (record,) = (json.loads(text) for text in texts(tiny_runs).values())
     assert [line["epoch"] for line in record["epochs"]] == [1, 2]
+
+
+def test_a_run_that_is_not_scored_every_epoch_is_recorded_and_read(tiny_runs, run, monkeypatch):
+    def config_of(run, seed):
+        config = tiny(seed=seed, num_epochs=3).to_dict()
+        return ConfigDict(config | {"evaluation": {"every_epochs": 2}})
+
+    monkeypatch.setattr(records, "config_of", config_of)
+    status, _, _ = run(reproduce.main, ["--claims=901-one"])
+    assert status == 0
+    (record,) = records.read(tiny_runs.parent, [FIRST])[FIRST].values()
+    assert len(column(record, "train_loss")) == 3
+    assert len(column(record, "test_loss")) == 2  # of epochs 2 and 3
+
+
+@pytest.mark.parametrize("mode", [[], ["--list"]])
+@pytest.mark.parametrize(
+    "word", ["--seeds=0", "--jobs=-1", "--cores=-5", "--budget_minutes=nan", "--budget_minutes=-1"]
+)
+def test_numbers_that_nothing_can_run_with_are_refused(word, mode, run, monkeypatch):
+    monkeypatch.setattr(jobs, "run_all", lambda *_: pytest.fail("it started"))
+    status, _, err = run(reproduce.main, [word, *mode])
+    assert status == 2
+    assert word.rpartition("=")[0] in err
+    assert err.count("\n") == 1
 
 
 def test_no_run_starts_once_the_budget_is_spent(tiny_runs, run):

@@ -128,7 +128,8 @@ def test_the_committed_records_count_when_keys_are_added(grown, monkeypatch):
 def test_an_old_run_goes_on_when_keys_are_added(grown_later, small_data, tmp_path):
     whole = train.train(tiny(num_epochs=2), tmp_path / "whole")
     half = tiny(num_epochs=2)
-    workdir.claim(tmp_path / "run", half)
+    with workdir.claim(tmp_path / "run", half):
+        pass
     grown_later()
     new = schema.complete(tiny(num_epochs=2))
     result = train.train(new, tmp_path / "run")

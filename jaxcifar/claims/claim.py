@@ -134,8 +134,9 @@ def last_epoch(key: str) -> Metric:
 
 
 def column(record: Record, key: str) -> list[float]:
-    """Returns a metric of every epoch; infinite where it was not finite."""
-    return [math.inf if line[key] is None else line[key] for line in record["epochs"]]
+    """Returns a metric of every epoch that has it; infinite where it was not finite."""
+    values = [line[key] for line in record["epochs"] if key in line]
+    return [math.inf if value is None else value for value in values]
 
 
 def diverged(seeds: Mapping[int, Record]) -> bool:

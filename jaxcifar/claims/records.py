@@ -32,7 +32,8 @@ KEYS = {
     "class_names",
     "epochs",
 }
-METRICS = {"train_loss", "train_accuracy", "test_loss", "test_accuracy"}  # of each epoch, at least
+TRAIN = {"train_loss", "train_accuracy"}  # of each epoch, at least
+TEST = {"test_loss", "test_accuracy"}  # of the last, at least
 
 
 def path_of(out: pathlib.Path, run: str, seed: int) -> pathlib.Path:
@@ -85,7 +86,8 @@ def read_record(file: pathlib.Path) -> Record:
         record = json.loads(file.read_bytes())
         if missing := KEYS - set(record):
             raise ValueError(f"no {', '.join(sorted(missing))}")
-        if not record["epochs"] or not all(set(line) >= METRICS for line in record["epochs"]):
+        lines = [set(line) for line in record["epochs"]]
+        if not lines or not all(line >= TRAIN for line in lines) or not lines[-1] >= TEST:
             raise ValueError("an epoch lacks its metrics")
     except (OSError, ValueError, TypeError) as error:
         raise UserError(

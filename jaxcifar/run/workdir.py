@@ -14,11 +14,14 @@ from ml_collections import ConfigDict
 from jaxcifar import config as configs
 from jaxcifar import files, schema
 from jaxcifar.errors import UserError
-from jaxcifar.run import metrics
+from jaxcifar.run import damage, metrics
+
+HALF = "*.[0-9]*.tmp"  # what `files.replacing` writes to
+LEFT = (".lock", ".writable", HALF)  # by a process that was killed before the folder was a run's
 
 
-def claim(path: pathlib.Path, config: ConfigDict) -> None:
-    """Makes `path` the folder of this config, or finds that it is already.
+def check(path: pathlib.Path, config: ConfigDict) -> None:
+    """Makes the folder where there is none, and finds that it is, or can be, that of this config.
 
     Raises:
       UserError: it belongs to another config (saying what differs), is not a run's folder, or
@@ -32,22 +35,25 @@ def claim(path: pathlib.Path, config: ConfigDict) -> None:
                     f"{path} holds a run of another config ({'; '.join(differences)}); "
                     "choose another --workdir, or move this one away"
                 )
-        elif path.exists() and any(path.iterdir()):
+        elif path.exists() and not all(any(map(f.match, LEFT)) for f in path.iterdir()):
             raise UserError(f"{path} is not empty and not a run's; choose another --workdir")
-        files.writable(path, "--workdir")
-        if not (path / "config.json").exists():
-            write_text(path / "config.json", configs.to_json(config) + "\n")
     except OSError as error:
         raise UserError(f"cannot write to --workdir {path}: {error.strerror}") from error
+    files.writable(path, "--workdir")
 
 
 @contextlib.contextmanager
-def lock(path: pathlib.Path) -> Iterator[None]:
-    """Holds the folder for one training process; the kernel lets go of it however that ends.
+def claim(path: pathlib.Path, config: ConfigDict) -> Iterator[None]:
+    """Holds `path`, as the folder of this config, for one training process.
+
+    The kernel lets go of it however the process ends; what a killed one left half written is
+    cleared.
 
     Raises:
-      UserError: another process trains there, which the message names.
+      UserError: it cannot be that of this config, or another process, which the message names,
+        trains there.
     """
+    check(path, config)
     with (path / ".lock").open("a+") as file:  # not "w": the name in it may be another's
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -60,6 +66,12 @@ def lock(path: pathlib.Path) -> Iterator[None]:
         file.truncate(0)
         file.write(f"process {os.getpid()} on {socket.gethostname()}")
         file.flush()
+        check(path, config)  # another may have claimed it since
+        with damage.told(f"cannot write to --workdir {path}"):
+            for half in path.glob(HALF):
+                half.unlink()
+            if not (path / "config.json").exists():
+                write_text(path / "config.json", configs.to_json(config) + "\n")
         yield
 
 

@@ -1,4 +1,5 @@
 import os
+import pathlib
 import re
 import socket
 import subprocess
@@ -16,14 +17,19 @@ def content(folder):
     return {f.relative_to(folder): f.read_bytes() for f in folder.rglob("*") if f.is_file()}
 
 
+def claim(folder, config):
+    with workdir.claim(folder, config):
+        pass
+
+
 def test_the_same_config_may_come_back_and_another_is_refused(tmp_path):
     folder = tmp_path / "deep" / "run"
-    workdir.claim(folder, tiny())
+    claim(folder, tiny())
     before = content(folder)
-    workdir.claim(folder, tiny(**{"data.dir": "/elsewhere"}))  # the data may move
+    claim(folder, tiny(**{"data.dir": "/elsewhere"}))  # the data may move
     other = tiny(**{"optimizer.learning_rate": 0.5, "model.widths": (4, 8)})
     with pytest.raises(UserError) as error:
-        workdir.claim(folder, other)
+        claim(folder, other)
     for difference in ("optimizer.learning_rate: 0.003 -> 0.5", "model.widths: [4, 6] -> [4, 8]"):
         error.match(difference.replace("[", r"\[").replace("]", r"\]"))
     assert "data.dir" not in str(error.value)
@@ -32,7 +38,7 @@ def test_the_same_config_may_come_back_and_another_is_refused(tmp_path):
 
 def test_what_is_claimed_is_loaded(tmp_path):
     config = tiny()
-    workdir.claim(tmp_path / "run", config)
+    claim(tmp_path / "run", config)
     loaded = workdir.load_config(tmp_path / "run")
     assert schema.differences(config, loaded) == []
     assert list(loaded.model.widths) == list(TINY["model.widths"])
@@ -42,7 +48,7 @@ def test_a_folder_that_is_not_a_runs_is_refused_and_left_alone(tmp_path):
     (tmp_path / "thesis.txt").write_text("irreplaceable")
     before = content(tmp_path)
     with pytest.raises(UserError, match="not empty"):
-        workdir.claim(tmp_path, tiny())
+        claim(tmp_path, tiny())
     assert content(tmp_path) == before
 
 
@@ -50,7 +56,7 @@ def test_a_place_that_cannot_be_written_is_refused(tmp_path):
     (tmp_path / "file").write_text("")
     for folder in (tmp_path / "file", tmp_path / "file" / "run"):
         with pytest.raises(UserError, match="cannot write to --workdir"):
-            workdir.claim(folder, tiny())
+            claim(folder, tiny())
 
 
 @pytest.mark.parametrize("text", ["", "{", "{}", '{"seed": 0}', "[]", '{"sead": 1}'])
@@ -65,10 +71,38 @@ def test_a_damaged_config_is_an_error_that_names_the_file(tmp_path, text, monkey
         workdir.load_config(tmp_path / "none")
 
 
+def test_what_a_killed_process_left_stands_in_no_ones_way(tmp_path):
+    for name in ("config.json.7.tmp", ".writable", ".lock"):
+        (tmp_path / name).write_text('{"se')
+    claim(tmp_path, tiny())
+    assert set(map(str, content(tmp_path))) == {"config.json", ".lock"}
+    (tmp_path / "metrics.jsonl.9.tmp").write_text("half")
+    (tmp_path / "notes.tmp").write_text("mine")
+    claim(tmp_path, tiny())
+    assert set(map(str, content(tmp_path))) == {"config.json", ".lock", "notes.tmp"}
+
+
+def test_one_that_is_refused_leaves_the_folder_of_another_as_it_is(tmp_path, monkeypatch):
+    """Two first starts at once, whose configs differ: the later sees an empty folder too."""
+    check = workdir.check
+    with workdir.claim(tmp_path, tiny()):
+        before = content(tmp_path)
+        monkeypatch.setattr(workdir, "check", lambda *_: None)
+        with pytest.raises(UserError, match="is training in"):
+            claim(tmp_path, tiny(seed=1))
+        assert content(tmp_path) == before
+    calls = iter([lambda *_: None, check])
+    monkeypatch.setattr(workdir, "check", lambda *words: next(calls)(*words))
+    with pytest.raises(UserError, match="holds a run of another config"):
+        claim(tmp_path, tiny(seed=1))
+    assert content(tmp_path)[pathlib.Path("config.json")] == before[pathlib.Path("config.json")]
+
+
 HOLD = """
 import pathlib, sys, time
+from conftest import tiny
 from jaxcifar.run import workdir
-with workdir.lock(pathlib.Path(sys.argv[1])):
+with workdir.claim(pathlib.Path(sys.argv[1]), tiny()):
     print("held", flush=True)
     time.sleep(60)
 """
@@ -76,13 +110,13 @@ with workdir.lock(pathlib.Path(sys.argv[1])):
 
 def test_only_one_process_trains_in_a_folder_and_the_other_is_told_which(tmp_path):
     command = [sys.executable, "-c", HOLD, str(tmp_path)]
-    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE) as first:
+    with subprocess.Popen(command, cwd=ROOT / "tests", stdout=subprocess.PIPE) as first:
         assert first.stdout.readline() == b"held\n"
         name = re.escape(f"process {first.pid} on {socket.gethostname()} is training in {tmp_path}")
         for _ in range(2):  # being refused leaves the name there
-            with pytest.raises(UserError, match=name), workdir.lock(tmp_path):
-                pass
+            with pytest.raises(UserError, match=name):
+                claim(tmp_path, tiny())
         first.kill()
     for _ in range(2):  # neither a dead process nor one that has ended holds it
-        with workdir.lock(tmp_path):
+        with workdir.claim(tmp_path, tiny()):
             assert (tmp_path / ".lock").read_text().startswith(f"process {os.getpid()} on ")
