@@ -18,8 +18,8 @@ ORDER = """
     training.transforms training.optim training.state
     training.step training.loop
     schema overrides
-    run run.selection run.metrics run.provenance run.interrupt run.workdir run.log run.plots
-    run.damage run.checkpoint run.slots run.overview
+    run run.damage run.selection run.metrics run.provenance run.interrupt run.workdir run.log
+    run.plots run.checkpoint run.slots run.overview
     experiment predict train evaluate
     claims claims.records claims.claim claims.intervals claims.judge claims.reports claims.tables
     claims.figures claims.measure

@@ -11,7 +11,7 @@ import math
 import pathlib
 import warnings
 import zlib
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from typing import Any
 
 import jax
@@ -23,6 +23,7 @@ from jaxcifar.training.losses import Sums
 from jaxcifar.training.state import Carry, State
 
 DIRECTORY, DAMAGED = "steps", "damaged"
+SEAL = "seal"  # of the JSON: a CRC-32 of what it had without
 NO_ACCURACY = -1.0  # below all there are, and JSON
 LATEST = 2  # so that one damaged file never costs a run
 
@@ -106,7 +107,7 @@ class Checkpoints:
                 items,
                 force=True,
                 metrics={"accuracy": max(selection.finite(accuracy), NO_ACCURACY)},
-                custom_metadata={**meta, "crc32": _crc32(items)},
+                custom_metadata=_sealed({**meta, "crc32": _crc32(items)}),
             )
 
     def meta(self, step: int) -> dict[str, Any]:
@@ -119,12 +120,14 @@ class Checkpoints:
         """Returns the latest step that is whole, placed as `like` is; None where none was saved.
 
         `like` has arrays, or their shapes, types and places. A damaged step is moved to
-        `damaged/` with a warning, and the one before is tried.
+        `damaged/` with a warning, and the one before is tried. So is one that this program cannot
+        make sense of, once it has read another.
 
         Raises:
           UserError: a step cannot be read, does not fit `like`, or none is left undamaged.
         """
         self.wait()
+        strange: list[tuple[int, damage.Strange]] = []
         for step in reversed(self.steps()):
             try:
                 items = self._load(step, _items(like))
@@ -132,9 +135,17 @@ class Checkpoints:
                 self._set_aside(step, error)
                 self._checkpointer.reload()
                 continue
+            except damage.Strange as error:
+                strange.append((step, error))
+                continue
+            for other, unread in strange:
+                self._set_aside(other, unread.damaged)
+                self._checkpointer.reload()
             model, train = items["model"], items["train"]
             state = State(step=train["step"], opt_state=train["opt_state"], **model)
             return Carry(state, Sums(*train["sums"]))
+        if strange:
+            raise strange[0][1]
         if self._aside.is_dir() and (found := sorted(f.name for f in self._aside.iterdir())):
             raise UserError(
                 f"no whole step is left in {self.directory}; damaged ones ({', '.join(found)}) are"
@@ -147,25 +158,22 @@ class Checkpoints:
         return self._load(step, {"model": like})["model"]
 
     def _load(self, step: int, like: dict[str, Any]) -> dict[str, Any]:
-        from orbax.checkpoint import PyTreeCheckpointHandler
-
         folder = self._folder(step)
         with damage.judged(folder):
+            crc32 = self._meta(step)["crc32"]
             for name, tree in like.items():
-                # `checkpointables_metadata` would hide every error, also one that passes
-                saved = PyTreeCheckpointHandler().metadata(folder / name).tree
+                saved = _saved_tree(folder / name, crc32)
                 _check_fits(f"{folder}: {name}", saved, tree)
             items = self._checkpointer.load_checkpointables(step, jax.tree.map(_abstract, like))
-            crc32 = self._meta(step)["crc32"]
             wrong = [leaf for leaf, value in _crc32(items).items() if crc32.get(leaf) != value]
             if wrong:
-                raise damage.Damaged(f"the checksum of {wrong[0]} is wrong")
+                raise damage.Wrong(f"the checksum of {wrong[0]} is wrong")
             return items
 
     def _meta(self, step: int) -> dict[str, Any]:
         # read as it is: Orbax's own reading takes a file that cannot be read for an empty one
         file = self._folder(step) / "_CHECKPOINT_METADATA"
-        return json.loads(file.read_text())["custom_metadata"]
+        return _unsealed(json.loads(file.read_text()))
 
     def _folder(self, step: int) -> pathlib.Path:
         return self.directory / str(step)
@@ -191,7 +199,9 @@ def _check_metrics(folder: pathlib.Path) -> None:
     """Raises Damaged where Orbax would end on the step's metrics, even in listing the steps."""
     if folder.name.isdigit():  # not one of a save that was killed
         with damage.judged(folder), contextlib.suppress(FileNotFoundError):
-            json.loads((folder / "metrics" / "metrics").read_text())
+            metrics = json.loads((folder / "metrics" / "metrics").read_text())
+            if not isinstance(metrics, dict) or type(metrics.get("accuracy")) not in (int, float):
+                raise damage.Wrong(f"metrics: {metrics!r}")
 
 
 def _accuracy(checkpoint: Any) -> float:
@@ -220,6 +230,34 @@ def _crc32(items: dict[str, Any]) -> dict[str, int]:
         path: zlib.crc32(np.ascontiguousarray(leaf).tobytes())
         for path, leaf in _leaves(items).items()
     }
+
+
+def _sealed(meta: dict[str, Any]) -> dict[str, Any]:
+    return {**meta, SEAL: zlib.crc32(json.dumps(meta, sort_keys=True).encode())}
+
+
+def _unsealed(content: Any) -> dict[str, Any]:
+    """Returns the JSON that was sealed, or is of a time before there were seals."""
+    try:
+        meta = content["custom_metadata"]
+        sealed = _sealed({k: v for k, v in meta.items() if k != SEAL})
+        if meta["crc32"] and meta.get(SEAL, sealed[SEAL]) == sealed[SEAL]:
+            return meta
+        problem = "its checksum is wrong"
+    except (KeyError, TypeError, AttributeError) as error:
+        problem = repr(error)
+    raise damage.Wrong(f"_CHECKPOINT_METADATA: {problem}")
+
+
+def _saved_tree(folder: pathlib.Path, saved: Container[str]) -> Any:
+    """Returns the tree of an item's shapes, whose leaves must be those that were saved."""
+    from orbax.checkpoint import PyTreeCheckpointHandler
+
+    # `checkpointables_metadata` would hide every error, also one that passes
+    tree = PyTreeCheckpointHandler().metadata(folder).tree
+    if strange := [leaf for leaf in _leaves(tree) if f"{folder.name}/{leaf}" not in saved]:
+        raise damage.Wrong(f"{folder.name}/_METADATA names a leaf {strange[0]}")
+    return tree
 
 
 def _check_fits(where: str, saved: Any, wanted: Any) -> None:

@@ -1,8 +1,8 @@
 """Whether an error in reading a checkpoint is of what its files hold, or may pass.
 
 A step is damaged where its content is: a checksum is wrong, a file is missing, or what it holds
-cannot be decoded. Any other error (of the disk, the memory, the program) says nothing of the
-content.
+cannot be decoded. An error of the disk or the memory says nothing of the content. One of the
+program that reads may be of either: `Strange`.
 """
 
 import contextlib
@@ -20,8 +20,27 @@ CONTENT = ("DATA_LOSS", "FAILED_PRECONDITION", "INVALID_ARGUMENT", "NOT_FOUND", 
 OS_ERROR = re.compile(r"os_error_code='(?!2')\d+'")
 
 
+# What reading a format raises that is not as it should be, and a program with a bug.
+PARSING = LookupError, TypeError, ValueError, AttributeError, NotImplementedError, AssertionError
+
+
 class Damaged(UserError):
     """The content of a saved step is wrong or gone."""
+
+    def __init__(self, folder: pathlib.Path, why: BaseException):
+        super().__init__(f"step {folder.name} is damaged, in {folder}: {_short(why)}")
+
+
+class Strange(UserError):
+    """The content of a saved step is wrong, if the same program can read another step."""
+
+    def __init__(self, message: str, folder: pathlib.Path, why: BaseException):
+        super().__init__(message)
+        self.damaged = Damaged(folder, why)
+
+
+class Wrong(Exception):
+    """What was read is not what was written."""
 
 
 @contextlib.contextmanager
@@ -30,23 +49,27 @@ def judged(folder: pathlib.Path) -> Iterator[None]:
 
     Raises:
       Damaged: the error is of the content, and every file that is there can be read.
+      Strange: it may be of the content or of this program.
       UserError: any other.
     """
     try:
         yield
     except Exception as error:
-        if isinstance(error, UserError) and not isinstance(error, Damaged):
+        if isinstance(error, UserError):
             raise
         chain = _chain(error)
         content = next(filter(_is_of_content, chain), None)
         other = next(filter(_may_pass, chain), None) or _unreadable(folder)
         if content and not other:
-            message = f"step {folder.name} is damaged, in {folder}: {_short(content)}"
-            raise Damaged(message) from error
-        raise UserError(
-            f"cannot read {folder}: {_short(other or chain[-1])}; it may be whole, and was left"
-            " in its place: start again when that is mended, or move it away to go on without"
-        ) from error
+            raise Damaged(folder, content) from error
+        why = other or chain[-1]
+        message = (
+            f"cannot read {folder}: {_short(why)}; it may be whole, and was left in its place:"
+            " start again when that is mended, or move it away to go on without"
+        )
+        if isinstance(why, PARSING) and not other:
+            raise Strange(message, folder, why) from error
+        raise UserError(message) from error
 
 
 @contextlib.contextmanager
@@ -74,9 +97,10 @@ def _chain(error: BaseException) -> list[BaseException]:
 
 
 def _is_of_content(error: BaseException) -> bool:
-    decoding = Damaged, json.JSONDecodeError, UnicodeDecodeError, FileNotFoundError
+    decoding = Wrong, json.JSONDecodeError, UnicodeDecodeError, FileNotFoundError
     return isinstance(error, decoding) or (
-        isinstance(error, ValueError) and str(error).startswith(CONTENT)
+        isinstance(error, ValueError)
+        and (str(error).startswith(CONTENT) or "Error decoding" in str(error))
     )
 
 
@@ -105,6 +129,6 @@ def _unreadable(folder: pathlib.Path) -> OSError | None:
 
 
 def _short(error: BaseException) -> str:
-    name = "" if isinstance(error, UserError) else f"{type(error).__name__}: "
+    name = "" if isinstance(error, Wrong) else f"{type(error).__name__}: "
     text = first_line(error).split(" [tensorstore_spec=")[0]
     return name + (text if len(text) < 200 else f"{text[:40]} … {text[-150:]}")

@@ -30,6 +30,12 @@ def cut(file):
     file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
 
 
+def replace(file, old, new):
+    content = file.read_bytes()
+    assert old in content
+    file.write_bytes(content.replace(old, new, 1))
+
+
 def largest(directory, pattern):
     return max((f for f in directory.glob(pattern) if f.is_file()), key=lambda f: f.stat().st_size)
 
@@ -40,6 +46,18 @@ DAMAGE = {
     "gone": lambda step: largest(step, "model/**/d/*").unlink(),
     "index_flipped": lambda step: flip(largest(step, "model/manifest*")),
     "metadata_cut": lambda step: cut(step / "model" / "_METADATA"),
+    "metadata_lacks": lambda step: replace(step / "model" / "_METADATA", b"key_type", b"kez_type"),
+    "metadata_kind": lambda step: replace(
+        step / "model" / "_METADATA", b'"key_type": 2', b'"key_type": 0'
+    ),
+    "metadata_name": lambda step: replace(step / "model" / "_METADATA", b'"head"', b'"hea`"'),
+    "checksums_cut": lambda step: cut(step / "_CHECKPOINT_METADATA"),
+    "checksums_lack": lambda step: replace(step / "_CHECKPOINT_METADATA", b"crc32", b"crb32"),
+    "words_other": lambda step: replace(step / "_CHECKPOINT_METADATA", b"of step 8", b"of step 9"),
+    "custom_gone": lambda step: replace(step / "_CHECKPOINT_METADATA", b"custom_m", b"cuspom_m"),
+    "checksums_other": lambda step: replace(
+        step / "_CHECKPOINT_METADATA", b'/step": ', b'/step": 1'
+    ),
     "metadata_gone": lambda step: (step / "train" / "_METADATA").unlink(),
 }
 

@@ -1,0 +1,108 @@
+"""Kills runs by `kill -9` at random moments: each goes on and ends as one that was never stopped.
+
+    python tests/faults/kill.py N [SEED]
+
+A tiny net on the embedded data, saved every four steps, so that many kills fall into a save or the
+removal of an old step. A run is killed one to four times in a row, N times in all, then ends.
+Prints how many ended with the same bits in the whole state and the same metrics; exit status 1
+where one did not.
+"""
+
+import hashlib
+import json
+import os
+import pathlib
+import random
+import subprocess
+import sys
+import tempfile
+import time
+
+sys.path[:0] = [str(pathlib.Path(__file__).parents[n]) for n in (1, 2)]
+EPOCHS = 24
+CLOCK = ("seconds", "examples_per_second")
+
+
+def run(folder: pathlib.Path) -> None:
+    """Trains in `folder`, and writes what it ended with beside it."""
+    import jax
+    import numpy as np
+    from conftest import tiny
+
+    from jaxcifar import train
+    from jaxcifar.run import metrics
+
+    changes = {"num_epochs": EPOCHS, "data.train_examples": 64, "optimizer.ema_decay": 0.9}
+    result = train.train(tiny(**changes), folder)
+    digest = hashlib.sha256()
+    for leaf in jax.tree.leaves(result.state):
+        digest.update(np.asarray(leaf).tobytes())
+    lines = [{k: v for k, v in x.items() if k not in CLOCK} for x in metrics.read(folder)]
+    folder.with_suffix(".json").write_text(json.dumps([digest.hexdigest(), lines]))
+
+
+def start(folder: pathlib.Path) -> tuple[subprocess.Popen, str]:
+    """Starts `run` in a process of its own; returns it, and what it said, once it has compiled.
+
+    That is before its first step; one that ends before then has said why.
+    """
+    process = subprocess.Popen(
+        [sys.executable, __file__, "--run", str(folder)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    said = []
+    for line in process.stdout:
+        said.append(line)
+        if "compiled in" in line:
+            break
+    return process, "".join(said)
+
+
+def finish(folder: pathlib.Path) -> tuple[str, float]:
+    """Runs to the end; returns what it ended with, and the seconds that it trained."""
+    process, said = start(folder)
+    began = time.monotonic()
+    said += process.communicate()[0]
+    if process.returncode:
+        return said, 0.0
+    return folder.with_suffix(".json").read_text(), time.monotonic() - began
+
+
+def kill(folder: pathlib.Path, seconds: float) -> bool:
+    """Runs for so long after it has compiled, then kills; returns whether it was still running."""
+    process, _ = start(folder)
+    time.sleep(seconds)
+    process.kill()
+    process.communicate()
+    return process.returncode < 0
+
+
+def main(number: int, seed: int) -> int:
+    """Runs the command; returns how many runs were not equal."""
+    choose = random.Random(seed)
+    kills = runs = different = 0
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ["JAX_COMPILATION_CACHE_DIR"] = f"{folder}/compiled"
+        want, whole = finish(pathlib.Path(folder, "whole"))
+        if not whole:
+            sys.exit(f"the run that is not killed failed:\n{want}")
+        while kills < number:
+            place = pathlib.Path(folder, f"run{runs}")
+            for _ in range(min(choose.randint(1, 4), number - kills)):
+                kills += kill(place, choose.uniform(0, whole / 2))
+            got, _ = finish(place)
+            runs += 1
+            if got != want:
+                different += 1
+                print(f"run {runs} is not equal:\n{got}")
+    print(f"{runs - different} of {runs} runs equal after {kills} kills (seed {seed})")
+    return different
+
+
+if __name__ == "__main__":
+    if sys.argv[1] == "--run":
+        run(pathlib.Path(sys.argv[2]))
+    else:
+        sys.exit(bool(main(int(sys.argv[1]), int(sys.argv[2]) if sys.argv[2:] else 0)))
