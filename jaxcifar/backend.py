@@ -2,10 +2,14 @@
 
 The user's own setting wins."""
 
+import ctypes
 import os
 from pathlib import Path
 
 YNN = "--xla_cpu_experimental_ynn_fusion_type"
+# glibc's mallopt: no memory by mmap, none given back, one heap (M_MMAP_MAX, M_TRIM_THRESHOLD,
+# M_ARENA_MAX of malloc.h)
+KEEP_MEMORY = ((-4, 0), (-1, -1), (-8, 1))
 YNN_VERSIONS = ("0.10.", "0.11.")  # of jaxlib: an unknown flag aborts the process
 
 
@@ -18,9 +22,17 @@ def cache_folder() -> Path:
 def configure() -> None:
     """Sets what makes convolutions faster on CPU and keeps compiled programs between commands.
 
+    glibc would give the buffers of a step back to the system, to get them again page by page:
+    ResNet-20 and the speed run are 1.3 and 1.4 times faster on CPU where it keeps them.
+
     XLA reads its flags at the first computation: call this before, at a command's start. The
     flag leaves convolutions to the older kernel, 1.5 times faster for ResNet-20.
     """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt and not any(name.startswith(("MALLOC_", "GLIBC_TUNABLES")) for name in os.environ):
+        for parameter, value in KEEP_MEMORY:
+            mallopt(parameter, value)
+
     import jax
     import jaxlib
 

@@ -42,6 +42,27 @@ def _conv_fenced_backward(stride, padding, saved, gradient):
 conv_fenced.defvjp(_conv_fenced_forward, _conv_fenced_backward)
 
 
+def conv_as_matrix(x: Array, kernel: Array, padding: int) -> Array:
+    """`conv` with stride 1 as one product, x [B, H·W·C_in] with a matrix of the kernel's blocks.
+
+    For a map smaller than the kernel, where most of a convolution is padding. XLA:CPU would turn
+    it around, the map sliding over the kernel: 14 times slower for 3×3 on 2×2 pixels.
+    """
+    k, _, c_in, c_out = kernel.shape
+    b, h, w, _ = x.shape
+    rows, columns = (n + 2 * padding - k + 1 for n in (h, w))
+    wide = jnp.pad(kernel, ((rows, h), (columns, w), (0, 0), (0, 0)))
+    # output (i, j) sees pixel (u, v) through kernel[u - i + padding, v - j + padding]
+    top, left = rows + padding, columns + padding
+    blocks = [
+        wide[top - i : top - i + h, left - j : left - j + w]
+        for i in range(rows)
+        for j in range(columns)
+    ]
+    matrix = jnp.stack(blocks, 3).reshape(h * w * c_in, rows * columns * c_out)
+    return (x.reshape(b, -1) @ matrix).reshape(b, rows, columns, c_out)
+
+
 def conv_by_windows(x: Array, kernel: Array, padding: int) -> Array:
     """`conv` with stride 1, its outputs by 2×2 windows: [B, H/2, W/2, 4, C_out].
 

@@ -15,7 +15,14 @@ import numpy as np
 from jax import lax
 
 from jaxcifar.errors import UserError
-from jaxcifar.models.convolution import conv, conv_by_windows, conv_fenced, from_windows, to_windows
+from jaxcifar.models.convolution import (
+    conv,
+    conv_as_matrix,
+    conv_by_windows,
+    conv_fenced,
+    from_windows,
+    to_windows,
+)
 from jaxcifar.signature import one_of
 
 Array = jax.Array
@@ -77,7 +84,10 @@ class Conv(nn.Module):
         if on_cpu and few and fits and (self.pooled or x.shape[-1] == 3):
             y = conv_by_windows(x, kernel, self.padding)
             return y if self.pooled else from_windows(y)
-        y = (conv_fenced if on_cpu else conv)(x, kernel, self.stride, self.padding)
+        if on_cpu and self.stride == 1 and max(x.shape[1:3]) < self.kernel_size:
+            y = conv_as_matrix(x, kernel, self.padding)
+        else:
+            y = (conv_fenced if on_cpu else conv)(x, kernel, self.stride, self.padding)
         even = y.shape[1] % 2 == 0 and y.shape[2] % 2 == 0
         return to_windows(y) if self.pooled and even else y
 

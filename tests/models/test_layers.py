@@ -79,6 +79,10 @@ CONVOLUTIONS = [  # size, stride, padding, pooled, channels in and out, rows
     (3, 1, 0, True, 8, 16, 9),
     (1, 2, 0, False, 3, 5, 8),
     (4, 1, 1, True, 3, 5, 8),
+    (3, 1, 1, False, 20, 24, 2),
+    (5, 1, 2, True, 20, 24, 4),
+    (4, 1, 2, False, 20, 24, 3),
+    (3, 1, 1, False, 20, 24, 1),
 ]
 
 

@@ -1,0 +1,32 @@
+"""What a command sets before its first computation."""
+
+import os
+import platform
+import subprocess
+import sys
+
+import pytest
+from conftest import ROOT
+
+FAULTS = """
+import resource
+import numpy as np
+from jaxcifar import backend
+backend.configure()
+for _ in range(3):
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    np.ones(2**24)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="mallopt is glibc's")
+@pytest.mark.parametrize("user", [{}, {"MALLOC_ARENA_MAX": "4"}])
+def test_memory_that_was_freed_is_kept_unless_the_user_has_set_something(user):
+    """The third array of 128 MB is where the second was: no page of it is asked for again."""
+    environment = {k: v for k, v in os.environ.items() if not k.startswith(("MALLOC_", "GLIBC_"))}
+    environment |= {"NUMPY_MADVISE_HUGEPAGE": "0"} | user
+    command = [sys.executable, "-c", FAULTS]
+    out = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, check=True)
+    faults = int(out.stdout)
+    assert (faults < 300) == (not user), faults
