@@ -8,6 +8,8 @@ import traceback
 from collections.abc import Callable
 from typing import Any
 
+from absl import logging
+
 STOPPED = "stopped by ctrl-C"
 
 
@@ -27,11 +29,15 @@ def command_parser(name: str, description: str, **more: Any) -> argparse.Argumen
 def run_command(main: Callable[[], None]) -> None:
     """Runs a command: a `UserError` ends it with one line and status 2, ctrl-C with 130.
 
-    With --debug the traceback comes before the line. Where nobody reads what it prints any more,
-    as after `| head`, it ends with 141 without a word. Any other error is a bug and keeps its own.
+    With --debug the traceback comes before the line, and what libraries log. Where nobody reads
+    what it prints any more, as after `| head`, it ends with 141 without a word. Any other error is
+    a bug and keeps its own.
     """
     if signal.getsignal(signal.SIGINT) is _leave:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    if "--debug" not in sys.argv[1:]:
+        # Orbax logs a dump for each thread that an error passes through; the error itself is told
+        logging.set_verbosity(logging.FATAL)
     try:
         try:
             main()

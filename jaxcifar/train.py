@@ -22,7 +22,7 @@ from ml_collections import ConfigDict
 
 from jaxcifar import backend, data, experiment, overrides
 from jaxcifar import config as configs
-from jaxcifar.run import metrics, plots, provenance, selection
+from jaxcifar.run import damage, metrics, plots, provenance, selection
 from jaxcifar.run import workdir as workdirs
 from jaxcifar.run.checkpoint import Checkpoints
 from jaxcifar.run.interrupt import Interrupt
@@ -62,6 +62,7 @@ def train(config: ConfigDict, workdir: pathlib.Path) -> Result:
     meta = describe(config, dataset, parts)
 
     with (
+        damage.told(f"stopped in {workdir}, where the same command goes on"),
         workdirs.claim(workdir, config),
         Checkpoints(workdir, writing=True) as checkpoints,
         Interrupt("epoch" if parallel.is_accelerated(parts.mesh) else "step") as interrupt,

@@ -57,20 +57,29 @@ class Checkpoints:
             self._checkpointer = ocp.training.Checkpointer(
                 self.directory, preservation_policy=_Kept(), cleanup_tmp_directories=writing
             )
+            self._inode = self.directory.stat().st_ino
 
     def __enter__(self) -> "Checkpoints":
         return self
 
-    def __exit__(self, *_: Any) -> None:
-        self.wait()
-        self._checkpointer.close()
+    def __exit__(self, kind: type[BaseException] | None, *_: Any) -> None:
+        try:
+            self.wait()
+            self._checkpointer.close()
+        except Exception:
+            if kind is None:  # else it is what led here, once more
+                raise
 
     def wait(self) -> None:
         """Waits until the last save is on disk."""
         if self._saving is not None:
             saving, self._saving = self._saving, None
             with damage.told(f"cannot save in {self.directory}"):
-                saving.result()
+                try:
+                    saving.result()
+                except Exception:
+                    self._check_place()
+                    raise
 
     def steps(self) -> list[int]:
         """Returns the saved steps in ascending order."""
@@ -97,6 +106,7 @@ class Checkpoints:
     def save(self, carry: Carry, meta: dict[str, Any], accuracy: float | None) -> None:
         """Starts saving; waits first for the save before. A step saved already is left alone."""
         self.wait()
+        self._check_place()
         step = int(carry.state.step)
         if step in self.steps():
             return
@@ -174,6 +184,14 @@ class Checkpoints:
         # read as it is: Orbax's own reading takes a file that cannot be read for an empty one
         file = self._folder(step) / "_CHECKPOINT_METADATA"
         return _unsealed(json.loads(file.read_text()))
+
+    def _check_place(self) -> None:
+        """Raises a UserError where the folder is gone, which a save would silently make anew."""
+        if not self.directory.is_dir() or self.directory.stat().st_ino != self._inode:
+            raise UserError(
+                f"{self.directory} was moved or deleted while training; put it back, and the same"
+                " command goes on"
+            )
 
     def _folder(self, step: int) -> pathlib.Path:
         return self.directory / str(step)

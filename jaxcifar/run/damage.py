@@ -17,7 +17,7 @@ from jaxcifar.errors import UserError, first_line
 # TensorStore's errors are ValueErrors with a status; these ones are of what a file holds, unless
 # the text has the number of an operating system's error, other than 2: there is no such file.
 CONTENT = ("DATA_LOSS", "FAILED_PRECONDITION", "INVALID_ARGUMENT", "NOT_FOUND", "OUT_OF_RANGE")
-OS_ERROR = re.compile(r"os_error_code='(?!2')\d+'")
+OS_ERROR = re.compile(r"os_error_code='(?!2')(\d+)'")
 
 
 # What reading a format raises that is not as it should be, and a program with a bug.
@@ -77,7 +77,7 @@ def told(what: str) -> Iterator[None]:
     """Turns an error that may pass, or a file that is not there, into a UserError's one line."""
     try:
         yield
-    except UserError:
+    except (UserError, BrokenPipeError):  # of the other, `run_command` tells
         raise
     except Exception as error:
         known = (e for e in _chain(error) if isinstance(e, OSError) or _may_pass(e))
@@ -87,10 +87,10 @@ def told(what: str) -> Iterator[None]:
 
 
 def _chain(error: BaseException) -> list[BaseException]:
-    """Returns the error, what it came of, and so on."""
+    """Returns the error, what it came of, and so on; Orbax makes chains that end in themselves."""
     chain: list[BaseException] = []
     cause: BaseException | None = error
-    while cause is not None:
+    while cause is not None and cause not in chain:
         chain.append(cause)
         cause = cause.__cause__ or (None if cause.__suppress_context__ else cause.__context__)
     return chain
@@ -129,6 +129,10 @@ def _unreadable(folder: pathlib.Path) -> OSError | None:
 
 
 def _short(error: BaseException) -> str:
+    if found := OS_ERROR.search(str(error)):
+        return os.strerror(int(found[1]))
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
     name = "" if isinstance(error, Wrong) else f"{type(error).__name__}: "
     text = first_line(error).split(" [tensorstore_spec=")[0]
     return name + (text if len(text) < 200 else f"{text[:40]} … {text[-150:]}")

@@ -1,5 +1,6 @@
 """What a run tells while it runs: metrics.jsonl, TensorBoard events, a live bar or plain lines."""
 
+import os
 import pathlib
 import sys
 import time
@@ -7,6 +8,36 @@ from typing import Any
 
 from jaxcifar.run import metrics, selection
 from jaxcifar.training.losses import Sums
+
+
+class Events:
+    """TensorBoard's file of scalars; what an earlier run wrote for `first_step` or later is hidden.
+
+    Written at once: tensorboardX's own writer is a thread that dies of a full disk, after which the
+    run waits for it for ever.
+    """
+
+    def __init__(self, folder: pathlib.Path, first_step: int):
+        from tensorboardX.event_file_writer import EventsWriter
+        from tensorboardX.proto.event_pb2 import Event, SessionLog
+
+        folder.mkdir(exist_ok=True)
+        self._writer = EventsWriter(str(folder / "events"), f".{os.getpid()}")
+        start = SessionLog(status=SessionLog.START)
+        self._writer.write_event(Event(wall_time=time.time(), step=first_step, session_log=start))
+
+    def write(self, values: dict[str, float], step: int) -> None:
+        """Writes the scalars of a step."""
+        from tensorboardX.proto.event_pb2 import Event
+        from tensorboardX.proto.summary_pb2 import Summary
+
+        scalars = Summary(value=[Summary.Value(tag=k, simple_value=v) for k, v in values.items()])
+        self._writer.write_event(Event(wall_time=time.time(), step=step, summary=scalars))
+        self._writer.flush()
+
+    def close(self) -> None:
+        """Closes the file."""
+        self._writer.close()
 
 
 class RunLog:
@@ -17,13 +48,12 @@ class RunLog:
 
     def __init__(self, path: pathlib.Path, num_epochs: int, steps_per_epoch: int, last_step: int):
         from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-        from tensorboardX import SummaryWriter
 
         self._folder = path
         self.num_epochs, self.steps_per_epoch = num_epochs, steps_per_epoch
         self.lines, ahead = metrics.go_on(path, last_step)
         self._warned = any(None in line.values() for line in self.lines)
-        self._events = SummaryWriter(str(path / "tensorboard"), purge_step=last_step + 1)
+        self._events = Events(path / "tensorboard", last_step + 1)
         self.live = sys.stdout.isatty()
         self._bar = Progress(
             TextColumn("epoch {task.fields[epoch]}/{task.fields[epochs]}"),
@@ -73,9 +103,8 @@ class RunLog:
         line = metrics.finite(line)
         self.lines.append(line)
         metrics.append(self._folder, line)
-        for key, value in line.items():
-            if key not in ("epoch", "step") and value is not None:
-                self._events.add_scalar(key, value, line["step"])
+        values = {k: v for k, v in line.items() if k not in ("epoch", "step") and v is not None}
+        self._events.write(values, line["step"])
         self.say(format_epoch(line, self.num_epochs))
         bad = [key for key, value in line.items() if value is None]
         if bad and not self._warned and not self.diverged:

@@ -1,0 +1,162 @@
+"""Faults while training, in their short form: nothing is lost and the run goes on.
+
+`kill.py` and `damage.py` beside this are the long forms.
+"""
+
+import importlib.util
+import pathlib
+import pkgutil
+import shutil
+import subprocess
+
+import jax
+import numpy as np
+import pytest
+from conftest import tiny
+
+from jaxcifar import train
+from jaxcifar.errors import UserError
+from jaxcifar.run import metrics
+
+CLOCK = ("seconds", "examples_per_second")
+EPOCHS = 3
+
+
+def module(name):
+    """A script of this folder."""
+    file = pathlib.Path(__file__).with_name(f"{name}.py")
+    spec = importlib.util.spec_from_file_location(f"faults_{name}", file)
+    found = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(found)
+    return found
+
+
+def end_of(folder):
+    """What a run in `folder` ends with: the leaves of its state, and its metrics."""
+    result = train.train(tiny(num_epochs=EPOCHS), folder)
+    assert result.finished
+    lines = [{k: v for k, v in x.items() if k not in CLOCK} for x in metrics.read(folder)]
+    return [np.asarray(leaf) for leaf in jax.tree.leaves(result.state)], lines
+
+
+@pytest.fixture
+def whole(small_data, tmp_path):
+    """What a run without faults ends with."""
+    return end_of(tmp_path / "whole")
+
+
+def assert_equal(one, other):
+    for a, b in zip(one[0], other[0], strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert one[1] == other[1]
+
+
+WRITES = [
+    "jaxcifar.run.metrics.append",
+    "jaxcifar.run.log.Events.write",
+    "jaxcifar.run.plots.save",
+    "jaxcifar.run.workdir.write_text",
+    "orbax.checkpoint.experimental.v1.training.Checkpointer.save_checkpointables_async",
+]
+
+
+@pytest.mark.parametrize("place", WRITES)
+@pytest.mark.parametrize("at", [1, 2])
+def test_a_disk_that_fills_stops_the_run_in_one_line_and_it_goes_on(place, at, whole, tmp_path):
+    """The write fails the `at`-th time, where there are as many, and every time after."""
+    write, calls = pkgutil.resolve_name(_colon(place)), []
+
+    def full(*words, **named):
+        calls.append(1)
+        if len(calls) >= at:
+            raise OSError(28, "No space left on device")
+        return write(*words, **named)
+
+    folder, told = tmp_path / "run", ""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(place, full)
+        try:
+            end_of(folder)
+        except UserError as error:
+            told = str(error)
+    assert len(calls) < at or told.endswith("No space left on device")
+    assert "\n" not in told
+    assert_equal(end_of(folder), whole)
+
+
+def _colon(place):
+    """As pkgutil names an attribute of a module or of a class in it."""
+    parts = place.split(".")
+    first = next((i for i, part in enumerate(parts) if part[0].isupper()), len(parts) - 1)
+    return ".".join(parts[:first]) + ":" + ".".join(parts[first:])
+
+
+def test_a_chain_of_errors_that_ends_in_itself_is_told(small_data, tmp_path, monkeypatch):
+    """As Orbax raises what its threads met."""
+    one, other = ValueError("UNKNOWN: [os_error_code='28']"), RuntimeError("again")
+    one.__cause__, other.__cause__ = other, one
+
+    def fail(*_):
+        raise other
+
+    monkeypatch.setattr(metrics, "append", fail)
+    with pytest.raises(UserError, match="No space left on device"):
+        end_of(tmp_path / "run")
+
+
+def test_a_workdir_that_is_taken_away_is_told_and_goes_on_when_back(whole, tmp_path):
+    append, folder = metrics.append, tmp_path / "run"
+
+    def take(path, line):
+        if line["epoch"] == 2:
+            folder.rename(tmp_path / "elsewhere")
+            folder.mkdir()
+            (folder / "steps").mkdir()
+        append(path, line)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(metrics, "append", take)
+        with pytest.raises(UserError, match="was moved or deleted while training"):
+            end_of(folder)
+    shutil.rmtree(folder)
+    (tmp_path / "elsewhere").rename(folder)
+    assert_equal(end_of(folder), whole)
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system of 300 KB, where the test may mount one."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=300k", "tmpfs", str(folder)]
+    if not shutil.which("mount") or subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("needs the right to mount a file system")
+    yield folder
+    subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+@pytest.mark.parametrize("more", ["size=20m", "ro"])
+def test_a_disk_that_is_full_or_read_only(more, whole, small_disk):
+    """With more room, or writable again, the run ends as one that was never stopped."""
+
+    def remount(option):
+        command = ["mount", "-o", f"remount,{option}", str(small_disk)]
+        subprocess.run(command, check=True)
+
+    if more == "ro":
+        remount("size=20m,ro")
+    with pytest.raises(UserError, match=r"No space left on device|Read-only file system"):
+        end_of(small_disk / "run")
+    remount("size=20m,rw")
+    assert_equal(end_of(small_disk / "run"), whole)
+
+
+def test_killed_runs_end_as_whole_ones(capsys):
+    assert module("kill").main(number=5, seed=0) == 0
+    assert "after 5 kills" in capsys.readouterr().out
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_no_damage_of_any_file_goes_wrong(capsys):
+    assert module("damage").main(flips=1, seed=0) == 0
+    assert "0 of" in capsys.readouterr().out
