@@ -16,6 +16,9 @@ STOPPED = "stopped by ctrl-C"
 class UserError(Exception):
     """A mistake of the user's or in their files, told in one line: what, expected, what to do."""
 
+    def __init__(self, message: str):
+        super().__init__(" ".join(message.splitlines()))  # what it quotes may have more
+
 
 def command_parser(name: str, description: str, **more: Any) -> argparse.ArgumentParser:
     """Returns the parser of `python -m jaxcifar.NAME`, with the option that every command has."""

@@ -5,6 +5,7 @@ Source: https://www.cs.toronto.edu/~kriz/cifar.html (Krizhevsky, 2009).
 """
 
 import codecs
+import gzip
 import hashlib
 import io
 import pickle
@@ -17,11 +18,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jaxcifar.data.split import Split
-from jaxcifar.errors import UserError
+from jaxcifar.errors import UserError, first_line
 
 NUM_TRAIN = 50_000
 PER_FILE = 10_000
 MAX_FILE = 2**25  # bytes; an official file is smaller
+MAX_TAR = 2**28  # bytes; an official archive, unpacked, is smaller
 
 BINARY_SHA256 = "c4a38c50a1bc5f3a1c5537f2155ab9d68f9f25eb1ed8d9ddda3db29a59bca1dd"  # of the tar
 # The MD5 of each file of the two official archives, in the official order.
@@ -83,13 +85,24 @@ def read_tar(kind: Kind, path: Path) -> tuple[Split, Split]:
                 yield name, file.read(MAX_FILE)
 
     try:
-        with tarfile.open(path, "r:gz") as tar:
+        # as a stream, of which each read is small
+        with _Bounded(path) as unpacked, tarfile.open(fileobj=unpacked, mode="r|") as tar:
             return _assemble(kind, path, blobs(tar))
     except (tarfile.TarError, EOFError, zlib.error, OSError) as error:
         raise UserError(
             f"{path} is damaged or truncated ({error}); expected the official {kind.tar},"
             f" {kind.tar_digest}"
         ) from error
+
+
+class _Bounded(gzip.GzipFile):
+    """A packed file that ends in an error where it has more than an official archive."""
+
+    def read(self, size: int | None = -1) -> bytes:
+        content = super().read(size)
+        if self.tell() > MAX_TAR:
+            raise OSError(f"it unpacks to more than {MAX_TAR:,} bytes")
+        return content
 
 
 def _assemble(kind: Kind, where: Path, blobs: Iterable[tuple[str, bytes]]) -> tuple[Split, Split]:
@@ -145,7 +158,8 @@ def unpickle(blob: bytes) -> Any:
     try:
         return _Unpickler(io.BytesIO(blob), encoding="bytes").load()
     except Exception as error:  # a hostile pickle can raise anything
-        raise UserError(f"refused to unpickle: {error}; expected arrays and lists alone") from error
+        why = first_line(error)
+        raise UserError(f"refused to unpickle: {why}; expected arrays and lists alone") from error
 
 
 def _decode_python(blob: bytes) -> tuple[np.ndarray, np.ndarray]:

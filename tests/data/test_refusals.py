@@ -1,8 +1,10 @@
 """A hostile pickle and a silent server."""
 
+import gzip
 import os
 import pickle
 import socket
+import tarfile
 import time
 
 import pytest
@@ -37,3 +39,19 @@ def test_a_server_that_never_answers_is_given_up():
         with pytest.raises(UserError):
             tfds.probe(f"http://127.0.0.1:{server.getsockname()[1]}/", seconds=1)
         assert time.monotonic() - start < 5
+
+
+@pytest.mark.parametrize("member", ["readme", "././@LongLink"])
+def test_an_archive_that_unpacks_to_far_more_is_refused(tmp_path, member, monkeypatch):
+    """In a file that nothing asks for, and in a name, which is read into memory."""
+    monkeypatch.setattr(official, "MAX_TAR", 10**6)
+    info = tarfile.TarInfo(member)
+    info.size, info.type = 10**9, tarfile.GNUTYPE_LONGNAME if "@" in member else tarfile.REGTYPE
+    path = tmp_path / "cifar-10-binary.tar.gz"
+    with gzip.open(path, "wb", 1) as file:
+        file.write(info.tobuf(tarfile.GNU_FORMAT))
+        for _ in range(20):
+            file.write(bytes(10**5))
+    with pytest.raises(UserError) as raised:
+        official.read_binary_tar(path)
+    one_line(raised, "unpacks to more than 1,000,000 bytes", "expected")
