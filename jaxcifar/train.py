@@ -1,6 +1,7 @@
 """Trains what a config page describes, or resumes where it stopped.
 
 python -m jaxcifar.train --config=configs/adaptive.py [--workdir=DIR] [--config.KEY=VALUE ...]
+    [--distributed [--coordinator=HOST:PORT --processes=N --process=I]]
 """
 
 from jaxcifar import errors
@@ -8,6 +9,7 @@ from jaxcifar import errors
 if __name__ == "__main__":
     errors.leave_on_interrupt()  # what follows takes seconds to import
 
+import argparse
 import dataclasses
 import math
 import pathlib
@@ -49,7 +51,8 @@ def train(config: ConfigDict, workdir: pathlib.Path) -> Result:
     """Trains `config` in `workdir`, going on from its latest checkpoint where there is one."""
     parts = experiment.build(config)
     dataset = experiment.load_data(config)
-    workdirs.check(workdir, config)
+    if leader := parallel.is_leader():
+        workdirs.check(workdir, config)
 
     steps_per_epoch = len(dataset.train.labels) // config.batch_size
     last_step = config.num_epochs * steps_per_epoch
@@ -62,22 +65,23 @@ def train(config: ConfigDict, workdir: pathlib.Path) -> Result:
     meta = describe(config, dataset, parts)
 
     with (
-        damage.told(f"stopped in {workdir}, where the same command goes on"),
-        workdirs.claim(workdir, config),
+        parallel.led(workdirs.claim(workdir, config)),
         Checkpoints(workdir, writing=True) as checkpoints,
         Interrupt("epoch" if parallel.is_accelerated(parts.mesh) else "step") as interrupt,
+        parallel.ending_alone(),  # before what is above waits for the other processes
+        damage.told(f"stopped in {workdir}, where the same command goes on"),
     ):
         carry = begin(checkpoints, parts, optimizer, dataset)
         step = int(carry.state.step)
         if step in checkpoints.steps():
             check_data(checkpoints.meta(step), dataset, workdir)
-        with RunLog(workdir, config.num_epochs, steps_per_epoch, step) as log:
+        with RunLog(workdir, config.num_epochs, steps_per_epoch, step, leader) as log:
             introduce(log, dataset, carry, parts, workdir)
             if step < last_step and not log.diverged:
                 began = time.perf_counter()
                 loop.compile(carry, config.num_epochs)
                 log.say(f"compiled in {time.perf_counter() - began:.1f} s")
-            while step < last_step and not (interrupt.wanted or log.diverged):
+            while step < last_step and not (parallel.anywhere(interrupt.wanted) or log.diverged):
                 epoch, began_at = divmod(step, steps_per_epoch)
                 began = time.perf_counter()
                 carry = loop.run(
@@ -111,7 +115,7 @@ def train(config: ConfigDict, workdir: pathlib.Path) -> Result:
             step = int(carry.state.step)
             checkpoints.save(carry, meta, None)  # within an epoch: never the best
             meta = checkpoints.meta(step)  # of a run that had finished: as it was then
-        if log.lines:
+        if log.lines and leader:
             plots.curves(workdir / "curves.png", {workdir.name: [log.lines]}, title(meta, workdir))
     finished = step == last_step or log.diverged
     return Result(log.lines, carry.state, finished, meta, parts, dataset)
@@ -142,7 +146,7 @@ class Watch:
         """Returns false where a signal asked to stop; `done` counts steps of the epoch."""
         rate = (done - self.began_at) * self.batch_size / seconds
         self.log.progress(self.epoch, done, sums, rate)
-        return not self.interrupt.wanted
+        return not parallel.anywhere(self.interrupt.wanted)
 
 
 def describe(
@@ -222,8 +226,8 @@ def command(module: str, *words: str) -> str:
     return shlex.join([sys.executable, "-m", f"jaxcifar.{module}", *words])
 
 
-def parse(arguments: list[str]) -> tuple[str, pathlib.Path, list[str]]:
-    """Returns the config page, the workdir and the config overrides of a command line."""
+def parse(arguments: list[str]) -> tuple[argparse.Namespace, list[str]]:
+    """Returns the options of a command line, and the words that change the config."""
     parser = errors.command_parser(
         "train",
         "Trains a config, or resumes it where it stopped.",
@@ -232,26 +236,35 @@ def parse(arguments: list[str]) -> tuple[str, pathlib.Path, list[str]]:
     )
     parser.add_argument("--config", required=True, metavar="FILE.py[:VARIANT]", help="the page")
     parser.add_argument("--workdir", help="default: checkpoints/<name of the page and variant>")
+    several = parser.add_argument_group("of several processes, on one machine or many, each says")
+    several.add_argument("--distributed", action="store_true", help="SLURM, … says the rest, or:")
+    several.add_argument("--coordinator", metavar="HOST:PORT", help="of process 0")
+    several.add_argument("--processes", type=int, metavar="N")
+    several.add_argument("--process", type=int, metavar="I", help="from 0 to N − 1")
     known, words = parser.parse_known_args(arguments)
-    workdir = known.workdir or f"checkpoints/{configs.name(known.config)}"
-    return known.config, pathlib.Path(workdir), words
+    known.workdir = pathlib.Path(known.workdir or f"checkpoints/{configs.name(known.config)}")
+    return known, words
 
 
 def main() -> None:
     """Runs the command; exit status 130 where it was stopped before the end, 1 if it diverged."""
-    page, workdir, words = parse(sys.argv[1:])
+    known, words = parse(sys.argv[1:])
     backend.configure()
     provenance.commit()
-    config = overrides.load(page, words)
-    result = train(config, workdir)
+    config = overrides.load(known.config, words)
+    if known.distributed:
+        parallel.join(known.coordinator, known.processes, known.process)
+    with parallel.ending_alone():
+        result = train(config, known.workdir)
     if metrics.diverged(result.lines):
         sys.exit(1)
     if not result.finished:
         again = command("train", *sys.argv[1:])
         print(f"stopped and saved at step {int(result.state.step):,}; to resume: {again}")
         sys.exit(130)
-    print(summary(result, config.num_epochs, config.data.source))
-    print(f"next: {command('evaluate', f'--checkpoint={workdir}')}")
+    if parallel.is_leader():
+        print(summary(result, config.num_epochs, config.data.source))
+        print(f"next: {command('evaluate', f'--checkpoint={known.workdir}')}")
 
 
 if __name__ == "__main__":

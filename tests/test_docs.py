@@ -62,7 +62,8 @@ import jax.numpy as jnp
 from jaxcifar import experiment, overrides, train
 from jaxcifar.training.augment import SIZE, Batch
 for words in {trains}:
-    page, workdir, words = train.parse(words)
+    known, words = train.parse(words)
+    page, workdir = known.config, known.workdir
     parts = experiment.build(overrides.load(page, words))
     print(parts.model)
     if parts.config.augment.get("grey_share"):

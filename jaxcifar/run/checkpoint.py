@@ -19,6 +19,7 @@ import numpy as np
 
 from jaxcifar.errors import UserError
 from jaxcifar.run import damage, selection
+from jaxcifar.training import parallel
 from jaxcifar.training.losses import Sums
 from jaxcifar.training.state import Carry, State
 
@@ -197,6 +198,12 @@ class Checkpoints:
         return self.directory / str(step)
 
     def _set_aside(self, step: int, error: damage.Damaged) -> None:
+        parallel.together("damaged")  # all have seen it
+        if parallel.is_leader():
+            self._move_aside(step, error)
+        parallel.together("moved")
+
+    def _move_aside(self, step: int, error: damage.Damaged) -> None:
         self._aside.mkdir(exist_ok=True)
         names = (str(step), *(f"{step}.{number}" for number in range(1, 1000)))
         place = next(self._aside / name for name in names if not (self._aside / name).exists())

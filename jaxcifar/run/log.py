@@ -44,17 +44,26 @@ class RunLog:
     """Logs the epochs of one run; use with `with`.
 
     `last_step` is the step that training goes on from: lines of epochs after it are moved aside.
+    One that is not `writing`, beside one that is, writes and says nothing.
     """
 
-    def __init__(self, path: pathlib.Path, num_epochs: int, steps_per_epoch: int, last_step: int):
+    def __init__(
+        self,
+        path: pathlib.Path,
+        num_epochs: int,
+        steps_per_epoch: int,
+        last_step: int,
+        writing: bool = True,
+    ):
         from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
         self._folder = path
         self.num_epochs, self.steps_per_epoch = num_epochs, steps_per_epoch
-        self.lines, ahead = metrics.go_on(path, last_step)
+        self._writing = writing
+        self.lines, ahead = metrics.go_on(path, last_step, writing)
         self._warned = any(None in line.values() for line in self.lines)
-        self._events = Events(path / "tensorboard", last_step + 1)
-        self.live = sys.stdout.isatty()
+        self._events = Events(path / "tensorboard", last_step + 1) if writing else None
+        self.live = writing and sys.stdout.isatty()
         self._bar = Progress(
             TextColumn("epoch {task.fields[epoch]}/{task.fields[epochs]}"),
             BarColumn(),
@@ -81,7 +90,8 @@ class RunLog:
 
     def __exit__(self, *_: Any) -> None:
         self._bar.stop()
-        self._events.close()
+        if self._events:
+            self._events.close()
 
     def progress(self, epoch: int, done: int, sums: Sums, examples_per_second: float) -> None:
         """Shows the running means of epoch `epoch` (from 1) after `done` steps, on a terminal."""
@@ -102,6 +112,8 @@ class RunLog:
         """Writes the metrics of a finished epoch: one JSON line, TensorBoard scalars, one print."""
         line = metrics.finite(line)
         self.lines.append(line)
+        if not self._events:
+            return
         metrics.append(self._folder, line)
         values = {k: v for k, v in line.items() if k not in ("epoch", "step") and v is not None}
         self._events.write(values, line["step"])
@@ -135,6 +147,8 @@ class RunLog:
 
     def say(self, text: str) -> None:
         """Prints a line, above the bar where there is one."""
+        if not self._writing:
+            return
         if self.live:
             self._bar.console.print(text, highlight=False, markup=False, soft_wrap=True)
         else:

@@ -21,12 +21,13 @@ def read(folder: pathlib.Path) -> list[Line]:
     return [line for _, line in _read(folder) if line is not None]
 
 
-def go_on(folder: pathlib.Path, last_step: int) -> tuple[list[Line], int]:
+def go_on(folder: pathlib.Path, last_step: int, writing: bool = True) -> tuple[list[Line], int]:
     """Returns the lines up to `last_step`, and how many lines of later epochs were moved aside.
 
     A killed run had written those before their checkpoint was whole: they will be written again.
     Damaged lines are moved too, with a warning; a torn last line is no more than a killed run's.
-    All lines of a run that diverged apply: no step is saved of the epoch it ended in.
+    All lines of a run that diverged apply: no step is saved of the epoch it ended in. Without
+    `writing` the files stay as they are.
     """
     content = _read(folder)
     lines = [line for _, line in content if line]
@@ -34,6 +35,8 @@ def go_on(folder: pathlib.Path, last_step: int) -> tuple[list[Line], int]:
         last_step = lines[-1]["step"]
     kept = [(raw, line) for raw, line in content if line and line["step"] <= last_step]
     ahead = [raw for raw, line in content if line and line["step"] > last_step]
+    if not writing:
+        return [line for _, line in kept if line], len(ahead)
     damaged = [number for number, (_, line) in enumerate(content, 1) if line is None]
     if torn := damaged[-1:] == [len(content)]:
         damaged.pop()

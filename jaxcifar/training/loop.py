@@ -180,4 +180,5 @@ class Predictor:
                 for i in batches
             ]
             out = jax.tree.map(lambda *parts: jnp.concatenate(parts), *outs)
-        return jax.tree.map(lambda a: a[: self.num_images], out)
+        # every device has the whole, so that of this process' first will do
+        return jax.tree.map(lambda a: a.addressable_data(0)[: self.num_images], out)

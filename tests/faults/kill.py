@@ -50,7 +50,9 @@ def start(folder: pathlib.Path) -> tuple[subprocess.Popen, str]:
     """
     process = subprocess.Popen(
         [sys.executable, __file__, "--run", str(folder)],
-        env=os.environ | {"JAX_COMPILATION_CACHE_DIR": str(folder.with_name("compiled"))},
+        env={"JAX_DISABLE_MOST_OPTIMIZATIONS": "0"}
+        | os.environ
+        | {"JAX_COMPILATION_CACHE_DIR": str(folder.with_name("compiled"))},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

@@ -15,20 +15,24 @@ from jaxcifar.run.checkpoint import Checkpoints
 
 
 def test_eight_devices_train_as_one_does(tmp_path):
-    """Batch statistics and gradients are global; a checkpoint of eight is restored on one."""
+    """Batch statistics and gradients are global; a checkpoint of eight is restored on one, and one
+    of one on eight."""
     changes = {"data.source": "synthetic", "data.train_examples": 48, "batch_size": 16}
     changes |= {"num_epochs": 1, "optimizer.learning_rate": 0.05}
     name = "simple_cnn.py:batchnorm"
     flags = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"
-    words = [sys.executable, "-m", "jaxcifar.train", f"--config={ROOT / 'configs' / name}"]
-    words += [f"--workdir={tmp_path / 'eight'}", *overrides(**changes)]
-    done = subprocess.run(
-        words,
-        env=os.environ | {"XLA_FLAGS": flags},
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-    )
+
+    def on_eight(folder, **changes):
+        words = [sys.executable, "-m", "jaxcifar.train", f"--config={ROOT / 'configs' / name}"]
+        return subprocess.run(
+            [*words, f"--workdir={folder}", *overrides(**changes)],
+            env=os.environ | {"XLA_FLAGS": flags},
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+        )
+
+    done = on_eight(tmp_path / "eight", **changes)
     assert done.returncode == 0, done.stderr
     assert "device: 8 × cpu" in done.stdout
 
@@ -41,3 +45,9 @@ def test_eight_devices_train_as_one_does(tmp_path):
     chex.assert_trees_all_close(eight.state, one.state, rtol=1e-4, atol=1e-5)
     line = json.loads((tmp_path / "eight" / "metrics.jsonl").read_text())
     assert line["test_loss"] == pytest.approx(one.lines[0]["test_loss"], rel=1e-4)
+    done = on_eight(tmp_path / "one", **changes)
+    assert done.returncode == 0, done.stderr
+    assert "resumed at step 3" in done.stdout
+    done = on_eight(tmp_path / "twenty", **changes | {"batch_size": 20})
+    assert done.returncode == 2
+    assert "expected a multiple of the 8 devices, of which 24 is the nearest" in done.stderr
