@@ -3,7 +3,7 @@
     python tests/faults/kill.py N [SEED]
 
 A tiny net on the embedded data, saved every four steps, so that many kills fall into a save or the
-removal of an old step. A run is killed one to four times in a row, N times in all, then ends.
+removal of an old step. A run is killed one to five times in a row, N times in all, then ends.
 Prints how many ended with the same bits in the whole state and the same metrics; exit status 1
 where one did not.
 """
@@ -94,7 +94,7 @@ def main(number: int, seed: int) -> int:
             sys.exit(f"the run that is not killed failed:\n{want}")
         while kills < number:
             place = pathlib.Path(folder, f"run{runs}")
-            for _ in range(min(choose.randint(1, 4), number - kills)):
+            for _ in range(min(choose.randint(1, 5), number - kills)):
                 kills += kill(place, choose.uniform(0, whole / 2))
             got, _ = finish(place)
             runs += 1
