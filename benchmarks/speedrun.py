@@ -37,16 +37,16 @@ TORCH_OPERATIONS = 6 * 118_147_360 * 8 * 50_000
 
 
 class Clock:
-    """Seconds of which this process was not held (`kill -STOP`), by a thread that sees gaps."""
+    """Seconds in which this process was not held (`kill -STOP`): a thread sees the gaps."""
 
-    def __init__(self) -> None:
+    def __init__(self, tick: float = 0.1, gap: float = 5.0) -> None:
         self.held = 0.0
-        threading.Thread(target=self._watch, daemon=True).start()
+        threading.Thread(target=self._watch, args=(tick, gap), daemon=True).start()
 
     def __call__(self) -> float:
         return time.perf_counter() - self.held
 
-    def _watch(self, tick: float = 0.1, gap: float = 5.0) -> None:
+    def _watch(self, tick: float, gap: float) -> None:
         last = time.perf_counter()
         while True:
             time.sleep(tick)

@@ -1,4 +1,8 @@
 import importlib
+import signal
+import subprocess
+import sys
+import time
 
 import jax
 import jax.numpy as jnp
@@ -177,6 +181,33 @@ def test_a_twin_has_as_many_parameters(module, system):
     ours = experiment.build(page(f"{system}.py")).abstract_model()["params"]
     count = sum(leaf.size for leaf in jax.tree.leaves(ours))
     assert twins.count_parameters(twins.twin(system)[0]) == twins.PARAMETERS[system] == count
+
+
+HELD = """
+import sys, time
+sys.path.insert(0, "benchmarks")
+import speedrun
+clock = speedrun.Clock(tick=0.05, gap=0.5)
+time.sleep(0.2)
+began = clock()
+print("began", flush=True)
+sys.stdin.readline()
+time.sleep(0.2)
+print(clock() - began, clock.held)
+"""
+
+
+def test_the_speed_runs_clock_leaves_out_what_a_process_was_held():
+    command = [sys.executable, "-c", HELD]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, cwd=ROOT, stdin=pipe, stdout=pipe, text=True) as process:
+        assert process.stdout.readline() == "began\n"
+        process.send_signal(signal.SIGSTOP)
+        time.sleep(2)
+        process.send_signal(signal.SIGCONT)
+        passed, held = map(float, process.communicate("\n")[0].split())
+    assert passed < 1.5
+    assert 1.5 < held < 2.5
 
 
 def test_the_speed_runs_table_counts_both_clocks_and_the_seeds(module):

@@ -25,6 +25,7 @@ from jaxcifar.training.state import Carry, State
 
 DIRECTORY, DAMAGED = "steps", "damaged"
 SEAL = "seal"  # of the JSON: a CRC-32 of what it had without
+RELEASED = "released"  # in the JSON of a step that has no item `train`
 NO_ACCURACY = -1.0  # below all there are, and JSON
 LATEST = 2  # so that one damaged file never costs a run
 
@@ -111,7 +112,18 @@ class Checkpoints:
         step = int(carry.state.step)
         if step in self.steps():
             return
-        items = _items(carry)
+        self._save(step, _items(carry), meta, accuracy)
+
+    def release(
+        self, step: int, model: dict[str, Any], meta: dict[str, Any], accuracy: float | None
+    ) -> None:
+        """Saves the item `model` alone, from which no training can go on."""
+        self._save(step, {"model": model}, {**meta, RELEASED: True}, accuracy)
+        self.wait()
+
+    def _save(
+        self, step: int, items: dict[str, Any], meta: dict[str, Any], accuracy: float | None
+    ) -> None:
         with damage.told(f"cannot save in {self.directory}"):
             self._saving = self._checkpointer.save_checkpointables_async(
                 step,
@@ -171,7 +183,13 @@ class Checkpoints:
     def _load(self, step: int, like: dict[str, Any]) -> dict[str, Any]:
         folder = self._folder(step)
         with damage.judged(folder):
-            crc32 = self._meta(step)["crc32"]
+            meta = self._meta(step)
+            if meta.get(RELEASED) and "train" in like:
+                raise UserError(
+                    f"{folder} was released, without what training goes on from; choose another"
+                    " --workdir"
+                )
+            crc32 = meta["crc32"]
             for name, tree in like.items():
                 saved = _saved_tree(folder / name, crc32)
                 _check_fits(f"{folder}: {name}", saved, tree)

@@ -1,0 +1,96 @@
+"""Keeps the weights of a run, and no more, in a new folder that is small enough to be shared.
+
+python -m jaxcifar.release --checkpoint=DIR --out=DIR [--step=latest|best|N]
+"""
+
+from jaxcifar import errors
+
+if __name__ == "__main__":
+    errors.leave_on_interrupt()  # what follows takes seconds to import
+
+import pathlib
+import shutil
+from typing import Any
+
+from jaxcifar import backend, experiment
+from jaxcifar import config as configs
+from jaxcifar.errors import UserError
+from jaxcifar.run import damage, metrics, workdir
+from jaxcifar.run.checkpoint import Checkpoints
+
+CARD = "README.md"
+
+
+def release(source: pathlib.Path, step: str, out: pathlib.Path) -> str:
+    """Writes the model of a step of the run in `source` to `out`; returns its card, Markdown.
+
+    There are its weights as `evaluate` takes them (config.json, steps/), the metrics of the run
+    and the card. Where the data lay is left out.
+
+    Raises:
+      UserError: `out` exists or cannot be written; or no such run or step.
+    """
+    if out.exists():
+        raise UserError(f"--out={out} exists; choose a folder that does not")
+    config = workdir.load_config(source).copy_and_resolve_references()
+    config.data.dir = ""
+    parts = experiment.build(config, to_train=False)
+    with Checkpoints(source) as checkpoints:
+        number = checkpoints.number(step)
+        model = checkpoints.restore_model(number, parts.abstract_model())
+        meta = checkpoints.meta(number)
+    meta["config"] = configs.to_json(config)
+    line = next((line for line in metrics.read(source) if line["step"] == number), {})
+    with damage.told(f"cannot write to --out {out}"):
+        out.mkdir(parents=True)
+        workdir.write_text(out / "config.json", meta["config"] + "\n")
+        shutil.copy(source / metrics.FILE, out)
+        with Checkpoints(out, writing=True) as kept:
+            kept.release(number, model, meta, line.get("test_accuracy"))
+        size = sum(file.stat().st_size for file in out.rglob("*") if file.is_file())
+        text = card(out, meta, line, experiment.describe_parameters(model["params"]), size)
+        workdir.write_text(out / CARD, text)
+    return text
+
+
+def card(
+    out: pathlib.Path, meta: dict[str, Any], line: dict[str, Any], parameters: str, size: int
+) -> str:
+    """Returns what there is to know of released weights, as Markdown."""
+    config = configs.from_json(meta["config"])
+    scored = {1: "", 2: ", image and mirror image"}.get(
+        config.get("evaluation", {}).get("views", 1), ", six views of each image"
+    )
+    accuracy = f"{line['test_accuracy']:.4f}{scored}" if "test_accuracy" in line else "not scored"
+    rows = {
+        "model": f"{config.model.name}, {parameters}, float32",
+        "trained on": f"{meta['data']['source']} ({meta['data']['checksum'][:12]}…)",
+        "epochs, seed": f"{line.get('epoch', '?')} of {config.num_epochs}, seed {config.seed}",
+        "test accuracy": accuracy,
+        "commit": meta["commit"],
+        "versions": ", ".join(f"{k} {v}" for k, v in meta["versions"].items()),
+        "device": meta["device"],
+        "date": meta["date"],
+        "licence": "MIT",
+        "size": f"{size / 2**20:.1f} MB",
+    }
+    table = "\n".join(f"| {key} | {value} |" for key, value in rows.items())
+    return (
+        f"# {out.name}\n\n| | |\n|---|---|\n{table}\n\n"
+        f"    python -m jaxcifar.evaluate --checkpoint=checkpoints/{out.name}\n"
+    )
+
+
+def main() -> None:
+    """Runs the command."""
+    parser = errors.command_parser("release", "Keeps the weights of a run, and no more.")
+    parser.add_argument("--checkpoint", required=True, metavar="DIR", help="the run's workdir")
+    parser.add_argument("--step", default="latest", help="N, best or latest (default: latest)")
+    parser.add_argument("--out", required=True, type=pathlib.Path, metavar="DIR", help="a new one")
+    arguments = parser.parse_args()
+    backend.configure()
+    print(release(pathlib.Path(arguments.checkpoint), arguments.step, arguments.out), end="")
+
+
+if __name__ == "__main__":
+    errors.run_command(main)
