@@ -135,8 +135,9 @@ def write_table(out: pathlib.Path) -> None:
         first = runs[0]
         parts.append(
             f"{table(runs)}\n\n{first['cores']} cores of {first['processor']}; greatest load before"
-            f" a run {max(run['load_before'] for run in runs)}; commit {first['commit'][:7]},"
-            f" {first['date']}."
+            f" a run {max(run['load_before'] for run in runs)}; held for"
+            f" {sum(run['held_seconds'] for run in runs):,.0f} s in all, which no clock counts;"
+            f" commit {first['commit'][:7]}, {first['date']}."
         )
     files.replace_between_marks(
         ROOT / "benchmarks" / "README.md", MARKS, "\n\n".join(parts) or "Not measured yet."

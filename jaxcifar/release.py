@@ -47,6 +47,8 @@ def release(source: pathlib.Path, step: str, out: pathlib.Path) -> str:
         shutil.copy(source / metrics.FILE, out)
         with Checkpoints(out, writing=True) as kept:
             kept.release(number, model, meta, line.get("test_accuracy"))
+        for file in out.rglob("commit_success.txt"):
+            file.unlink()  # which nobody reads, and has the path of this machine
         size = sum(file.stat().st_size for file in out.rglob("*") if file.is_file())
         text = card(out, meta, line, experiment.describe_parameters(model["params"]), size)
         workdir.write_text(out / CARD, text)
@@ -77,7 +79,7 @@ def card(
     table = "\n".join(f"| {key} | {value} |" for key, value in rows.items())
     return (
         f"# {out.name}\n\n| | |\n|---|---|\n{table}\n\n"
-        f"    python -m jaxcifar.evaluate --checkpoint=checkpoints/{out.name}\n"
+        f"    python -m jaxcifar.evaluate --checkpoint={out.as_posix()}\n"
     )
 
 

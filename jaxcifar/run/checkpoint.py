@@ -276,6 +276,7 @@ def _crc32(items: dict[str, Any]) -> dict[str, int]:
 
 
 def _sealed(meta: dict[str, Any]) -> dict[str, Any]:
+    meta = {key: value for key, value in meta.items() if key != SEAL}
     return {**meta, SEAL: zlib.crc32(json.dumps(meta, sort_keys=True).encode())}
 
 
@@ -283,7 +284,7 @@ def _unsealed(content: Any) -> dict[str, Any]:
     """Returns the JSON that was sealed, or is of a time before there were seals."""
     try:
         meta = content["custom_metadata"]
-        sealed = _sealed({k: v for k, v in meta.items() if k != SEAL})
+        sealed = _sealed(meta)
         if meta["crc32"] and meta.get(SEAL, sealed[SEAL]) == sealed[SEAL]:
             return meta
         problem = "its checksum is wrong"
