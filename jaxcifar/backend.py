@@ -7,10 +7,10 @@ import os
 from pathlib import Path
 
 YNN = "--xla_cpu_experimental_ynn_fusion_type"
+YNN_VERSIONS = ("0.10.", "0.11.")  # of jaxlib: an unknown flag aborts the process
 # glibc's mallopt: no memory by mmap, none given back, one heap (M_MMAP_MAX, M_TRIM_THRESHOLD,
 # M_ARENA_MAX of malloc.h)
 KEEP_MEMORY = ((-4, 0), (-1, -1), (-8, 1))
-YNN_VERSIONS = ("0.10.", "0.11.")  # of jaxlib: an unknown flag aborts the process
 
 
 def cache_folder() -> Path:

@@ -24,7 +24,6 @@ from jaxcifar.training.losses import Sums
 from jaxcifar.training.state import Carry, State
 
 DIRECTORY, DAMAGED = "steps", "damaged"
-SEAL = "seal"  # of the JSON: a CRC-32 of what it had without
 RELEASED = "released"  # in the JSON of a step that has no item `train`
 NO_ACCURACY = -1.0  # below all there are, and JSON
 LATEST = 2  # so that one damaged file never costs a run
@@ -130,7 +129,7 @@ class Checkpoints:
                 items,
                 force=True,
                 metrics={"accuracy": max(selection.finite(accuracy), NO_ACCURACY)},
-                custom_metadata=_sealed({**meta, "crc32": _crc32(items)}),
+                custom_metadata=damage.sealed({**meta, "crc32": _crc32(items)}),
             )
 
     def meta(self, step: int) -> dict[str, Any]:
@@ -202,7 +201,7 @@ class Checkpoints:
     def _meta(self, step: int) -> dict[str, Any]:
         # read as it is: Orbax's own reading takes a file that cannot be read for an empty one
         file = self._folder(step) / "_CHECKPOINT_METADATA"
-        return _unsealed(json.loads(file.read_text()))
+        return damage.unsealed(json.loads(file.read_text()))
 
     def _check_place(self) -> None:
         """Raises a UserError where the folder is gone, which a save would silently make anew."""
@@ -273,24 +272,6 @@ def _crc32(items: dict[str, Any]) -> dict[str, int]:
         path: zlib.crc32(np.ascontiguousarray(leaf).tobytes())
         for path, leaf in _leaves(items).items()
     }
-
-
-def _sealed(meta: dict[str, Any]) -> dict[str, Any]:
-    meta = {key: value for key, value in meta.items() if key != SEAL}
-    return {**meta, SEAL: zlib.crc32(json.dumps(meta, sort_keys=True).encode())}
-
-
-def _unsealed(content: Any) -> dict[str, Any]:
-    """Returns the JSON that was sealed, or is of a time before there were seals."""
-    try:
-        meta = content["custom_metadata"]
-        sealed = _sealed(meta)
-        if meta["crc32"] and meta.get(SEAL, sealed[SEAL]) == sealed[SEAL]:
-            return meta
-        problem = "its checksum is wrong"
-    except (KeyError, TypeError, AttributeError) as error:
-        problem = repr(error)
-    raise damage.Wrong(f"_CHECKPOINT_METADATA: {problem}")
 
 
 def _saved_tree(folder: pathlib.Path, saved: Container[str]) -> Any:

@@ -10,7 +10,9 @@ import json
 import os
 import pathlib
 import re
+import zlib
 from collections.abc import Iterator
+from typing import Any
 
 from jaxcifar.errors import UserError, first_line
 
@@ -20,6 +22,7 @@ CONTENT = ("DATA_LOSS", "FAILED_PRECONDITION", "INVALID_ARGUMENT", "NOT_FOUND", 
 OS_ERROR = re.compile(r"os_error_code='(?!2')(\d+)'")
 
 
+SEAL = "seal"  # of a step's JSON: a CRC-32 of what it had without
 # What reading a format raises that is not as it should be, and a program with a bug.
 PARSING = LookupError, TypeError, ValueError, AttributeError, NotImplementedError, AssertionError
 
@@ -41,6 +44,25 @@ class Strange(UserError):
 
 class Wrong(Exception):
     """What was read is not what was written."""
+
+
+def sealed(meta: dict[str, Any]) -> dict[str, Any]:
+    """Returns the JSON with a checksum of itself."""
+    meta = {key: value for key, value in meta.items() if key != SEAL}
+    return {**meta, SEAL: zlib.crc32(json.dumps(meta, sort_keys=True).encode())}
+
+
+def unsealed(content: Any) -> dict[str, Any]:
+    """Returns the JSON that was sealed, or is of a time before there were seals."""
+    try:
+        meta = content["custom_metadata"]
+        whole = sealed(meta)
+        if meta["crc32"] and meta.get(SEAL, whole[SEAL]) == whole[SEAL]:
+            return meta
+        problem = "its checksum is wrong"
+    except (KeyError, TypeError, AttributeError) as error:
+        problem = repr(error)
+    raise Wrong(f"_CHECKPOINT_METADATA: {problem}")
 
 
 @contextlib.contextmanager

@@ -59,7 +59,6 @@ class RunLog:
 
         self._folder = path
         self.num_epochs, self.steps_per_epoch = num_epochs, steps_per_epoch
-        self._writing = writing
         self.lines, ahead = metrics.go_on(path, last_step, writing)
         self._warned = any(None in line.values() for line in self.lines)
         self._events = Events(path / "tensorboard", last_step + 1) if writing else None
@@ -147,7 +146,7 @@ class RunLog:
 
     def say(self, text: str) -> None:
         """Prints a line, above the bar where there is one."""
-        if not self._writing:
+        if not self._events:
             return
         if self.live:
             self._bar.console.print(text, highlight=False, markup=False, soft_wrap=True)
