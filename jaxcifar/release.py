@@ -42,17 +42,31 @@ def release(source: pathlib.Path, step: str, out: pathlib.Path) -> str:
     meta["config"] = configs.to_json(config)
     line = next((line for line in metrics.read(source) if line["step"] == number), {})
     with damage.told(f"cannot write to --out {out}"):
-        out.mkdir(parents=True)
-        workdir.write_text(out / "config.json", meta["config"] + "\n")
+        write(out, number, model, meta, line.get("test_accuracy"))
         shutil.copy(source / metrics.FILE, out)
-        with Checkpoints(out, writing=True) as kept:
-            kept.release(number, model, meta, line.get("test_accuracy"))
-        for file in out.rglob("commit_success.txt"):
-            file.unlink()  # which nobody reads, and has the path of this machine
         size = sum(file.stat().st_size for file in out.rglob("*") if file.is_file())
         text = card(out, meta, line, experiment.describe_parameters(model["params"]), size)
         workdir.write_text(out / CARD, text)
     return text
+
+
+def write(
+    out: pathlib.Path,
+    number: int,
+    model: dict[str, Any],
+    meta: dict[str, Any],
+    accuracy: float | None,
+) -> None:
+    """Writes {params, batch_stats, ema} to the new folder `out`, as that step of a run.
+
+    `meta` is the JSON kept with a step; `accuracy` the one known of it.
+    """
+    out.mkdir(parents=True)
+    workdir.write_text(out / "config.json", meta["config"] + "\n")
+    with Checkpoints(out, writing=True) as kept:
+        kept.release(number, model, meta, accuracy)
+    for file in out.rglob("commit_success.txt"):
+        file.unlink()  # which nobody reads, and has the path of this machine
 
 
 def card(
