@@ -14,7 +14,8 @@ ORDER = """
     models.convolution models.winograd models.layers models.adaptive models.resnet models.simple_cnn
     models.mlp models.speednet models.whitening
     models
-    training training.parallel training.augment training.evaluation training.losses
+    training training.parallel training.boxes training.mixing training.augment
+    training.evaluation training.losses
     training.transforms training.optim training.state
     training.step training.loop
     schema overrides

@@ -27,6 +27,10 @@ CHANGES = {
     "model.head_dropout": 0.2,
     "augment.cutout_size": 8,
     "augment.rotation_degrees": 10.0,
+    "augment.erasing_share": 0.5,
+    "augment.mixup_alpha": 0.4,
+    "augment.cutmix_alpha": 1.0,
+    "augment.mixed_share": 0.75,
     "optimizer.ema_decay": 0.9,
     "schedule.warmup_epochs": 0.5,
 }

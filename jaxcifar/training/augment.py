@@ -13,11 +13,13 @@ import jax
 import jax.numpy as jnp
 
 from jaxcifar.errors import UserError
-from jaxcifar.signature import Count, Given, Where, one_of
+from jaxcifar.signature import Count, Given, NonNegative, Where, one_of
+from jaxcifar.training import boxes, mixing
 
 Array = jax.Array
 SIZE = 32  # pixels a side of the data
 MIRROR_STREAM = 0x3144  # keeps the mirrors' random numbers apart from other uses of the seed
+ERASING, MIXING = 4, 5  # keys beside the first four
 
 Pixels = Annotated[int, Where(lambda n: 0 <= n <= 32, "0 to 32")]
 UpToOne = Annotated[float, Where(lambda x: 0 < x <= 1, "above 0 and at most 1")]
@@ -25,7 +27,8 @@ Mean = Annotated[float, Where(lambda x: 0 <= x <= 1, "0 to 1, as pixels are divi
 Three = Where(lambda values: len(values) == 3, "one of each channel")
 Stage = Where(lambda s: len(s) == 2 and s[1] > 0, "an epoch and a size above 0")
 Rising = Where(lambda s: not s or (s[0][0] == 0 and rising(s)), "rising epochs, the first 0")
-Scale = Where(lambda s: not s or (len(s) == 2 and s[0] <= s[1]), "least and most, or () for none")
+Range = Where(lambda s: len(s) == 2 and s[0] <= s[1], "least and most")
+Scale = Where(lambda s: not s or Range.holds(s), "least and most, or () for none")
 
 
 class Batch(NamedTuple):
@@ -76,19 +79,6 @@ def crop_and_flip(
     if reflect:
         return images, inside[..., None]
     return images * inside[..., None].astype(images.dtype), inside[..., None]
-
-
-def cutout(key: Array, images: Array, size: int) -> Array:
-    """Sets a size×size square to 0, its centre uniform over the image and the square clipped
-    at the edge (DeVries & Taylor, arXiv 1708.04552)."""
-    b, h, w, _ = images.shape
-    key_y, key_x = jax.random.split(key)
-    top = jax.random.randint(key_y, (b, 1), 0, h) - size // 2
-    left = jax.random.randint(key_x, (b, 1), 0, w) - size // 2
-    in_rows = (jnp.arange(h) >= top) & (jnp.arange(h) < top + size)
-    in_cols = (jnp.arange(w) >= left) & (jnp.arange(w) < left + size)
-    hole = in_rows[:, :, None] & in_cols[:, None, :]
-    return jnp.where(hole[..., None], jnp.zeros((), images.dtype), images)
 
 
 def bilinear(images: Array, y: Array, x: Array) -> Array:
@@ -143,12 +133,14 @@ def normalise(images: Array, mean: Sequence[float], std: Sequence[float], dtype:
 class Augmentation(NamedTuple):
     """What is done to images, to floats: `train(key, batch, size)` and `test(images)`.
 
-    `size_of(epoch)` is the number of pixels a side that an epoch's training images have.
+    `size_of(epoch)` is the number of pixels a side that an epoch's training images have. `mix(key,
+    x)` then mixes what `train` returns and weighs the labels; None where nothing is mixed.
     """
 
     train: Callable[[Array, Batch, int], Array]
     test: Callable[[Array], Array]
     size_of: Callable[[int], int]
+    mix: mixing.Mix | None = None
 
 
 def build(
@@ -164,14 +156,20 @@ def build(
     std: Annotated[Sequence[UpToOne], Three],
     alternating_flip: bool = False,
     curriculum: Annotated[Sequence[Annotated[Sequence[Count], Stage]], Rising] = (),
+    erasing_share: Annotated[float, Where(lambda x: 0 <= x <= 1, "0 to 1")] = 0.0,
+    erasing_area: Annotated[Sequence[UpToOne], Range] = (0.02, 0.4),
+    mixup_alpha: NonNegative = 0.0,
+    cutmix_alpha: NonNegative = 0.0,
+    mixed_share: UpToOne = 1.0,
     dtype: Given[Any],
 ) -> Augmentation:
     """Composes the operations in the reports' order; 0 or () leaves an operation out.
 
-    resized crop → rotation → flip and crop → cutout → normalise → curriculum. `crop_fill` is the
-    border that a crop brings in: "black", "mean" for reports that crop after normalising, or a
-    reflection. `curriculum` has pairs (epoch, size): from that epoch on, counted from 0, training
-    images are resized to so many pixels a side, bilinear.
+    resized crop → rotation → flip and crop → cutout → normalise → random erasing → curriculum →
+    mixup or cutmix, of `mixed_share` of the batches. `crop_fill` is the border that a crop brings
+    in: "black", "mean" for reports that crop after normalising, or a reflection. `curriculum` has
+    pairs (epoch, size): from that epoch on, counted from 0, training images are resized to so many
+    pixels a side, bilinear.
     """
     if alternating_flip and not flip:
         raise UserError("config.augment.alternating_flip is True, but flip is False")
@@ -196,12 +194,15 @@ def build(
             reflect = crop_fill == "reflect"
             images, inside = crop_and_flip(keys[2], images, crop_pad, mirror, reflect)
         if cutout_size:
-            images = cutout(keys[3], images, cutout_size)
+            images = boxes.cutout(keys[3], images, cutout_size)
         x = test(images)
         if inside is not None and crop_pad and crop_fill == "mean":
             x = jnp.where(inside, x, 0)
+        if erasing_share:
+            key_erasing = jax.random.fold_in(key, ERASING)
+            x = boxes.random_erasing(key_erasing, x, test, erasing_share, erasing_area)
         if size != SIZE:
             x = jax.image.resize(x, (len(x), size, size, 3), "linear", antialias=False)
         return x
 
-    return Augmentation(train, test, size_of)
+    return Augmentation(train, test, size_of, mixing.build(mixup_alpha, cutmix_alpha, mixed_share))

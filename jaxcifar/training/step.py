@@ -6,8 +6,8 @@ import flax.linen as nn
 import jax
 import optax
 
-from jaxcifar.training import losses
-from jaxcifar.training.augment import SIZE, Augmentation, Batch
+from jaxcifar.training import losses, mixing
+from jaxcifar.training.augment import MIXING, SIZE, Augmentation, Batch
 from jaxcifar.training.evaluation import in_views
 from jaxcifar.training.losses import Loss, Sums
 from jaxcifar.training.state import State
@@ -31,12 +31,15 @@ def train_step(
 
     Randomness is a function of (seed, step) alone, so a resumed run repeats an uninterrupted one:
     bit for bit, where the device computes the same bits twice (CPU does). The sums are of the
-    batch before the update, in training mode. The averaged weights move with each update, which
-    under accumulation is not each batch.
+    batch before the update, in training mode; where images are mixed, the loss is that of both
+    labels, weighed, and correct is the label of the larger part. The averaged weights move with
+    each update, which under accumulation is not each batch.
     """
     key = jax.random.fold_in(jax.random.key(batch.seed), state.step)
     augment_key, dropout_key = jax.random.split(key)
-    x = augment.train(augment_key, batch, size)
+    x, weight = augment.train(augment_key, batch, size), None
+    if augment.mix is not None:
+        x, weight = augment.mix(jax.random.fold_in(augment_key, MIXING), x)
 
     def objective(params: Any) -> tuple[Array, tuple[Array, Array, Any]]:
         (logits, _), updated = model.apply(
@@ -46,7 +49,7 @@ def train_step(
             rngs={"dropout": dropout_key},
             mutable=["batch_stats"],
         )
-        example_losses = loss.examples(logits, batch.labels)
+        example_losses = mixing.losses(loss.examples, logits, batch.labels, weight)
         total = example_losses.mean() + loss.penalty(params)
         return total, (example_losses, logits, updated.get("batch_stats", {}))
 
@@ -60,7 +63,7 @@ def train_step(
         if ema is not None:
             moved = optax.incremental_update(params, ema, 1 - ema_decay)
             ema = _where_updated(opt_state, moved, ema)
-    sums = losses.count(example_losses, logits, batch.labels)
+    sums = losses.count(example_losses, logits, mixing.main_labels(batch.labels, weight))
     if isinstance(opt_state, optax.ApplyIfFiniteState):  # what a batch left out would poison too
         old = state.batch_stats, losses.zero_sums()
         batch_stats, sums = optax.tree.where(opt_state.last_finite, (batch_stats, sums), old)

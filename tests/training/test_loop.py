@@ -136,6 +136,9 @@ NET = {
     "accumulate_steps": 3,
     "optimizer.ema_decay": 0.9,
     "augment.cutout_size": 8,
+    "augment.erasing_share": 0.5,
+    "augment.mixup_alpha": 0.4,
+    "augment.cutmix_alpha": 1.0,
 }
 
 

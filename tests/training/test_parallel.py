@@ -18,7 +18,8 @@ def test_eight_devices_train_as_one_does(tmp_path):
     """Batch statistics and gradients are global; a checkpoint of eight is restored on one, and one
     of one on eight."""
     changes = {"data.source": "synthetic", "data.train_examples": 48, "batch_size": 16}
-    changes |= {"num_epochs": 1, "optimizer.learning_rate": 0.05}
+    changes |= {"num_epochs": 1, "optimizer.learning_rate": 0.05, "augment.erasing_share": 0.5}
+    changes |= {"augment.mixup_alpha": 0.4, "augment.cutmix_alpha": 1.0}
     name = "simple_cnn.py:batchnorm"
     flags = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"
 
