@@ -27,6 +27,7 @@ class Config(NamedTuple):
     optimizer: Mapping
     schedule: Mapping
     evaluation: Mapping = {}  # neutral: each epoch, an image as it is
+    log_norms: bool = False  # of the gradient and of the weights, among the metrics
 
 
 def load(page: str) -> ConfigDict:

@@ -71,7 +71,8 @@ class Experiment:
 
     def _create(self, seed: jax.Array | int, optimizer: optax.GradientTransformation) -> Carry:
         ema = bool(self.config.optimizer.get("ema_decay", 0))  # `optimizer` may be one unknown here
-        return Carry(state.create(seed, self.model, optimizer, ema), losses.zero_sums())
+        sums = losses.zero_sums(self.config.log_norms)
+        return Carry(state.create(seed, self.model, optimizer, ema), sums)
 
     def train_step(self, optimizer: optax.GradientTransformation) -> Step:
         """Returns the update, (state, batch, size=) -> (state, sums)."""
@@ -82,6 +83,7 @@ class Experiment:
             loss=self.loss,
             augment=self.augment,
             ema_decay=self.config.optimizer.ema_decay,
+            log_norms=self.config.log_norms,
         )
 
     def train_loop(self, split: data.Split, optimizer: optax.GradientTransformation) -> TrainLoop:

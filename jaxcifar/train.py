@@ -97,6 +97,7 @@ def train(config: ConfigDict, workdir: pathlib.Path) -> Result:
                     "learning_rate": float(schedule(step - 1)),
                 }
                 line |= prefixed("train", carry.sums) | optim.skipped(carry.state.opt_state)
+                line |= carry.sums.norms(carry.state.params)
                 due = parts.evaluation.due(epoch + 1, config.num_epochs)
                 due |= not math.isfinite(line["train_loss"])  # it is the last
                 for name, split in held_out.items() if due else ():

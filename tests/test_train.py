@@ -23,6 +23,7 @@ from jaxcifar.training.loop import TrainLoop
 CHANGES = {
     "num_epochs": 3,
     "accumulate_steps": 3,
+    "log_norms": True,
     "model.branch_dropout": 0.2,
     "model.head_dropout": 0.2,
     "augment.cutout_size": 8,
@@ -76,6 +77,14 @@ def test_a_stopped_run_goes_on_bit_for_bit(stops, uninterrupted, small_data, sto
     assert resumed.finished
     chex.assert_trees_all_equal(resumed.state, uninterrupted.state)
     assert comparable(metrics.read(folder)) == comparable(uninterrupted.lines)
+
+
+def test_norms_are_among_the_metrics_where_they_are_asked_for(uninterrupted, small_data, tmp_path):
+    whole = train.train(tiny(**CHANGES | {"log_norms": False}), tmp_path / "run")
+    chex.assert_trees_all_close(whole.state, uninterrupted.state, rtol=1e-4, atol=1e-6)
+    for off, on in zip(whole.lines, uninterrupted.lines, strict=True):
+        assert on.keys() - off.keys() == {"gradient_norm", "weight_norm"}
+        assert min(on["gradient_norm"], on["weight_norm"]) > 0
 
 
 def test_a_resume_is_bit_exact_with_all_of_xlas_optimisations(tmp_path):

@@ -251,10 +251,11 @@ def _accuracy(checkpoint: Any) -> float:
 
 
 def _items(carry: Carry) -> dict[str, Any]:
-    state, sums = carry
+    state = carry.state
+    sums = tuple(jax.tree.leaves(carry.sums))  # without those that are not counted
     return {
         "model": {"params": state.params, "batch_stats": state.batch_stats, "ema": state.ema},
-        "train": {"opt_state": state.opt_state, "step": state.step, "sums": tuple(sums)},
+        "train": {"opt_state": state.opt_state, "step": state.step, "sums": sums},
     }
 
 

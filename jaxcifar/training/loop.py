@@ -19,7 +19,7 @@ from jax.stages import Compiled
 from jaxcifar.data import Split
 from jaxcifar.training import parallel
 from jaxcifar.training.augment import SIZE, Batch
-from jaxcifar.training.losses import Sums, zero_sums
+from jaxcifar.training.losses import Sums
 from jaxcifar.training.state import Carry, State
 
 Array = jax.Array
@@ -81,7 +81,8 @@ class TrainLoop:
         epoch, done = divmod(int(carry.state.step), self.steps_per_epoch)
         began = time.perf_counter()
         if not done:
-            carry = Carry(carry.state, parallel.place(zero_sums(), self.mesh))
+            zeros = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), carry.sums)
+            carry = Carry(carry.state, parallel.place(zeros, self.mesh))
         seed = parallel.place(np.int32(self._seed), self.mesh)
         order = self._order(seed, np.int32(epoch))
         while done < self.steps_per_epoch:

@@ -13,6 +13,7 @@ from jaxcifar import signature
 from jaxcifar.signature import NonNegative, Share
 
 Array = jax.Array
+_norm = jax.jit(optax.tree.norm)
 
 
 class Loss(NamedTuple):
@@ -45,11 +46,15 @@ def build(keys: Mapping) -> Loss:
 
 
 class Sums(NamedTuple):
-    """Sums over examples, each a scalar on the device; divide once, at the end."""
+    """Sums over examples, each a scalar on the device; divide once, at the end.
+
+    `gradient_norm` counts a batch's once for each of its examples; None where it is not logged.
+    """
 
     loss: Array
     correct: Array
     examples: Array
+    gradient_norm: Array | None = None
 
     def means(self) -> dict[str, float]:
         """Returns loss and accuracy, as Python floats; the loss of no examples is NaN."""
@@ -57,10 +62,19 @@ class Sums(NamedTuple):
         loss = float(self.loss) / n if n else math.nan
         return {"loss": loss, "accuracy": int(self.correct) / max(n, 1)}
 
+    def norms(self, params: Any) -> dict[str, float]:
+        """Returns the mean gradient norm and the global L2 norm of `params`, where it is logged."""
+        if self.gradient_norm is None:
+            return {}
+        n = int(self.examples)
+        gradient_norm = float(self.gradient_norm) / n if n else math.nan
+        return {"gradient_norm": gradient_norm, "weight_norm": float(_norm(params))}
 
-def zero_sums() -> Sums:
-    """Returns sums over no examples."""
-    return Sums(jnp.zeros(()), jnp.zeros((), jnp.int32), jnp.zeros((), jnp.int32))
+
+def zero_sums(log_norms: bool = False) -> Sums:
+    """Returns sums over no examples, of the gradient norm too where it is logged."""
+    norm = jnp.zeros(()) if log_norms else None
+    return Sums(jnp.zeros(()), jnp.zeros((), jnp.int32), jnp.zeros((), jnp.int32), norm)
 
 
 def count(losses: Array, logits: Array, labels: Array) -> Sums:

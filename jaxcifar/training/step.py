@@ -26,14 +26,16 @@ def train_step(
     loss: Loss,
     augment: Augmentation,
     ema_decay: float,
+    log_norms: bool = False,
 ) -> tuple[State, Sums]:
     """One update on a batch, whose images are resized to `size` pixels a side.
 
     Randomness is a function of (seed, step) alone, so a resumed run repeats an uninterrupted one:
     bit for bit, where the device computes the same bits twice (CPU does). The sums are of the
     batch before the update, in training mode; where images are mixed, the loss is that of both
-    labels, weighed, and correct is the label of the larger part. The averaged weights move with
-    each update, which under accumulation is not each batch.
+    labels, weighed, and correct is the label of the larger part. With `log_norms` they have the
+    global L2 norm of the gradient of the loss and its penalty, before clipping and weight decay.
+    The averaged weights move with each update, which under accumulation is not each batch.
     """
     key = jax.random.fold_in(jax.random.key(batch.seed), state.step)
     augment_key, dropout_key = jax.random.split(key)
@@ -64,8 +66,11 @@ def train_step(
             moved = optax.incremental_update(params, ema, 1 - ema_decay)
             ema = _where_updated(opt_state, moved, ema)
     sums = losses.count(example_losses, logits, mixing.main_labels(batch.labels, weight))
+    if log_norms:
+        norm = optax.tree.norm(gradient)
+        sums = sums._replace(gradient_norm=sums.examples * norm)
     if isinstance(opt_state, optax.ApplyIfFiniteState):  # what a batch left out would poison too
-        old = state.batch_stats, losses.zero_sums()
+        old = state.batch_stats, losses.zero_sums(log_norms)
         batch_stats, sums = optax.tree.where(opt_state.last_finite, (batch_stats, sums), old)
     return State(state.step + 1, params, batch_stats, opt_state, ema), sums
 

@@ -135,6 +135,7 @@ NET = {
     "model.branch_dropout": 0.2,
     "accumulate_steps": 3,
     "optimizer.ema_decay": 0.9,
+    "log_norms": True,
     "augment.cutout_size": 8,
     "augment.erasing_share": 0.5,
     "augment.mixup_alpha": 0.4,
@@ -229,6 +230,31 @@ def test_the_l1_penalty_is_trained_but_not_reported(small_data):
     difference = jax.tree.map(jnp.subtract, outs[0].state.params, outs[1].state.params)
     want = jax.tree.map(lambda w: 0.01 * 0.01 * np.sign(w), start)  # the rate is 0.01
     chex.assert_trees_all_close(difference, want, atol=1e-6)
+
+
+def global_norm(tree):
+    return np.sqrt(sum(np.square(np.asarray(leaf, np.float64)).sum() for leaf in tree))
+
+
+def test_norms_are_of_the_gradient_before_clipping_and_of_the_weights(small_data):
+    """Plain SGD moves by rate·gradient; with clipping the weights move less, and what is logged
+    of the first step is the same."""
+    plain = {"optimizer.momentum": 0.0, "optimizer.weight_decay": 0.0, "loss.l1": 1e-3}
+    plain |= {"batch_size": 16, "data.source": "synthetic", "log_norms": True}
+    _, loop, carry = parts_of(page("simple_cnn.py:base", **plain))
+    before, moved = jax.tree.leaves(jax.tree.map(np.asarray, carry.state.params)), []
+    for step in range(4):
+        carry = loop.run(carry, lambda *_: False)
+        after = jax.tree.leaves(jax.tree.map(np.asarray, carry.state.params))
+        moved.append(global_norm(a - b for a, b in zip(after, before, strict=True)) / 0.01)
+        norms = carry.sums.norms(carry.state.params)
+        assert norms["gradient_norm"] == pytest.approx(np.mean(moved), rel=1e-3), step
+        assert norms["weight_norm"] == pytest.approx(global_norm(after), rel=1e-6)
+        before = after
+    _, loop, carry = parts_of(page("simple_cnn.py:base", **plain | {"optimizer.clip_norm": 1e-3}))
+    carry = loop.run(carry, lambda *_: False)
+    assert carry.sums.norms({})["gradient_norm"] == pytest.approx(moved[0], rel=1e-3)
+    assert losses.zero_sums().norms({}) == {}  # nothing where nothing was asked
 
 
 @pytest.mark.parametrize(
