@@ -105,7 +105,7 @@ def test_ctrl_c_ends_a_command_in_one_line(command, trained, run, monkeypatch, t
     assert run(command.main, words[command]) == (130, "", "stopped by ctrl-C\n")
 
 
-@pytest.mark.parametrize("command", ["train", "evaluate", "reproduce", "sweep"])
+@pytest.mark.parametrize("command", ["train", "evaluate", "predict", "reproduce", "sweep"])
 def test_ctrl_c_while_importing_is_one_line_too(command, tmp_path):
     """A module that they import presses ctrl-C."""
     (tmp_path / "ml_collections.py").write_text("import signal\nsignal.raise_signal(2)\n")

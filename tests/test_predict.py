@@ -1,5 +1,9 @@
 """A run's weights from a script: what they say is what training logged."""
 
+import csv
+import dataclasses
+import io
+import json
 import os
 import re
 import subprocess
@@ -9,9 +13,10 @@ import jax
 import numpy as np
 import pytest
 from conftest import ROOT, random_images, tiny
+from PIL import Image
 
 import jaxcifar
-from jaxcifar import experiment, train
+from jaxcifar import experiment, image_files, predict, train
 from jaxcifar.errors import UserError
 
 
@@ -98,3 +103,87 @@ def test_a_run_is_used_without_its_optimizer(trained, monkeypatch, tmp_path):
     np.testing.assert_array_equal(got, want)
     monkeypatch.delattr(experiment.Experiment, "optimizer")
     jaxcifar.load(folder)
+
+
+@pytest.fixture
+def photos(tmp_path):
+    """A folder of two images and what is none, and the pixels that a net sees of the two."""
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    shown = random_images(2, 32, 32, 3)
+    wide = np.zeros((32, 60, 3), np.uint8)
+    wide[:, 14:46] = shown[1]
+    Image.fromarray(shown[0]).save(folder / "a.png")
+    Image.fromarray(wide).save(folder / "b.BMP")
+    (folder / "notes.txt").write_text("not asked for")
+    return folder, shown
+
+
+def test_the_command_says_of_files_what_the_net_says_of_their_pixels(trained, photos, run):
+    folder, shown = photos
+    net = jaxcifar.load(trained[0])
+    want = net.predict(shown).probabilities
+    words = [f"--checkpoint={trained[0]}", folder]
+    status, out, err = run(predict.main, [*words, "--json"])
+    assert (status, err) == (0, "")
+    told = json.loads(out)
+    assert (told["step"], told["data"]) == (12, "synthetic")
+    assert [i["image"] for i in told["images"]] == [f"{folder}/a.png", f"{folder}/b.BMP"]
+    assert [i["square"] for i in told["images"]] == [[0, 0, 32, 32], [14, 0, 46, 32]]
+    for image, row in zip(told["images"], want, strict=True):
+        order = sorted(range(10), key=lambda i: -row[i])[:5]
+        got = [(p["class"], p["probability"]) for p in image["predictions"]]
+        assert [name for name, _ in got] == [net.class_names[i] for i in order]
+        np.testing.assert_allclose([p for _, p in got], row[order], rtol=1e-5)
+    status, out, _ = run(predict.main, [*words, "--csv"])
+    rows = list(csv.DictReader(io.StringIO(out)))
+    flat = [p | {"image": i["image"]} for i in told["images"] for p in i["predictions"]]
+    assert [(r["image"], r["class"]) for r in rows] == [(p["image"], p["class"]) for p in flat]
+    for row, p in zip(rows, flat, strict=True):
+        assert float(row["probability"]) == pytest.approx(p["probability"], abs=1e-6)
+    assert [row["left"] for row in rows] == ["0"] * 5 + ["14"] * 5
+    status, out, _ = run(predict.main, words)
+    assert "trained on synthetic data, step 12" in out
+    assert "(60×32, the square 14 to 46 across and 0 to 32 down)" in out
+    assert f"{flat[0]['probability']:.1%}  {flat[0]['class']}" in out
+
+
+def test_what_is_no_image_costs_a_line_and_the_others_are_done(trained, photos, run, monkeypatch):
+    folder, _ = photos
+    whole = (folder / "a.png").read_bytes()
+    (folder / "c\n\x1b[31m.png").write_bytes(whole[: len(whole) // 2])
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(whole)))
+    words = [f"--checkpoint={trained[0]}", "--csv", folder / "none.png", folder, "-"]
+    status, out, err = run(predict.main, [*words, folder / "notes.txt"])
+    assert status == 1
+    images = [row["image"] for row in csv.DictReader(io.StringIO(out)) if row["rank"] == "1"]
+    assert images == [f"{folder}/a.png", f"{folder}/b.BMP", "stdin"]
+    cut, none, text = sorted(err.splitlines())
+    assert cut == rf"error: {folder}/c\n\x1b[31m.png: damaged: image file is truncated"
+    assert none == f"error: {folder}/none.png: cannot be read: No such file or directory"
+    assert text.startswith(f"error: {folder}/notes.txt: not an image; expected PNG, JPEG")
+    status, out, err = run(predict.main, [words[0], folder / "none.png"])
+    assert (status, out, err.count("\n")) == (1, "", 1)
+
+
+def test_a_terminal_with_colours_is_shown_what_the_net_sees(trained, photos, run, monkeypatch):
+    folder, shown = photos
+    words = [f"--checkpoint={trained[0]}", folder / "b.BMP"]
+    monkeypatch.setenv("COLORTERM", "truecolor")
+    assert "\033" not in run(predict.main, words)[1]  # into a file
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    pair = re.compile(r"\033\[38;2;(\d+);(\d+);(\d+)m\033\[48;2;(\d+);(\d+);(\d+)m▀")
+    drawn = [pair.findall(line) for line in run(predict.main, words)[1].splitlines()]
+    halves = np.array([line for line in drawn if line], int).reshape(16, 32, 2, 3)
+    np.testing.assert_array_equal(halves.swapaxes(1, 2).reshape(32, 32, 3), shown[1])
+    monkeypatch.delenv("COLORTERM")
+    assert "\033" not in run(predict.main, words)[1]
+
+
+def test_a_class_that_the_data_do_not_have_is_told_by_its_number(trained):
+    net = jaxcifar.load(trained[0])
+    few = dataclasses.replace(net, class_names=net.class_names[:3])
+    picture = image_files.Picture("it", 32, 32, (0, 0, 32, 32), random_images(32, 32, 3))
+    (ten,), (three,) = predict.ranked(net, [picture]), predict.ranked(few, [picture])
+    names = [*net.class_names[:3], *(f"class {i}" for i in range(3, 10))]
+    assert [name for name, _ in three] == [names[net.class_names.index(n)] for n, _ in ten]

@@ -3,8 +3,9 @@
     python tests/faults/fuzz.py N [SEED]
 
 N files in all, of every kind in turn: own images (.npz), official pickles and archives, configs,
-records, metrics. A reader returns, or raises a UserError of one line. Anything else is printed, as
-is a file that took over 5 seconds; some pickles try to run code, which must not happen.
+records, metrics, image files. A reader returns, or raises a UserError of one line. Anything else
+is printed, as is a file that took over 5 seconds; some pickles try to run code, which must not
+happen.
 """
 
 import collections
@@ -26,8 +27,10 @@ ROOT = pathlib.Path(__file__).parents[2]
 sys.path[:0] = [str(ROOT / "tests"), str(ROOT)]
 
 import numpy as np  # noqa: E402
+from PIL import ExifTags, Image  # noqa: E402
 
 from jaxcifar import config as configs  # noqa: E402
+from jaxcifar import image_files  # noqa: E402
 from jaxcifar.claims import claim, records  # noqa: E402
 from jaxcifar.data import npz, official  # noqa: E402
 from jaxcifar.errors import UserError  # noqa: E402
@@ -67,6 +70,28 @@ def own_images() -> bytes:
     return file.getvalue()
 
 
+MODES = {
+    "PNG": ("RGB", "RGBA", "L", "P", "I;16"),
+    "JPEG": ("RGB", "L"),
+    "GIF": ("P", "RGBA"),
+    "BMP": ("RGB", "P"),
+    "TIFF": ("RGB", "RGBA", "P", "I;16"),
+    "WEBP": ("RGB", "RGBA"),
+}
+
+
+def pictures(kind: str) -> list[bytes]:
+    """Whole image files of a kind, turned by their EXIF where it has that."""
+    drawn = np.random.default_rng(0).integers(0, 256, (40, 50, 4), np.uint8)
+    drawn[10:] = drawn[10, 10]  # what is compressed, below what cannot be
+    turned = Image.Exif()
+    turned[ExifTags.Base.Orientation] = 6
+    files = [io.BytesIO() for _ in MODES[kind]]
+    for file, mode in zip(files, MODES[kind], strict=True):
+        Image.fromarray(drawn).convert(mode).save(file, kind, exif=turned)
+    return [file.getvalue() for file in files]
+
+
 def archive() -> bytes:
     file = io.BytesIO()
     with tarfile.open(fileobj=file, mode="w") as tar:
@@ -95,6 +120,9 @@ def kinds(
     def read_record(file: pathlib.Path) -> object:
         return claim.column(records.read_record(file), "test_accuracy")
 
+    def read_picture(content: bytes) -> object:
+        return image_files.read(io.BytesIO(content), "image")
+
     def packed(content: bytes) -> object:
         return at("a.tar.gz", official.read_binary_tar)(gzip.compress(content, 1))
 
@@ -112,6 +140,7 @@ def kinds(
         ),
         "record": ([record], at("record.json", read_record)),
         "metrics": ([lines], at(metrics.FILE, lambda file: metrics.read(file.parent))),
+        **{kind: (pictures(kind), read_picture) for kind in image_files.FORMATS},
     }
 
 

@@ -72,4 +72,4 @@ def test_no_bytes_make_a_pickle_end_otherwise(blob):
 
 @pytest.mark.filterwarnings("ignore")
 def test_mutated_files_are_refused_or_right(capsys):
-    assert module("fuzz").main(number=1400, seed=0) == 0
+    assert module("fuzz").main(number=2600, seed=0) == 0
