@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: train test check clean
+.PHONY: train demo test check clean
 
 train: $(VENV)/installed  ## train, then evaluate, a small adaptive net on synthetic data
 	$(BIN)/python -m jaxcifar.train --config=configs/quickstart.py
@@ -11,6 +11,11 @@ train: $(VENV)/installed  ## train, then evaluate, a small adaptive net on synth
 	@echo
 	@echo "Next, on the real CIFAR-10 (point JAXCIFAR_DATA at a copy, or let it be downloaded):"
 	@echo "  $(BIN)/python -m jaxcifar.train --config=configs/simple_cnn.py:augment"
+
+demo: $(VENV)/installed  ## what released weights say of ten drawings
+	$(BIN)/python -m jaxcifar.predict --checkpoint=checkpoints/released/simple_cnn_batchnorm docs/demo
+	@echo
+	@echo "The weights have seen photographs; these are drawings, made by docs/demo/draw.py."
 
 test: $(VENV)/installed-dev  ## the tests; those on the real data need JAXCIFAR_DATA
 	$(BIN)/python -m pytest
