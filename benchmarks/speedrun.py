@@ -1,6 +1,6 @@
 """The speed run: n seeds of ours and n of the published recipe in PyTorch, in turns.
 
-    python benchmarks/speedrun.py [--seeds=3] [--sides=94,93,90,torch,torch:bfloat16]
+    python benchmarks/speedrun.py [--seeds=3] [--sides=94,93,90,torch,torch:bfloat16] [--keep=DIR]
     python benchmarks/speedrun.py --table
 
 A side is a variant of configs/speedrun.py, with ":bfloat16" or without, or PyTorch's. Each run is a
@@ -56,7 +56,7 @@ class Clock:
             last = now
 
 
-def work(pipe: Any, side: str, seed: int, words: list[str]) -> None:
+def work(pipe: Any, side: str, seed: int, words: list[str], keep: pathlib.Path | None) -> None:
     """Runs one side in a process of its own, which alone imports its library."""
     sys.path.insert(0, str(ROOT / "benchmarks"))
     name, _, dtype = side.partition(":")
@@ -71,15 +71,17 @@ def work(pipe: Any, side: str, seed: int, words: list[str]) -> None:
     else:
         import speedrun_jax
 
-        result = speedrun_jax.run(name, dtype or "float32", seed, words, clock)
+        result = speedrun_jax.run(name, dtype or "float32", seed, words, clock, keep)
     pipe.send(result)
 
 
-def measure(side: str, seed: int, words: list[str]) -> dict[str, Any]:
+def measure(
+    side: str, seed: int, words: list[str], keep: pathlib.Path | None = None
+) -> dict[str, Any]:
     """Returns what one run gives, with the seconds of its whole process."""
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
-    process = context.Process(target=work, args=(theirs, side, seed, words))
+    process = context.Process(target=work, args=(theirs, side, seed, words, keep))
     clock = Clock()
     load, began = os.getloadavg()[0], clock()
     process.start()
@@ -156,6 +158,9 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3, metavar="N", help="seeds 0 to N−1")
     parser.add_argument("--sides", default=SIDES, metavar="SIDE,…")
     parser.add_argument("--out", type=pathlib.Path, default=ROOT / "results")
+    parser.add_argument(
+        "--keep", type=pathlib.Path, metavar="DIR", help="keep our runs, in DIR/SIDE-seedN"
+    )
     parser.add_argument("--table", action="store_true", help="only: write the README's table")
     options, words = parser.parse_known_args()
     if options.table:
@@ -167,7 +172,8 @@ def main() -> None:
             if (side, seed, words) in done(options.out):
                 continue
             print(f"{side} seed {seed}", file=sys.stderr, flush=True)
-            run = measure(side, seed, words)
+            keep = options.keep and options.keep / f"{side.replace(':', '-')}-seed{seed}"
+            run = measure(side, seed, words, keep)
             name = run["device"].replace(" ", "_").lower()
             file = options.out / f"speedrun-{name}.json"
             runs = json.loads(file.read_text()) if file.exists() else []

@@ -1,5 +1,7 @@
 """Our side of the speed run: a config's whole training through the pieces that `train` uses."""
 
+import json
+import pathlib
 from collections.abc import Callable
 from typing import Any
 
@@ -8,17 +10,25 @@ import jax
 import jax_side
 import workers
 
-from jaxcifar import backend, experiment, overrides
+from jaxcifar import backend, experiment, overrides, train
+from jaxcifar.run import metrics, workdir
+from jaxcifar.run.checkpoint import Checkpoints
 from jaxcifar.training import losses
 
 
 def run(
-    variant: str, dtype: str, seed: int, words: list[str], clock: Callable[[], float]
+    variant: str,
+    dtype: str,
+    seed: int,
+    words: list[str],
+    clock: Callable[[], float],
+    keep: pathlib.Path | None,
 ) -> dict[str, Any]:
-    """Trains and scores once; compiling and loading come before the clock.
+    """Trains and scores once; compiling and loading come before the clock, keeping after it.
 
-    Returns seconds of training (with the whitening) and of scoring, accuracy, operations of
-    training (counted from the plain model), the machine's peaks and the device.
+    `keep` is a folder for the run, as `train` leaves it. Returns seconds of training (with the
+    whitening) and of scoring, accuracy, operations of training (counted from the plain model), the
+    machine's peaks and the device.
     """
     backend.configure()
     words = [f"--config.seed={seed}", f"--config.compute_dtype={dtype}", *words]
@@ -45,8 +55,16 @@ def run(
     jax.block_until_ready(carry)
     trained = clock()
     logits, _ = predict(carry.state.eval_variables())
-    accuracy = losses.evaluate(parts.loss, logits, scored.labels).means()["accuracy"]
+    sums = losses.evaluate(parts.loss, logits, scored.labels)
+    accuracy = sums.means()["accuracy"]
     done = clock()
+    if keep:
+        line = {"epoch": config.num_epochs, "step": int(carry.state.step)}
+        line |= train.prefixed("train", carry.sums)
+        line |= train.prefixed("validation" if config.data.validation else "test", sums)
+        with workdir.claim(keep, config), Checkpoints(keep, writing=True) as checkpoints:
+            workdir.write_text(keep / metrics.FILE, json.dumps(line) + "\n")
+            checkpoints.save(carry, train.describe(config, dataset, parts), accuracy)
     sizes = [parts.augment.size_of(epoch) for epoch in range(config.num_epochs)]
     each = {size: counting.gradient(parts, config.batch_size, size).operations for size in sizes}
     return {
