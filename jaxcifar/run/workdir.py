@@ -75,6 +75,20 @@ def claim(path: pathlib.Path, config: ConfigDict) -> Iterator[None]:
         yield
 
 
+def beside(path: pathlib.Path, name: str) -> pathlib.Path:
+    """Returns the path of a folder that is not there yet, "RUN-NAME" next to a run's folder RUN.
+
+    Raises:
+      UserError: nothing can be written there.
+    """
+    path = path.resolve()
+    files.writable(path.parent, "the folder of --workdir")
+    numbered = (
+        f"{path.name}-{name}{number}" for number in ("", *(f"-{n}" for n in range(2, 1000)))
+    )
+    return next(f for f in map(path.with_name, numbered) if not f.exists())
+
+
 def load_config(path: pathlib.Path) -> ConfigDict:
     """Returns the config of the run in `path`."""
     file = path / "config.json"

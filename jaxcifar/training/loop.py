@@ -71,12 +71,14 @@ class TrainLoop:
             remaining = self.steps_per_epoch - (done if each == epoch else 0)
             self.program(carry, self.steps_per_call(remaining), self._size_of(each))
 
-    def run(self, carry: Carry, proceed: Callable[[Sums, int, float], bool]) -> Carry:
+    def run(
+        self, carry: Carry, proceed: Callable[[Sums, int, float], bool], at_once: int | None = None
+    ) -> Carry:
         """Runs to the end of the epoch that `carry` is in; the carry given is consumed.
 
         The sums are those of the epoch: at its first step they start from zero.
         After each program call asks `proceed(sums, steps done in this epoch, seconds)` and stops
-        where it says no.
+        where it says no. A call runs up to `at_once` steps, or as many as suit the devices.
         """
         epoch, done = divmod(int(carry.state.step), self.steps_per_epoch)
         began = time.perf_counter()
@@ -86,7 +88,8 @@ class TrainLoop:
         seed = parallel.place(np.int32(self._seed), self.mesh)
         order = self._order(seed, np.int32(epoch))
         while done < self.steps_per_epoch:
-            count = self.steps_per_call(self.steps_per_epoch - done)
+            remaining = self.steps_per_epoch - done
+            count = min(at_once, remaining) if at_once else self.steps_per_call(remaining)
             program = self.program(carry, count, self._size_of(epoch))
             carry = program(carry, self._data, order, seed)
             done += count
