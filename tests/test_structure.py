@@ -9,7 +9,7 @@ from conftest import ROOT
 
 # Each module imports only what stands before it; a wing's __init__ is where its name stands.
 ORDER = """
-    errors files pages signature config backend
+    errors files pages signature config backend accuracy calibration
     data.split data.official data.tfds data.cifar10 data.synthetic data.npz data
     models.convolution models.winograd models.layers models.adaptive models.resnet models.simple_cnn
     models.mlp models.speednet models.whitening
