@@ -1,4 +1,4 @@
-"""How well an accuracy is known that was counted on N images."""
+"""How well an accuracy is known that was counted on N images, or which of two is the higher."""
 
 import math
 
@@ -19,3 +19,13 @@ def wilson(hits: int, n: int, level: float = 0.05) -> tuple[float, float]:
     return (max(centre - half, 0.0) if hits else 0.0), (
         min(centre + half, 1.0) if hits < n else 1.0
     )
+
+
+def mcnemar(first_alone: int, second_alone: int) -> float:
+    """Returns the p-value of McNemar's exact test that two nets are right as often (1947).
+
+    Of the images that one of them alone is right of, each has half a chance to be either's: the
+    chance of a split as uneven as this one, or more.
+    """
+    differing = first_alone + second_alone
+    return min(1.0, 2 * float(special.bdtr(min(first_alone, second_alone), differing, 0.5)))

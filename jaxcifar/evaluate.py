@@ -1,7 +1,7 @@
 """Restores a run's weights and scores them.
 
 python -m jaxcifar.evaluate --checkpoint=DIR [--step=N|best|latest] [--split=test|train|validation]
-    [--data_dir=DIR]
+    [--data_dir=DIR] [--views=1|2|6] [--calibrate] [--against=DIR]
 """
 
 from jaxcifar import errors
@@ -9,28 +9,42 @@ from jaxcifar import errors
 if __name__ == "__main__":
     errors.leave_on_interrupt()  # what follows takes seconds to import
 
+import dataclasses
 import pathlib
 import sys
 from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
+from scipy import special
 
-from jaxcifar import backend, data, experiment, predict
+from jaxcifar import backend, calibration, data, experiment, predict
+from jaxcifar.accuracy import mcnemar, wilson
 from jaxcifar.run import plots, workdir
 from jaxcifar.training import losses
+from jaxcifar.training.evaluation import VIEWS
+
+HALVES_SEED = 0
 
 
 def evaluate(
-    directory: pathlib.Path, step: str, split: str, data_dir: str | None = None
+    directory: pathlib.Path,
+    step: str,
+    split: str,
+    data_dir: str | None = None,
+    *,
+    views: int | None = None,
+    calibrate: bool = False,
+    against: pathlib.Path | None = None,
 ) -> dict[str, Any]:
     """Scores the weights of a step, "best", "latest" or a number, on a split of the data.
 
     Returns accuracy, loss, per-class accuracy, and the confusion matrix of counts, rows the true
-    class. Everything is rebuilt from the config saved in `directory`; `data_dir` is where the data
-    lie now, if elsewhere.
+    class; with 95 % intervals (Wilson). Everything is rebuilt from the config saved in `directory`;
+    `data_dir` is where the data lie now, if elsewhere, and `views` of each image are taken if not
+    the config's. What `calibrated` and `compared` return is there if asked for.
     """
-    net = predict.load(directory, step)
+    net = load(directory, step, views)
     config = net.parts.config.copy_and_resolve_references()
     if data_dir is not None:
         config.data.dir = data_dir
@@ -38,20 +52,100 @@ def evaluate(
     examples: data.Split = getattr(dataset, split)
     if not len(examples.labels):
         raise errors.UserError(f"the run has no {split} images: config.data.{split} is 0")
+    other = None if against is None else load(against, step, views)
+    if other and other.class_names != dataset.class_names:
+        raise errors.UserError(
+            f"{against} is a net of other classes ({', '.join(other.class_names)}); expected"
+            f" {', '.join(dataset.class_names)}"
+        )
     logits = net.predict(examples.images).logits
     sums = losses.evaluate(net.parts.loss, jnp.asarray(logits), examples.labels)
     matrix = confusion_matrix(logits, examples.labels, len(dataset.class_names))
     counts = np.bincount(examples.labels, minlength=len(dataset.class_names))
-    per_class = matrix.diagonal() / counts.clip(1)
-    return {
+    hits = matrix.diagonal()
+    per_class = {
+        "class_accuracy": (hits / counts.clip(1)).tolist(),
+        "class_interval": [wilson(h, n) for h, n in zip(hits.tolist(), counts, strict=True)],
+    }
+    result = {
         "checkpoint": str(directory),
         "step": net.step,
         "data": dataset.source,
         "split": split,
+        "views": net.parts.evaluation.views,
         "examples": int(sums.examples),
         **sums.means(),
-        "class_accuracy": dict(zip(dataset.class_names, per_class.tolist(), strict=True)),
+        "interval": wilson(int(sums.correct), int(sums.examples)),
+        **{key: dict(zip(dataset.class_names, x, strict=True)) for key, x in per_class.items()},
         "confusion_matrix": matrix.tolist(),
+    }
+    if calibrate:
+        result["calibration"] = calibrated(net, dataset, split, logits)
+    if other:
+        result["against"] = {"checkpoint": str(against), **compared(other, examples, logits)}
+    return result
+
+
+def load(directory: pathlib.Path, step: str, views: int | None) -> predict.Net:
+    """Returns the net of a run, to be scored in so many views of an image if not its config's."""
+    net = predict.load(directory, step)
+    if views is None:
+        return net
+    scored = net.parts.evaluation._replace(views=views)
+    return dataclasses.replace(net, parts=dataclasses.replace(net.parts, evaluation=scored))
+
+
+def calibrated(
+    net: predict.Net, dataset: data.Dataset, split: str, logits: np.ndarray
+) -> dict[str, Any]:
+    """Fits a temperature on images held out; scores it on those of a split, or on half of them.
+
+    It is fitted on the validation images; where there are none, or where they are the split, on
+    half of the split, drawn by a seed, and scored on the other half.
+
+    Returns the temperature, on what it was fitted and scored, and calibration error and cross
+    entropy before and after.
+    """
+    labels = getattr(dataset, split).labels
+    if split != "validation" and len(dataset.validation.labels):
+        held_out = net.predict(dataset.validation.images).logits, dataset.validation.labels
+        scored, fitted_on = (logits, labels), "validation"
+    else:
+        order = np.random.default_rng(HALVES_SEED).permutation(len(labels))
+        fit, score = np.array_split(order, 2)
+        held_out, scored = (logits[fit], labels[fit]), (logits[score], labels[score])
+        fitted_on = f"half of {split}"
+    if not (len(scored[1]) and np.isfinite(logits).all() and np.isfinite(held_out[0]).all()):
+        raise errors.UserError(f"{split} cannot calibrate: one image alone, or logits not finite")
+    t = calibration.temperature(*held_out)
+    result = {
+        "temperature": t,
+        "fitted_on": fitted_on,
+        "fitted_images": len(held_out[1]),
+        "images": len(scored[1]),
+    }
+    for when, factor in (("before", 1.0), ("after", t)):
+        divided = scored[0].astype(np.float64) / factor
+        result[f"ece_{when}"] = calibration.ece(special.softmax(divided, 1), scored[1])
+        result[f"cross_entropy_{when}"] = calibration.cross_entropy(divided, scored[1])
+    return result
+
+
+def compared(other: predict.Net, examples: data.Split, logits: np.ndarray) -> dict[str, Any]:
+    """Scores another net on the same images: its accuracy, and McNemar's exact test of the two.
+
+    The test is of these two nets, and not of the two ways to make them.
+    """
+    said = (logits, other.predict(examples.images).logits)
+    mine, its = (each.argmax(1) == examples.labels for each in said)
+    alone, its_alone = int((mine & ~its).sum()), int((its & ~mine).sum())
+    return {
+        "step": other.step,
+        "accuracy": float(its.mean()),
+        "interval": wilson(int(its.sum()), len(its)),
+        "right_alone": alone,
+        "wrong_alone": its_alone,
+        "p": mcnemar(alone, its_alone),
     }
 
 
@@ -67,28 +161,68 @@ def confusion_matrix(logits: np.ndarray, labels: np.ndarray, num_classes: int) -
 
 
 def report(result: dict[str, Any]) -> str:
-    """Returns the result as text: accuracy and loss, a line per class, the confusion matrix."""
+    """Returns the result as text: accuracy and loss, a line per class, the confusion matrix.
+
+    Accuracies have their 95 % intervals, and what else was asked for comes last.
+    """
     names = list(result["class_accuracy"])
     width = max(map(len, names))
     lines = [
         f"{result['data']} data, {result['split']}, {result['examples']:,} images,"
-        f" step {result['step']:,}",
-        f"accuracy {result['accuracy']:.4f}  loss {result['loss']:.4f}",
+        f" step {result['step']:,}" + VIEWS[result["views"]],
+        f"accuracy {_known(result)}  loss {result['loss']:.4f}",
         "",
-        f"{'':{width}}  accuracy  predicted, by column in the same order",
+        f"{'':{width}}  accuracy, 95 % interval  predicted, by column in the same order",
     ]
     for name, row in zip(names, result["confusion_matrix"], strict=True):
         counts = " ".join(f"{count:5}" for count in row)
-        lines.append(f"{name:{width}}  {result['class_accuracy'][name]:8.4f}  {counts}")
+        low, high = result["class_interval"][name]
+        known = f"{result['class_accuracy'][name]:8.4f}  {low:.4f}–{high:.4f}"
+        lines.append(f"{name:{width}}  {known}  {counts}")
     outside = result["examples"] - sum(map(sum, result["confusion_matrix"]))
     if outside:
         lines.append(f"{outside:,} images are predicted as a class that the data do not have")
+    if "calibration" in result:
+        lines += ["", *_told_of_calibration(result)]
+    if "against" in result:
+        lines += ["", *_told_of_comparison(result)]
     return "\n".join(lines)
 
 
-def keep(result: dict[str, Any], directory: pathlib.Path) -> tuple[pathlib.Path, pathlib.Path]:
-    """Writes the result and a picture of its confusion matrix; the names say split and step."""
-    which = f"{result['split']}_step{result['step']}"
+def _known(result: dict[str, Any]) -> str:
+    low, high = result["interval"]
+    return f"{result['accuracy']:.4f}, 95 % interval {low:.4f}–{high:.4f}"
+
+
+def _told_of_calibration(result: dict[str, Any]) -> list[str]:
+    found = result["calibration"]
+    where = result["split"] if found["fitted_on"] == "validation" else "the other half"
+    return [
+        f"temperature {found['temperature']:.4f}, fitted on {found['fitted_on']},"
+        f" {found['fitted_images']:,} images; scored on {where}, {found['images']:,}",
+        f"calibration error (ECE) {found['ece_before']:.4f} before, {found['ece_after']:.4f} after",
+        f"cross entropy {found['cross_entropy_before']:.4f} before,"
+        f" {found['cross_entropy_after']:.4f} after; the accuracy is the same",
+    ]
+
+
+def _told_of_comparison(result: dict[str, Any]) -> list[str]:
+    found = result["against"]
+    return [
+        f"against {found['checkpoint']}, step {found['step']:,}: accuracy {_known(found)}",
+        f"{found['right_alone']:,} images are right here alone, {found['wrong_alone']:,} there"
+        f" alone; McNemar's exact test: p = {found['p']:.2g}",
+    ]
+
+
+def keep(
+    result: dict[str, Any], directory: pathlib.Path, asked: str = ""
+) -> tuple[pathlib.Path, pathlib.Path]:
+    """Writes the result and a picture of its confusion matrix.
+
+    The names say split and step, and what else was asked for, so that neither replaces the other.
+    """
+    which = f"{result['split']}_step{result['step']}{asked}"
     numbers, picture = directory / f"evaluation_{which}.json", directory / f"confusion_{which}.png"
     workdir.write_json(numbers, result)
     title = f"{directory.name}, {result['data']} {result['split']}, step {result['step']:,}"
@@ -104,13 +238,20 @@ def main() -> None:
     parser.add_argument("--step", default="latest", help="N, best or latest (default: latest)")
     parser.add_argument("--split", default="test", choices=("test", "train", "validation"))
     parser.add_argument("--data_dir", metavar="DIR", help="where the data lie now, if elsewhere")
-    arguments = parser.parse_args()
+    parser.add_argument("--views", type=int, choices=tuple(VIEWS), help="if not the config's")
+    parser.add_argument("--calibrate", action="store_true", help="fit a temperature, held out")
+    parser.add_argument("--against", type=pathlib.Path, metavar="DIR", help="another's workdir")
+    given = parser.parse_args()
     backend.configure()
-    directory = pathlib.Path(arguments.checkpoint)
-    result = evaluate(directory, arguments.step, arguments.split, arguments.data_dir)
+    directory = pathlib.Path(given.checkpoint)
+    more = {"views": given.views, "calibrate": given.calibrate, "against": given.against}
+    result = evaluate(directory, given.step, given.split, given.data_dir, **more)
     print(report(result))
+    asked = f"_views{given.views}" if given.views else ""
+    asked += "_calibrated" if given.calibrate else ""
+    asked += f"_against_{given.against.resolve().name}" if given.against else ""
     try:
-        numbers, picture = keep(result, directory)
+        numbers, picture = keep(result, directory, asked)
     except OSError as error:
         print(f"could not keep this in {directory}: {error.strerror or error}", file=sys.stderr)
     else:

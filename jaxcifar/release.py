@@ -17,6 +17,7 @@ from jaxcifar import config as configs
 from jaxcifar.errors import UserError
 from jaxcifar.run import damage, metrics, workdir
 from jaxcifar.run.checkpoint import Checkpoints
+from jaxcifar.training.evaluation import VIEWS
 
 CARD = "README.md"
 
@@ -74,9 +75,7 @@ def card(
 ) -> str:
     """Returns what there is to know of released weights, as Markdown."""
     config = configs.from_json(meta["config"])
-    scored = {1: "", 2: ", image and mirror image"}.get(
-        config.get("evaluation", {}).get("views", 1), ", six views of each image"
-    )
+    scored = VIEWS[config.get("evaluation", {}).get("views", 1)]
     accuracy = f"{line['test_accuracy']:.4f}{scored}" if "test_accuracy" in line else "not scored"
     rows = {
         "model": f"{config.model.name}, {parameters}, float32",

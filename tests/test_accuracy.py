@@ -1,11 +1,12 @@
-"""The interval of an accuracy: scipy.stats and the equation that it solves as oracles."""
+"""The interval of an accuracy, and two compared: scipy.stats and closed forms as oracles."""
 
 import math
+from fractions import Fraction
 
 import pytest
 from scipy import stats
 
-from jaxcifar.accuracy import wilson
+from jaxcifar.accuracy import mcnemar, wilson
 
 
 @pytest.mark.parametrize(
@@ -27,3 +28,13 @@ def test_none_and_all_and_nothing():
     assert wilson(0, 50)[0] == 0.0
     assert wilson(50, 50)[1] == 1.0
     assert wilson(0, 0) == (0.0, 1.0)
+
+
+@pytest.mark.parametrize(("b", "c"), [(0, 0), (0, 5), (5, 0), (3, 3), (4, 11), (260, 198), (7, 1)])
+def test_mcnemar_is_the_binomial_of_a_fair_coin(b, c):
+    """Twice the tail Σ C(n, k)/2ⁿ of the smaller, at most 1; and scipy's."""
+    n, fewer = b + c, min(b, c)
+    tail = Fraction(sum(math.comb(n, k) for k in range(fewer + 1)), 2**n)
+    assert mcnemar(b, c) == pytest.approx(float(min(2 * tail, 1)), rel=1e-12)
+    if n:
+        assert mcnemar(b, c) == pytest.approx(stats.binomtest(b, n).pvalue, rel=1e-9)

@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import os
 import subprocess
@@ -8,7 +9,7 @@ import numpy as np
 import pytest
 from conftest import ROOT, TEST, TRAIN, tiny
 
-from jaxcifar import evaluate, experiment, files, train
+from jaxcifar import calibration, evaluate, experiment, files, predict, train
 from jaxcifar.errors import UserError
 from jaxcifar.run.checkpoint import Checkpoints
 from jaxcifar.training import losses
@@ -117,6 +118,100 @@ def test_ctrl_c_while_importing_is_one_line_too(command, tmp_path):
         text=True,
     )
     assert (done.returncode, done.stdout, done.stderr) == (130, "", "stopped by ctrl-C\n")
+
+
+@pytest.fixture(scope="module")
+def other(tmp_path_factory, small_data_for_module):
+    """The folder of a run of one epoch, without validation images."""
+    folder = tmp_path_factory.mktemp("runs") / "other"
+    train.train(tiny(num_epochs=1, seed=1), folder)
+    return folder
+
+
+def test_views_are_those_of_a_run_that_has_them_in_its_config(trained, tmp_path):
+    folder, _ = trained
+    (tmp_path / "steps").symlink_to(folder / "steps")
+    config = json.loads((folder / "config.json").read_text()) | {"evaluation": {"views": 6}}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    want = evaluate.evaluate(tmp_path, "latest", "test")
+    got = evaluate.evaluate(folder, "latest", "test", views=6)
+    assert got | {"checkpoint": ""} == want | {"checkpoint": ""}
+    assert got["loss"] != evaluate.evaluate(folder, "latest", "test")["loss"]
+
+
+def test_calibration_is_fitted_on_what_was_held_out(trained, other):
+    folder, lines = trained
+    result = evaluate.evaluate(folder, "latest", "test", calibrate=True)
+    found = result["calibration"]
+    assert (found["fitted_on"], found["fitted_images"]) == ("validation", VALIDATION)
+    assert found["images"] == TEST
+    assert result["accuracy"] == lines[-1]["test_accuracy"]
+    assert found["cross_entropy_before"] == pytest.approx(lines[-1]["test_loss"], rel=1e-5)
+    net = predict.load(folder)
+    examples = experiment.load_data(net.parts.config)
+    held_out = net.predict(examples.validation.images).logits, examples.validation.labels
+    assert found["temperature"] == calibration.temperature(*held_out)
+    own = evaluate.evaluate(folder, "latest", "validation", calibrate=True)["calibration"]
+    assert (own["fitted_on"], own["fitted_images"] + own["images"]) == ("half of validation", 24)
+    halves = evaluate.evaluate(other, "latest", "test", calibrate=True)
+    assert halves["calibration"]["fitted_on"] == "half of test"
+    assert halves["calibration"]["fitted_images"] == halves["calibration"]["images"] == TEST // 2
+    assert "fitted on half of test, 20 images; scored on the other half, 20" in (
+        evaluate.report(halves)
+    )
+    assert evaluate.evaluate(other, "latest", "test", calibrate=True) == halves
+
+
+def test_two_nets_are_compared_on_the_same_images(trained, other):
+    folder, _ = trained
+    itself = evaluate.evaluate(folder, "latest", "test", against=folder)
+    assert itself["against"]["accuracy"] == itself["accuracy"]
+    assert itself["against"]["interval"] == itself["interval"]
+    assert (itself["against"]["right_alone"], itself["against"]["p"]) == (0, 1.0)
+    here = evaluate.evaluate(folder, "latest", "test", against=other)
+    there = evaluate.evaluate(other, "latest", "test", against=folder)
+    its = here["against"]
+    assert its["accuracy"] == there["accuracy"]
+    assert its["right_alone"] == there["against"]["wrong_alone"]
+    difference = (its["right_alone"] - its["wrong_alone"]) / TEST
+    assert here["accuracy"] - its["accuracy"] == pytest.approx(difference)
+    assert its["right_alone"] + its["wrong_alone"] > 0
+    assert its["p"] == there["against"]["p"]
+
+
+def test_a_net_of_other_classes_is_no_opponent(trained, other, monkeypatch):
+    load = predict.load
+
+    def renamed(folder, step):
+        net = load(folder, step)
+        return dataclasses.replace(net, class_names=("a", "b")) if folder == other else net
+
+    monkeypatch.setattr(predict, "load", renamed)
+    with pytest.raises(UserError, match=r"other is a net of other classes \(a, b\); expected disc"):
+        evaluate.evaluate(trained[0], "latest", "test", against=other)
+
+
+def test_what_else_is_asked_for_is_told_and_kept_beside(trained, other, run):
+    folder, _ = trained
+    run(evaluate.main, [f"--checkpoint={folder}"])
+    plain = (folder / "evaluation_test_step16.json").read_bytes()
+    words = [f"--checkpoint={folder}", "--step=latest", "--views=6", "--calibrate"]
+    status, out, err = run(evaluate.main, [*words, f"--against={other}"])
+    assert (status, err) == (0, "")
+    file = folder / "evaluation_test_step16_views6_calibrated_against_other.json"
+    result = json.loads(file.read_text())
+    low, high = result["interval"]
+    for told in (
+        "step 16, six views of each image",
+        f"accuracy {result['accuracy']:.4f}, 95 % interval {low:.4f}–{high:.4f}",
+        f"temperature {result['calibration']['temperature']:.4f}, fitted on validation, 24 images",
+        f"against {other}, step 4: accuracy {result['against']['accuracy']:.4f}",
+    ):
+        assert told in out
+    for name, (low, high) in result["class_interval"].items():
+        assert f"{low:.4f}–{high:.4f}" in next(x for x in out.splitlines() if x.startswith(name))
+        assert low <= result["class_accuracy"][name] <= high
+    assert (folder / "evaluation_test_step16.json").read_bytes() == plain
 
 
 @pytest.mark.parametrize("step", ["3", "-1", "first", "1.5"])

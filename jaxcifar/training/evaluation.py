@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jaxcifar.signature import Positive, Where
 
 Array = jax.Array
+VIEWS = {1: "", 2: ", image and mirror image", 6: ", six views of each image"}  # as they are told
 
 
 class Evaluation(NamedTuple):
@@ -19,7 +20,7 @@ class Evaluation(NamedTuple):
     epochs, and the last, are scored.
     """
 
-    views: Annotated[int, Where(lambda n: n in (1, 2, 6), "1, 2 or 6")] = 1
+    views: Annotated[int, Where(lambda n: n in VIEWS, "1, 2 or 6")] = 1
     every_epochs: Positive = 1
 
     def due(self, epoch: int, num_epochs: int) -> bool:
