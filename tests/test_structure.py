@@ -24,6 +24,8 @@ ORDER = """
     experiment image_files predict exchange find_rate train evaluate release export
     claims claims.records claims.claim claims.intervals claims.judge claims.reports claims.tables
     claims.figures claims.measure
+    report report.markup report.charts report.tables report.pictures report.findings
+    report.of_predictions report.of_weights report.of_runs report.of_study report.__main__
     jobs reproduce sweep
 """.split()  # noqa: SIM905 -- a page, not a list
 FILES = {
@@ -60,7 +62,7 @@ def test_a_module_imports_only_what_stands_before_it(module):
     assert set(imported(FILES[module])) <= set(before)
 
 
-WINGS = ["data", "models", "training", "run", "claims"]
+WINGS = ["data", "models", "training", "run", "claims", "report"]
 
 
 def test_the_order_keeps_each_wing_together():
