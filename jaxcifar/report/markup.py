@@ -27,7 +27,7 @@ class Section(NamedTuple):
         return self.title.lower().replace(" ", "-").replace(",", "")
 
 
-def tag(name: str, *children: Child | Iterable[Child], **attributes: object) -> Element:
+def tag(name: str, /, *children: Child | Iterable[Child], **attributes: object) -> Element:
     """Returns an element: `tag("th", "cat", scope="row")`, with `class_` and `aria_label`.
 
     Texts are escaped where the page is written; a child or an attribute that is None is left out.

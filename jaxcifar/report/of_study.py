@@ -197,7 +197,8 @@ def weights(found: Records) -> list[Element]:
         held = [record["weights"] for record in found[run].values()]
         if not held:
             return []
-        edges = np.linspace(*held[0]["range"], len(held[0]["counts"]) + 1).tolist()
+        low, high = held[0]["range"]
+        edges = np.linspace(low, high, len(held[0]["counts"]) + 1).tolist()
         shares = np.mean([np.array(w["counts"]) / w["total"] for w in held], 0).tolist()
         series.append(charts.histogram(label, edges, shares, i))
     axes = Axes("weight", "share of all per bin", log=True)

@@ -47,7 +47,8 @@ def histograms(runs: Sequence[Run]) -> list[Element]:
         if run.net is None:
             continue
         found = weight_histogram(run.net.variables["params"])
-        edges = np.linspace(*found["range"], len(found["counts"]) + 1)
+        low, high = found["range"]
+        edges = np.linspace(low, high, len(found["counts"]) + 1)
         shares = [count / found["total"] for count in found["counts"]]
         series.append(charts.histogram(run.name, edges.tolist(), shares, i))
         made = [_layer(name, kernel, i) for name, kernel in kernels(run.net).items()]
