@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: train demo test check clean
+.PHONY: train demo test check report clean
 
 train: $(VENV)/installed  ## train, then evaluate, a small adaptive net on synthetic data
 	$(BIN)/python -m jaxcifar.train --config=configs/quickstart.py
@@ -24,6 +24,9 @@ check: $(VENV)/installed-dev  ## formatter, linter, type checker
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+
+report: $(VENV)/installed  ## a page to look at, of the claims: report.html
+	$(BIN)/python -m jaxcifar.report --study=results
 
 clean:
 	rm -rf $(VENV) *.egg-info .pytest_cache .ruff_cache .mypy_cache

@@ -42,9 +42,10 @@ def wheel(tmp_path_factory):
     return wheel
 
 
-def test_a_wheel_has_the_modules_and_the_pages(wheel):
+def test_a_wheel_has_the_modules_their_data_and_the_pages(wheel):
     found = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
-    files = [f.relative_to(ROOT) for part in PARTS for f in (ROOT / part).rglob("*.py")]
+    kinds = ("*.py", "*.css", "*.js")
+    files = [f.relative_to(ROOT) for part in PARTS for k in kinds for f in (ROOT / part).rglob(k)]
     assert found == {f"jaxcifar/{f}" if f.parts[0] == "configs" else str(f) for f in files}
 
 

@@ -14,6 +14,7 @@ WIDTH, HEIGHT = 400, 260  # drawn for a phone's width, so that letters stay read
 LEFT, RIGHT, TOP, BOTTOM = 50, 392, 8, 220
 TICKS = 5
 COLOURS = 8  # --c0 … of page.css
+CURVES = ("train", "test", "validation")
 FAR = 100  # times the upper quartile: the few points of a run that diverged
 
 Values = Sequence[float | None]
@@ -83,10 +84,11 @@ def chart(title: str, series: Sequence[Series], axes: Axes, note: Child = "") ->
         data_log=int(axes.log),
         data_whole=int(axes.whole),
     )
-    legend = [_key(s, i) for i, s in enumerate(series) if s.kind != "reference"]
+    legend = [_key(s) for s in series if s.kind != "reference"]
     caption = tag("figcaption", title)
     below = tag("p", note, class_="note") if note != "" else None
-    reading = tag("p", axes.x_label, " ", tag("output"), class_="reading", aria_live="polite")
+    last = any(s.kind in CURVES for s in series)
+    reading = tag("output", "last values" if last else "", class_="reading", data_of=axes.x_label)
     return tag(
         "figure", caption, svg, reading, tag("ul", legend, class_="legend"), below, class_="chart"
     )
@@ -214,16 +216,15 @@ def _ticks(spans: tuple[tuple[float, float], tuple[float, float]], axes: Axes) -
                 yield tag("text", text, x=f"{scale.x(value):.2f}", y=BOTTOM + 15)
 
 
-def _key(series: Series, number: int) -> Element:
+def _key(series: Series) -> Element:
     """A line of the legend, with the last value; pressed, it shows or hides what it names."""
     last = next((y for y in reversed(series.y) if _finite(y)), None)
+    sample = "M12 6h0" if series.kind == "points" else "M1 6H23"
     line = f"series {series.kind} c{series.colour % COLOURS}"
-    sample = tag(
-        "svg", tag("path", d="M1 6H23", class_=line), viewBox="0 0 24 12", aria_hidden="true"
-    )
-    value = tag("output", "" if last is None else f"{last:.4g}")
+    drawn = tag("svg", tag("path", d=sample, class_=line), viewBox="0 0 24 12", aria_hidden="true")
+    value = tag("output", f"{last:.4g}" if last is not None and series.kind in CURVES else "")
     text = tag("span", series.name)
     return tag(
         "li",
-        tag("button", sample, text, value, type="button", aria_pressed="true", data_series=number),
+        tag("button", drawn, text, value, type="button", aria_pressed="true"),
     )

@@ -112,9 +112,9 @@ def curves(runs: Sequence[Run]) -> list[Element]:
     title = "Learning rate at the end of each epoch"
     made.append(charts.chart(title, rates, Axes("step", "rate", whole=True)))
     help_ = (
-        "Dashed: training; solid: test; dotted: validation. A pointer or ← → read the values; drag"
-        " across, pinch out with + and −, or use the buttons to zoom; 0 shows all. A name in a"
-        " legend hides its line."
+        "Dashed: training; solid: test; dotted: validation. A pointer, a finger or ← → read the"
+        " values. Dragging across zooms in, as do + and −; shift with ← → moves, 0 shows all. A"
+        " name in a legend hides its line."
     )
     return [tag("div", made, class_="charts"), tag("p", help_, class_="note")]
 

@@ -113,7 +113,8 @@ def _forest_row(claim: Claim, judgement: Judgement) -> Row:
     ends = [test.comparison.margin(end) for end in test.interval or mean_std(test.values)[:1]]
     span = Span(mean, min(ends), max(ends), VERDICTS[judgement.verdict])
     kind = "reported" if claim.reported is not None else "bound"
-    text = f"{words.number(test, bold='')}, {kind} {test.comparison.bound:g}, n = {judgement.n}"
+    n = f"n\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}{judgement.n}"
+    text = f"{words.number(test, bold='')}, {kind} {test.comparison.bound:g}, {n}"
     return Row(_claim_link(claim), [span], text)
 
 
@@ -141,7 +142,7 @@ def _claim(
         rows.append((run, *cells))
     metric = claim.comparisons[0].metric.name
     table = tables.plain(f"{metric}, by seed", ("run", *map(str, seeds)), rows)
-    parts.append(tag("details", tag("summary", f"{len(claim.runs)} runs, by seed"), table))
+    parts.append(tag("details", tag("summary", "The runs, by seed"), table))
     return tag("article", parts, id=f"claim-{claim.id}")
 
 

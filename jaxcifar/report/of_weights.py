@@ -15,6 +15,7 @@ from jaxcifar.report.pictures import picture, sheet
 
 MOST_FILTERS = 192
 COLUMNS = 16
+FILTER_WIDTH = 2.5  # in letters of the page (rem)
 LAYERS_SHOWN = 6  # the others are folded
 LAYER_BINS = 41
 
@@ -29,8 +30,9 @@ def filters(runs: Sequence[Run]) -> list[Element]:
         height, width, _, n = kernel.shape
         shown = filter_images(kernel[..., :MOST_FILTERS])
         alt = f"the first {len(shown)} of {n} filters of {height} by {width} pixels of {run.name}"
-        sheets = sheet(shown, COLUMNS)
-        enlarged = picture(sheets, alt, class_="sheet")
+        columns = min(COLUMNS, len(shown))
+        width = f"width:{FILTER_WIDTH * columns}rem"
+        enlarged = picture(sheet(shown, columns), alt, class_="sheet", style=width)
         some = f", the first {len(shown)}" if len(shown) < n else ""
         caption = (
             f"{run.name}: {n} filters of {height}×{width} pixels{some}. Each is scaled to its own"

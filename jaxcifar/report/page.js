@@ -47,7 +47,8 @@ class Chart {
       last: this.buttons[i].querySelector("output").textContent,
       shown: true,
     }));
-    this.reading = figure.querySelector(".reading output");
+    this.reading = figure.querySelector(".reading");
+    this.idle = this.reading.textContent;
     this.cursor = make("path", { class: "cursor" });
     this.selection = make("rect", { class: "selection hidden", y: this.top, height: this.bottom - this.top });
     this.svg.append(this.cursor, this.selection);
@@ -100,7 +101,7 @@ class Chart {
   read(x) { // shows the values at the stop that is nearest to x; without x the last ones
     const stops = x === null ? [] : this.stops();
     this.at = stops.length ? stops.reduce((a, b) => (Math.abs(b - x) < Math.abs(a - x) ? b : a)) : null;
-    this.reading.textContent = this.at === null ? "" : short(this.at, 6);
+    this.reading.textContent = this.at === null ? this.idle : `${this.reading.dataset.of} ${short(this.at, 6)}`;
     for (const line of this.lines) {
       const y = line.y[line.x.indexOf(this.at)];
       const text = this.at === null ? line.last : y === undefined || y === null ? "–" : short(y, 4);

@@ -1,6 +1,6 @@
 """Tables of a page: facts side by side, numbers as colours, intervals on one scale."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 from xml.etree.ElementTree import Element
 
@@ -89,7 +89,9 @@ def intervals(
     return table
 
 
-def _interval_row(row: Row, place, ticks: Sequence[float], zero: float | None) -> Element:
+def _interval_row(
+    row: Row, place: Callable[[float], float], ticks: Sequence[float], zero: float | None
+) -> Element:
     height = 6 * max(len(row.spans), 2)
     lines = [tag("path", d=f"M{place(t):.2f} 0V{height}", class_="grid") for t in ticks]
     if zero is not None:
