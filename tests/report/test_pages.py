@@ -1,18 +1,65 @@
-"""The pages: their numbers are the runs', and what is not there is said to be left out."""
+"""The pages: their numbers are the runs', what is not there is said, and a browser draws them."""
 
+import dataclasses
+import html
+import json
+import pathlib
 import re
 import shutil
-import types
+import subprocess
 
 import numpy as np
 import pytest
-from conftest import ROOT, TEST
+from conftest import ROOT, TEST, TRAIN, tiny, use_few_images
 
+from jaxcifar import train
 from jaxcifar.claims.reports import CLAIMS
 from jaxcifar.report import findings, of_runs, of_study
 from jaxcifar.report.__main__ import main
 
+HOSTILE = '"><script>boom()<'
 PARTS = "summary curves configuration classes confusion calibration mistakes filters gates weights"
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+BROWSER = next(filter(None, map(shutil.which, BROWSERS)), None)
+# Stands before all else on the page, and leaves what it sees in an attribute of its body.
+WATCH = f"<script>{pathlib.Path(__file__).with_name('watch.js').read_text()}</script>"
+
+
+@pytest.fixture(scope="module")
+def few_images(synthetic):
+    """The first few synthetic images, whose classes have hostile names."""
+    names = tuple(f"<script>boom({i})</script>" for i in range(10))
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        use_few_images(dataclasses.replace(synthetic, class_names=names), monkeypatch)
+        yield
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory, few_images):
+    """The folders of two runs, and what training them returned."""
+    folder = tmp_path_factory.mktemp("runs")
+    configs = {HOSTILE: tiny(num_epochs=3), "plain": tiny(num_epochs=1, seed=1)}
+    results = {name: train.train(config, folder / name) for name, config in configs.items()}
+    assert results[HOSTILE].state.step == 3 * (TRAIN // 16)
+    return folder, results
+
+
+@pytest.fixture(scope="module")
+def pages(tmp_path_factory, trained):
+    """The files of a page of one run, of two, and of the study; the last beside its results."""
+    out = tmp_path_factory.mktemp("pages")
+    folders = [trained[0] / name for name in trained[1]]
+    shutil.copytree(ROOT / "results", out / "results")
+    texts = {
+        "one": of_runs.page(findings.read(folders[:1], "latest", None)),
+        "two": of_runs.page(findings.read(folders, "latest", None)),
+        "study": of_study.page(out / "results", out / "docs" / "study.html"),
+    }
+    (out / "docs").mkdir()
+    files = {name: out / "docs" / f"{name}.html" for name in texts}
+    for name, file in files.items():
+        file.write_text(texts[name])
+    return files
 
 
 def ids(text):
@@ -102,24 +149,6 @@ def test_a_folder_that_is_no_runs_is_named(run, tmp_path):
     assert f"{tmp_path} is not a run's folder" in told
 
 
-@pytest.mark.parametrize(
-    ("params", "batch_stats", "shape"),
-    [
-        ({"conv0": {"kernel": (5, 5, 3, 8)}, "conv1": {"kernel": (3, 3, 8, 16)}}, {}, (5, 5, 3, 8)),
-        ({"net": {"conv": {"kernel": (3, 3, 24, 8)}}}, {"whitening": (2, 2, 3, 24)}, (2, 2, 3, 24)),
-        ({"head": {"dense0": {"kernel": (3072, 9)}}}, {}, (32, 32, 3, 9)),
-        ({"head": {"kernel": (64, 10)}}, {}, None),
-    ],
-)
-def test_the_filters_are_those_that_see_the_image(params, batch_stats, shape):
-    def zeros(tree):
-        return {k: zeros(v) if isinstance(v, dict) else np.zeros(v) for k, v in tree.items()}
-
-    variables = {"params": zeros(params), "batch_stats": zeros(batch_stats)}
-    found = findings.first_filters(types.SimpleNamespace(variables=variables))
-    assert (None if found is None else found.shape) == shape
-
-
 def test_the_study_has_every_claim_and_its_links_lead_somewhere(pages):
     text = pages["study"].read_text()
     articles = re.findall(r'<article id="claim-([^"]+)"', text)
@@ -142,3 +171,71 @@ def test_the_readme_shows_pictures_that_are_there_and_small():
     shown = re.findall(r"\]\((docs/[^)]+\.png)\)", (ROOT / "README.md").read_text())
     assert shown
     assert all(10_000 < (ROOT / name).stat().st_size < 200_000 for name in shown)
+
+
+@pytest.fixture(scope="module")
+def seen(pages, tmp_path_factory):
+    """look(name) -> what a page's watch has seen, and what the browser logged."""
+    known = {}
+
+    if not BROWSER:
+        pytest.skip(f"needs one of {', '.join(BROWSERS)}")
+
+    def look(name):
+        if name not in known:
+            file = pages[name].with_name(f"watched_{name}.html")
+            text = pages[name].read_text()
+            file.write_text(text.replace("<head>", "<head>" + WATCH, 1))
+            profile = tmp_path_factory.mktemp("profile")
+            options = ["--headless", "--no-sandbox", "--disable-gpu", "--window-size=500,900"]
+            options += [f"--user-data-dir={profile}", "--virtual-time-budget=5000", "--dump-dom"]
+            command = [BROWSER, *options, "--enable-logging=stderr", file.as_uri()]
+            done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+            found = re.search(r'data-seen="([^"]*)"', done.stdout)
+            assert found, done.stderr[-2000:]
+            known[name] = json.loads(html.unescape(found[1])), done.stderr
+        return known[name]
+
+    return look
+
+
+@pytest.mark.parametrize("name", ["two", "study"])
+def test_nothing_is_logged_and_everything_is_drawn(seen, name):
+    found, logged = seen(name)
+    assert found["errors"] == []
+    assert "CONSOLE" not in logged
+    assert found["charts"] > 5
+    assert found["pictures"] > 20 or name == "study"
+    assert {k: found[k] for k in ("alike", "undrawn", "flat", "unnamed")} == {
+        "alike": 0,
+        "undrawn": 0,
+        "flat": 0,
+        "unnamed": 0,
+    }
+    assert found["wide"] <= 0  # on a narrow screen too, nothing but tables scrolls sideways
+
+
+def test_keys_read_the_values(seen):
+    used = seen("two")[0]["used"]
+    assert used["reading"] == "epoch 1"
+    assert float(used["first"][0]) == pytest.approx(used["y"][0], rel=1e-3)
+    assert float(used["idle"][0]) == pytest.approx(used["y"][-1], rel=1e-3)
+    assert used["left"] == used["idle"]
+
+
+def test_zooming_keeps_the_line_at_its_numbers(seen):
+    """By the numbers of the grid where the line should be, and there it is."""
+    used = seen("two")[0]["used"]
+    assert used["zoomed"] != used["before"]
+    assert used["after"] == [pytest.approx(point, abs=1e-3) for point in used["before"]]
+    assert used["cursor"] == pytest.approx(used["zoomed"][0][0], abs=0.05)
+    beside = [(float(t), y - 4) for t, x, y in used["numbers"] if x < 50]
+    below = [(float(t), x) for t, x, y in used["numbers"] if x >= 50]
+    for axis, ticks, values in ((0, below, used["x"]), (1, beside, used["y"])):
+        (a, at_a), (b, at_b) = ticks[0], ticks[-1]
+        expected = [at_a + (v - a) / (b - a) * (at_b - at_a) for v in values]
+        assert [point[axis] for point in used["zoomed"]] == pytest.approx(expected, abs=0.6)
+
+
+def test_a_line_is_hidden_by_its_name(seen):
+    assert seen("two")[0]["used"]["hidden"] == ["false", "none"]

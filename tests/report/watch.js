@@ -1,4 +1,4 @@
-// What a page does in a browser, for test_browser.py: errors, pictures that are not drawn, keys.
+// What a page does in a browser, for test_pages.py: errors, pictures that are not drawn, keys.
 const seen = { errors: [] };
 const note = (text) => seen.errors.push(String(text));
 addEventListener("error", (event) => note(event.message ?? event.target.outerHTML), true);
