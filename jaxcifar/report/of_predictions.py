@@ -5,7 +5,7 @@ from xml.etree.ElementTree import Element
 
 import numpy as np
 
-from jaxcifar.accuracy import wilson
+from jaxcifar.accuracy import mcnemar, wilson
 from jaxcifar.calibration import BINS, ece, reliability
 from jaxcifar.claims.measure import class_means
 from jaxcifar.report import charts, tables
@@ -53,7 +53,23 @@ def class_accuracy(runs: Sequence[Run]) -> list[Element]:
     caption = "Share of each class that is recognised, with Wilson's 95 % interval"
     table = tables.intervals(caption, rows, (max(0.0, low - 0.03), 1.0))
     keys = [tag("span", name, class_=f"line c{i % charts.COLOURS}") for i, name, _ in found]
-    return [*([tag("p", keys, class_="keys")] if len(found) > 1 else []), table]
+    return [*([tag("p", keys, class_="keys")] if len(found) > 1 else []), table, *against(found)]
+
+
+def against(found: Sequence[tuple[int, str, Scores]]) -> list[Element]:
+    """Returns how the first run and each other on the same images differ, by McNemar's test."""
+    _, name, first = found[0]
+    parts = []
+    for _, other, second in found[1:]:
+        if np.array_equal(first.examples.images, second.examples.images):
+            alone = int((first.right & ~second.right).sum())
+            others = int((second.right & ~first.right).sum())
+            text = (
+                f"Right alone: {name} on {alone:,} images, {other} on {others:,}; McNemar's exact"
+                f" test, p = {mcnemar(alone, others):.2g}."
+            )
+            parts.append(tag("p", text))
+    return parts
 
 
 def confusion(runs: Sequence[Run]) -> list[Element]:
@@ -179,7 +195,7 @@ def gates(runs: Sequence[Run]) -> list[Element]:
         if content:
             note = (
                 "Colour: how far the mean gate of a class is from the mean over the classes (orange"
-                " above, blue below). The pictures are the test images that open a branch most."
+                " above, blue below). Pictures: the test images with a branch's largest gates."
             )
             parts.append(under(name, runs, [tag("p", note, class_="note"), *content]))
     return parts
@@ -202,7 +218,7 @@ def _block(block: str, gate: np.ndarray, scores: Scores) -> Iterable[Element]:
         strongest = np.argsort(-each[:, k], kind="stable")[:BRANCH_IMAGES]
         shown = ", ".join(names[label] for label in labels[strongest])
         images = sheet(scores.examples.images[strongest], BRANCH_IMAGES)
-        alt = f"the test images that open {branch} of {block} most: {shown}"
+        alt = f"the test images with the largest gates of {branch} of {block}: {shown}"
         items.append(tag("li", tag("p", tag("b", branch), f": {words}"), picture(images, alt)))
     yield tag("ul", items, class_="strips")
 

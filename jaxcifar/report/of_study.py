@@ -158,6 +158,7 @@ def curves(found: Records, study: pathlib.Path, base: pathlib.Path) -> list[Elem
         if not all(found[run] for run in labels.values()):
             continue
         for what in ("accuracy", "loss"):
+            axes = Axes("epoch", what, whole=True)
             series = [
                 mean_of_seeds(label, list(found[run].values()), split, what, i)
                 for i, (label, run) in enumerate(labels.items())
@@ -166,7 +167,7 @@ def curves(found: Records, study: pathlib.Path, base: pathlib.Path) -> list[Elem
             picture = study / "figures" / f"{name}.png"
             link = _link(base / "figures" / picture.name, "as a picture")
             note = tag("span", link) if picture.exists() else ""
-            made.append(charts.chart(title, series, Axes("epoch", what, whole=True), note))
+            made.append(charts.chart(f"{title}, {what}", series, axes, note))
     if not made:
         return []
     help_ = (
@@ -214,9 +215,9 @@ def gates(found: Records) -> list[Element]:
         seeds = found[run]
         record = seeds[min(seeds)] if seeds else {"gates": {}}
         for block, means in record["gates"].items():
-            parts.append(tag("h3", f"{run}, seed {min(seeds)}"))
-            parts.append(gate_table(block, np.array(means), record["class_names"]))
-    return parts
+            table = gate_table(block, np.array(means), record["class_names"])
+            parts.append(tag("div", tag("h3", f"{run}, seed {min(seeds)}"), table))
+    return [tag("div", parts, class_="side")] if parts else []
 
 
 def runs(found: Records, base: pathlib.Path) -> list[Element]:

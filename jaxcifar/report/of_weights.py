@@ -31,8 +31,8 @@ def filters(runs: Sequence[Run]) -> list[Element]:
         shown = filter_images(kernel[..., :MOST_FILTERS])
         alt = f"the first {len(shown)} of {n} filters of {height} by {width} pixels of {run.name}"
         columns = min(COLUMNS, len(shown))
-        width = f"width:{FILTER_WIDTH * columns}rem"
-        enlarged = picture(sheet(shown, columns), alt, class_="sheet", style=width)
+        style = f"width:{FILTER_WIDTH * columns}rem"
+        enlarged = picture(sheet(shown, columns), alt, class_="sheet", style=style)
         some = f", the first {len(shown)}" if len(shown) < n else ""
         caption = (
             f"{run.name}: {n} filters of {height}×{width} pixels{some}. Each is scaled to its own"

@@ -62,7 +62,7 @@ def heat(
     for name, line, values in zip(rows, texts, shares, strict=True):
         cells = [tag("th", name, scope="row")]
         for text, share in zip(line, values, strict=True):
-            look = ("plus" if share >= 0 else "minus") + (" deep" if abs(share) > 0.55 else "")
+            look = "plus" if share >= 0 else "minus"
             cells.append(tag("td", text, class_=look, style=f"--s:{abs(share):.0%}"))
         body.append(tag("tr", cells))
     top = tag("thead", tag("tr", tag("th", corner), head))

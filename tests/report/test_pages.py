@@ -14,6 +14,7 @@ from conftest import ROOT, TEST, TRAIN, tiny, use_few_images
 
 from jaxcifar import train
 from jaxcifar.claims.reports import CLAIMS
+from jaxcifar.errors import UserError
 from jaxcifar.report import findings, of_runs, of_study
 from jaxcifar.report.__main__ import main
 
@@ -55,6 +56,8 @@ def pages(tmp_path_factory, trained):
         "two": of_runs.page(findings.read(folders, "latest", None)),
         "study": of_study.page(out / "results", out / "docs" / "study.html"),
     }
+    broken = '<img src="data:image/png;base64,AAAA" alt="a"><script>boom()</script></main>'
+    texts["broken"] = texts["study"].replace("</main>", broken)
     (out / "docs").mkdir()
     files = {name: out / "docs" / f"{name}.html" for name in texts}
     for name, file in files.items():
@@ -92,6 +95,14 @@ def test_a_page_has_every_part(pages):
     assert "What differs" in pages["two"].read_text()
 
 
+def test_two_nets_are_compared_image_by_image(trained, pages):
+    runs = findings.read([trained[0] / name for name in trained[1]], "latest", None)
+    a, b = (run.scores.right for run in runs)
+    told = re.search(r"Right alone: .* on (\d+) images, plain on (\d+);", pages["two"].read_text())
+    assert int(told[1]) - int(told[2]) == a.sum() - b.sum()
+    assert int(told[1]) + int(told[2]) == (a != b).sum()
+
+
 def test_the_pictures_are_the_mistakes_most_sure_and_the_hits_least_sure(trained, pages):
     (run,) = findings.read([trained[0] / next(iter(trained[1]))], "latest", None)
     sure, right = run.scores.probabilities.max(1), run.scores.right
@@ -108,13 +119,9 @@ def test_the_pictures_are_the_mistakes_most_sure_and_the_hits_least_sure(trained
 
 
 def test_without_data_the_page_says_what_it_lacks(trained, run, tmp_path, monkeypatch):
-    from jaxcifar import data
-    from jaxcifar.errors import UserError
-
     def none(*_):
         raise UserError("no data anywhere")
 
-    monkeypatch.setattr(data, "load", none)
     monkeypatch.setattr(findings.experiment, "load_data", none)
     out = tmp_path / "a.html"
     status, told, _ = run(main, [trained[0] / "plain", f"--out={out}"])
@@ -213,6 +220,12 @@ def test_nothing_is_logged_and_everything_is_drawn(seen, name):
         "unnamed": 0,
     }
     assert found["wide"] <= 0  # on a narrow screen too, nothing but tables scrolls sideways
+
+
+def test_what_is_wrong_with_a_page_would_be_seen(seen):
+    found, _ = seen("broken")
+    assert found["undrawn"] == 1
+    assert any("boom" in error for error in found["errors"])
 
 
 def test_keys_read_the_values(seen):
