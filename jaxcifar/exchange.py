@@ -32,6 +32,7 @@ RESNET = {
     "skip_norm": "shortcut.1",
     "head": "linear",
 }
+ALSO = {"fc.": "linear.", "downsample.": "shortcut."}  # torchvision's names for the same
 # which axes of a leaf its tensor has, by their number: HWIO -> OIHW, IO -> OI
 AXES = {1: (0,), 2: (1, 0), 4: (3, 2, 0, 1)}
 SAFE = (2, 6)  # the first version of PyTorch whose weights_only holds (CVE-2025-32434)
@@ -86,6 +87,8 @@ def from_torch(model: Mapping, like: Mapping, tensors: Mapping[str, np.ndarray])
       UserError: a name is missing or is not one of the model's, or a shape is another.
     """
     rows = table(model, like)
+    if model["name"] == "resnet":
+        tensors = {_usual(name): tensor for name, tensor in tensors.items()}
     _check(rows, tensors)
     leaves = {}
     for row in rows:
@@ -128,6 +131,12 @@ def _resnet(module: str) -> str:
     if found := re.fullmatch(r"stage(\d+)_block(\d+)", module):
         return f"layer{int(found[1]) + 1}.{found[2]}"
     return RESNET.get(module, module)
+
+
+def _usual(name: str) -> str:
+    for also, usual in ALSO.items():
+        name = re.sub(rf"(^|\.){re.escape(also)}", rf"\1{usual}", name)
+    return name
 
 
 def _flattened(model: Mapping) -> int:
