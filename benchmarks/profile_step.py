@@ -1,23 +1,18 @@
-"""Where a training step's time goes on CPU: XLA's own timings, by what each operation is for.
+"""Where a training step's time goes on one core: XLA's own timings, by what each operation is for.
 
 python benchmarks/profile_step.py --config=configs/resnet20.py [--config.KEY=VALUE ...]
-
-On one core, where operations run one after the other: with more, XLA starts a convolution, goes
-on, and records its start alone.
 """
 
 import argparse
 import collections
-import os
 import pathlib
 import re
 import tempfile
-import time
 
 import jax
 import numpy as np
 
-from jaxcifar import backend, experiment, overrides
+from jaxcifar import backend, experiment, overrides, profiling
 from jaxcifar import config as configs
 from jaxcifar.errors import run_command
 from jaxcifar.training.augment import Batch
@@ -50,29 +45,19 @@ def measure(page: str, words: list[str]) -> tuple[dict[str, float], float]:
     state = parts.start(optimizer, split.images).state
     program = jax.jit(parts.train_step(optimizer)).lower(state, batch).compile()
     jax.block_until_ready(program(state, batch))
+
+    def work() -> None:
+        for _ in range(STEPS):
+            jax.block_until_ready(program(state, batch))
+
     with tempfile.TemporaryDirectory() as directory:
-        options = jax.profiler.ProfileOptions()
-        options.python_tracer_level = 0
-        with jax.profiler.trace(directory, profiler_options=options):
-            began = time.perf_counter()
-            for _ in range(STEPS):
-                jax.block_until_ready(program(state, batch))
-            whole = (time.perf_counter() - began) * 1e3 / STEPS
-        file = next(pathlib.Path(directory).rglob("*.xplane.pb"))
-        profile = jax.profiler.ProfileData.from_file(str(file))
-    return by_kind(profile, program.as_text()), whole
-
-
-def by_kind(profile: jax.profiler.ProfileData, program: str) -> dict[str, float]:
-    """Sums the events that are operations of the program."""
-    places = dict(re.findall(r"^\s+(?:ROOT )?%?([\w.\-]+) = (.*)$", program, re.MULTILINE))
+        profile = profiling.record(pathlib.Path(directory), work)
+    text = program.as_text()
+    found, places = profiling.times(profile, text, STEPS), profiling.places(text)
     sums: collections.Counter[str] = collections.Counter()
-    for plane in profile.planes:
-        for line in plane.lines:
-            for event in line.events:
-                if event.name in places:
-                    sums[kind(event.name, places[event.name])] += event.duration_ns / 1e6 / STEPS
-    return dict(sums.most_common())
+    for name, milliseconds in found.operations.items():
+        sums[kind(name, places[name])] += milliseconds
+    return dict(sums.most_common()), found.whole
 
 
 def kind(name: str, text: str) -> str:
@@ -87,7 +72,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], allow_abbrev=False)
     parser.add_argument("--config", required=True, metavar="FILE.py[:VARIANT]")
     options, words = parser.parse_known_args()
-    os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})  # before XLA counts the cores
+    profiling.on_one_core()
     backend.configure()
     sums, whole = measure(options.config, words)
     print(f"| {configs.name(options.config)}, one core | ms a step | share |\n|---|---|---|")

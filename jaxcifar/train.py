@@ -1,7 +1,8 @@
 """Trains what a config page describes, or resumes where it stopped.
 
 python -m jaxcifar.train --config=configs/adaptive.py [--workdir=DIR] [--config.KEY=VALUE ...]
-    [--find_rate] [--distributed [--coordinator=HOST:PORT --processes=N --process=I]]
+    [--find_rate | --profile=STEPS]
+    [--distributed [--coordinator=HOST:PORT --processes=N --process=I]]
 """
 
 from jaxcifar import errors
@@ -22,7 +23,7 @@ from typing import Any, NamedTuple
 import optax
 from ml_collections import ConfigDict
 
-from jaxcifar import backend, data, experiment, find_rate, overrides
+from jaxcifar import backend, data, experiment, find_rate, overrides, profiling
 from jaxcifar import config as configs
 from jaxcifar.run import damage, metrics, plots, provenance, selection
 from jaxcifar.run import workdir as workdirs
@@ -237,11 +238,12 @@ def parse(arguments: list[str]) -> tuple[argparse.Namespace, list[str]]:
     )
     parser.add_argument("--config", required=True, metavar="FILE.py[:VARIANT]", help="the page")
     parser.add_argument("--workdir", help="default: checkpoints/<name of the page and variant>")
-    parser.add_argument(
-        "--find_rate",
-        action="store_true",
-        help="train no run, but try rates that rise: a picture and a suggestion beside the workdir",
-    )
+    instead = parser.add_argument_group("to train no run, but see of its first steps")
+    only = instead.add_mutually_exclusive_group()
+    text = "the loss while the rate rises: a picture and a suggestion, beside the workdir"
+    only.add_argument("--find_rate", action="store_true", help=text)
+    text = "the costliest operations of a step, and a trace, beside the workdir"
+    only.add_argument("--profile", type=int, metavar="STEPS", help=text)
     several = parser.add_argument_group("of several processes, on one machine or many, each says")
     several.add_argument("--distributed", action="store_true", help="SLURM, … says the rest, or:")
     several.add_argument("--coordinator", metavar="HOST:PORT", help="of process 0")
@@ -262,8 +264,9 @@ def main() -> None:
         parallel.join(known.coordinator, known.processes, known.process)
     with parallel.ending_alone():
         if known.find_rate:
-            find_rate.run(config, known.workdir)
-            return
+            return find_rate.run(config, known.workdir)
+        if known.profile is not None:
+            return profiling.run(config, known.workdir, known.profile)
         result = train(config, known.workdir)
     if metrics.diverged(result.lines):
         sys.exit(1)
