@@ -25,6 +25,7 @@ class Scores:
     probabilities: np.ndarray  # [N, K]
     gates: dict[str, np.ndarray]
     matrix: np.ndarray  # [C, C] of counts, rows the true class
+    checksum: str  # of the data
 
     @property
     def right(self) -> np.ndarray:
@@ -34,7 +35,7 @@ class Scores:
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """A run as the page shows it. `missing` says in sentences what is left out, and why."""
+    """A run as the page shows it. `missing` says what is left out or to be known, and why."""
 
     name: str
     config: dict[str, Any]
@@ -53,7 +54,7 @@ def read(folders: Sequence[pathlib.Path], step: str, data_dir: str | None) -> li
     """Returns what is found of the runs, each at the step "latest", "best" or a number.
 
     Raises:
-      UserError: a folder is not a run's, or `step` is a number that one has not saved.
+      UserError: a folder is not a run's, or `step` is a number and cannot be read.
     """
     names = [folder.resolve().name for folder in folders]
     if len(set(names)) < len(names):
@@ -67,21 +68,25 @@ def _read(name: str, folder: pathlib.Path, step: str, data_dir: str | None) -> R
     lines = metrics.read(folder)
     missing = [] if lines else ["no metrics.jsonl: no curves"]
     net, scores, meta = None, None, {}
-    if not (folder / "steps").is_dir() and step in ("latest", "best"):
-        missing.append("no saved weights: nothing that needs them, or predictions")
-    else:
+    try:
         net = predict.load(folder, step)
         with Checkpoints(folder) as checkpoints:
             meta = checkpoints.meta(net.step)
-        try:
-            scores = _score(net, data_dir)
-        except UserError as error:
-            missing.append(f"no data, so nothing that needs predictions ({error})")
+    except UserError as error:
+        if step.isdigit():
+            raise
+        missing.append(f"no weights, so nothing that needs them ({error})")
+    try:
+        scores = None if net is None else _score(net, data_dir)
+    except UserError as error:
+        missing.append(f"no data, so nothing that needs predictions ({error})")
+    if scores and scores.checksum != meta["data"]["checksum"]:
+        missing.append("the test images here are not of the data that it was trained on")
     return Run(name, flat, lines, meta, net, scores, tuple(missing))
 
 
 def _score(net: predict.Net, data_dir: str | None) -> Scores:
-    """Predicts the test images, on this machine's copy of the data that the run was trained on."""
+    """Predicts the test images of the run's data, as they are on this machine."""
     config = net.parts.config.copy_and_resolve_references()
     if data_dir is not None:
         config.data.dir = data_dir
@@ -90,7 +95,7 @@ def _score(net: predict.Net, data_dir: str | None) -> Scores:
     said = net.predict(images)
     matrix = evaluate.confusion_matrix(said.logits, labels, len(dataset.class_names))
     names = dataset.class_names
-    return Scores(dataset.test, names, said.probabilities, said.gates, matrix)
+    return Scores(dataset.test, names, said.probabilities, said.gates, matrix, dataset.checksum)
 
 
 def differing(runs: Sequence[Run]) -> list[str]:

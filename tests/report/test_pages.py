@@ -133,13 +133,23 @@ def test_without_data_the_page_says_what_it_lacks(trained, run, tmp_path, monkey
     assert {"curves", "filters", "weights"} < set(ids(text))
 
 
+def test_other_data_than_those_of_training_are_told(trained, monkeypatch):
+    load = findings.experiment.load_data
+    other = dataclasses.replace(load(tiny()), checksum="another")
+    monkeypatch.setattr(findings.experiment, "load_data", lambda config: other)
+    (run,) = findings.read([trained[0] / "plain"], "latest", None)
+    assert run.missing == ("the test images here are not of the data that it was trained on",)
+
+
 def test_without_weights_or_metrics_there_is_what_is_left(trained, tmp_path):
     lone = tmp_path / "lone"
     lone.mkdir()
     shutil.copy(trained[0] / "plain" / "config.json", lone)
     text = of_runs.page(findings.read([lone], "latest", None))
     assert ids(text) == ["summary", "configuration", "seconds-and-versions"]
-    assert "no saved weights" in text
+    assert f"no weights, so nothing that needs them (no checkpoint in {lone}; train first)" in text
+    with pytest.raises(UserError, match="no checkpoint"):
+        findings.read([lone], "4", None)
     assert "no metrics.jsonl" in text
 
 
