@@ -88,7 +88,8 @@ def from_torch(model: Mapping, like: Mapping, tensors: Mapping[str, np.ndarray])
     """
     rows = table(model, like)
     if model["name"] == "resnet":
-        tensors = {_usual(name): tensor for name, tensor in tensors.items()}
+        given = tensors  # a name whose usual one is there too is left, and told
+        tensors = {n if _usual(n) in given else _usual(n): x for n, x in given.items()}
     _check(rows, tensors)
     leaves = {}
     for row in rows:

@@ -29,7 +29,7 @@ def release(source: pathlib.Path, step: str, out: pathlib.Path) -> str:
     and the card. Where the data lay is left out.
 
     Raises:
-      UserError: `out` exists or cannot be written; or no such run or step.
+      UserError: `out` exists or cannot be written; no such run or step; or its weights are others'.
     """
     if out.exists():
         raise UserError(f"--out={out} exists; choose a folder that does not")
@@ -40,6 +40,11 @@ def release(source: pathlib.Path, step: str, out: pathlib.Path) -> str:
         number = checkpoints.number(step)
         model = checkpoints.restore_model(number, parts.abstract_model())
         meta = checkpoints.meta(number)
+    if "imported" in meta:
+        raise UserError(
+            f"{source} was imported from {meta['imported']['file']}, of whose training and licence"
+            " nothing is known here; share that file instead"
+        )
     meta["config"] = configs.to_json(config)
     line = next((line for line in metrics.read(source) if line["step"] == number), {})
     with damage.told(f"cannot write to --out {out}"):

@@ -14,7 +14,7 @@ from conftest import ROOT, overrides, page
 from nets import CONFIGS, IMAGES, RESNET, net_of, random_model, torch_or_skip
 
 from jaxcifar import config as configs
-from jaxcifar import evaluate, exchange, experiment, export, import_torch, predict
+from jaxcifar import evaluate, exchange, experiment, export, import_torch, predict, release
 from jaxcifar.errors import UserError
 from jaxcifar.run.checkpoint import Checkpoints
 
@@ -57,6 +57,9 @@ def test_each_form_of_a_state_dict_becomes_the_net_it_is_of(form, resnet, run, t
     jax.tree.map(np.testing.assert_array_equal, back.variables, net.variables)
     assert back.parts.config.augment.mean == (0.4, 0.5, 0.6)
     assert back.class_names[:2] == ("airplane", "automobile")
+    with pytest.raises(UserError, match=r"imported from net.pt, .*; share that file instead"):
+        release.release(tmp_path / "net", "latest", tmp_path / "kept")
+    assert not (tmp_path / "kept").exists()
     status, out, err = run(import_torch.main, [*words, f"--workdir={tmp_path / 'net'}"])
     assert (status, out) == (2, "")
     assert err == f"error: --workdir={tmp_path / 'net'} exists; choose a folder that does not\n"
@@ -167,6 +170,12 @@ def test_a_missing_tensor_is_named(resnet):
         fit({"model.shortcut": "B"}, tensors)
 
 
+def test_a_tensor_under_two_names_is_told(resnet):
+    tensors = resnet[1] | {"fc.bias": np.zeros(10)}
+    with pytest.raises(UserError, match=r"they have fc.bias, which the model has not"):
+        fit({"model.shortcut": "B"}, tensors)
+
+
 @pytest.mark.parametrize(
     ("torch", "told"),
     [
@@ -185,7 +194,9 @@ ROW = re.compile(r"^\| (\d+) \| `(\S+)` \| `(\w{64})` \| [\d.]+ % \| ([\d.]+) \|
 PUBLISHED = ROW.findall((ROOT / "docs" / "exchange.md").read_text())
 
 
-@pytest.mark.parametrize(("depth", "name", "sha256", "published", "ours"), PUBLISHED)
+@pytest.mark.parametrize(
+    ("depth", "name", "sha256", "published", "ours"), PUBLISHED, ids=[row[0] for row in PUBLISHED]
+)
 def test_published_weights_score_what_their_authors_print(
     depth, name, sha256, published, ours, real_data, tmp_path
 ):
