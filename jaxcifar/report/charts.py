@@ -160,7 +160,8 @@ def _spans(series: Sequence[Series], axes: Axes) -> tuple[tuple[float, float], t
 
 def _drawn(series: Series, scale: _Scale) -> Iterable[Element]:
     """The band or whiskers, and the line, with the values that it shows."""
-    look = f"series {series.kind} c{series.colour % COLOURS}"
+    kind = "points" if sum(map(_finite, series.y)) == 1 else series.kind  # a line has two
+    look = f"series {kind} c{series.colour % COLOURS}"
     x = [scale.x(value) for value in series.x]
     if series.low and series.kind == "points":
         ends = zip(x, map(scale.y, series.low), map(scale.y, series.high), strict=True)

@@ -26,7 +26,8 @@ Part = Callable[[Sequence[Run]], list[Element]]
 
 def page(runs: Sequence[Run]) -> str:
     """Returns the page of these runs."""
-    title = " against ".join(run.name for run in runs) if len(runs) < 4 else f"{len(runs)} runs"
+    names = [run.name for run in runs]
+    title = (" against " if len(runs) == 2 else ", ").join(names)
     parts: list[tuple[str, Part]] = [
         ("Summary", summary),
         ("Curves", curves),
@@ -46,8 +47,8 @@ def page(runs: Sequence[Run]) -> str:
         tag("p", f"{run.name}: {text}", class_="missing") for run in runs for text in run.missing
     ]
     if any(run.synthetic for run in runs):
-        names = ", ".join(run.name for run in runs if run.synthetic)
-        lead.append(tag("p", f"On synthetic data, not CIFAR-10: {names}.", class_="missing"))
+        drawn = ", ".join(run.name for run in runs if run.synthetic)
+        lead.append(tag("p", f"On synthetic data, not CIFAR-10: {drawn}.", class_="missing"))
     if left_out:
         text = f"Left out, because no run here has what it takes: {', '.join(left_out)}."
         lead.append(tag("p", text, class_="missing"))

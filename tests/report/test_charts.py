@@ -66,6 +66,14 @@ def test_little_or_nothing_is_drawn_too(series):
     assert y1 > y0
 
 
+def test_one_epoch_is_a_dot_that_is_seen():
+    """A line of no length is drawn by its round ends alone, which `points` have."""
+    path = charts.chart("a", [Series("a", [3, 4], [0.5, None])], Axes("x", "y")).find(
+        "svg/svg/g/path"
+    )
+    assert "points" in path.get("class").split()
+
+
 def test_steps_stand_over_their_bins():
     figure = charts.chart("a", [charts.histogram("a", [0, 1, 2], [0.25, 0.75], 0)], Axes("x", "y"))
     d = figure.find("svg/svg/g/path").get("d")
