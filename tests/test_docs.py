@@ -88,4 +88,4 @@ def test_all_changes_at_once_train_and_are_evaluated(changed):
     (evaluate,) = (c for c in commands if c[0] == "jaxcifar.evaluate")
     told = run(copy, "-m", *evaluate)
     assert "npz data, test, 500 images" in told
-    assert re.search(r"^bright +[\d.]+ +\d+ +\d+$", told, re.MULTILINE)
+    assert re.search(r"^bright +[\d.]+ +[\d.]+–[\d.]+ +\d+ +\d+$", told, re.MULTILINE)
