@@ -11,8 +11,8 @@ from conftest import ROOT
 ORDER = """
     errors files pages signature config backend accuracy calibration
     data.split data.official data.tfds data.cifar10 data.synthetic data.npz data
-    models.convolution models.winograd models.layers models.adaptive models.resnet models.simple_cnn
-    models.mlp models.speednet models.whitening
+    models.batch_norm models.convolution models.winograd models.layers models.adaptive
+    models.resnet models.simple_cnn models.mlp models.speednet models.whitening
     models
     training training.parallel training.boxes training.mixing training.augment
     training.evaluation training.losses

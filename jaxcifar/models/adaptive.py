@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxcifar.models import layers
+from jaxcifar.models.batch_norm import batch_norm
 from jaxcifar.signature import Count, Given, Positive, Share, Sizes, one_of
 
 Array = jax.Array
@@ -63,7 +64,7 @@ class AdaptiveBlock(nn.Module):
             name="conv",
         )(x)
         if self.branch_norm:
-            y = layers.batch_norm(train, self.dtype, "branch_norm")(y)
+            y = batch_norm(train, self.dtype, "branch_norm", self.platform)(y)
         # Dropout and max-pool commute with the activation where it is monotone and keeps zero,
         # as ReLU is: after the pool it has a quarter of the values, and no ties at zero.
         commutes = self.branch_activation in ("relu", "none")
@@ -77,7 +78,7 @@ class AdaptiveBlock(nn.Module):
         weights = a.reshape(-1, 1, 1, K, C if self.gate_per_channel else 1)
         y = (y * weights.astype(y.dtype)).sum(3)
         if self.norm:
-            y = layers.batch_norm(train, self.dtype, "norm")(y)
+            y = batch_norm(train, self.dtype, "norm", self.platform)(y)
         if self.residual and x.shape == y.shape:
             y += x.astype(y.dtype)
         return layers.activation(self.activation)(y), a

@@ -113,11 +113,6 @@ class Dense(nn.Module):
         return x.astype(self.dtype) @ kernel.astype(self.dtype) + bias.astype(self.dtype)
 
 
-def batch_norm(train: bool, dtype: Any, name: str) -> nn.BatchNorm:
-    """BatchNorm over all axes but the last, with PyTorch's momentum and epsilon."""
-    return nn.BatchNorm(not train, momentum=0.9, epsilon=1e-5, dtype=dtype, name=name)
-
-
 class PReLU(nn.Module):
     """max(x, 0) + slope · min(x, 0), one slope per channel, from 0.25 (arXiv 1502.01852)."""
 

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxcifar.models import layers
+from jaxcifar.models.batch_norm import batch_norm
 from jaxcifar.signature import Given, Positive, Where, one_of
 
 Array = jax.Array
@@ -44,16 +45,16 @@ class BasicBlock(nn.Module):
     def __call__(self, x: Array, *, train: bool) -> Array:
         conv = conv_of(self.dtype, self.platform)
         y = conv(self.features, 3, 1, self.stride, name="conv1")(x)
-        y = nn.relu(layers.batch_norm(train, self.dtype, "norm1")(y))
+        y = nn.relu(batch_norm(train, self.dtype, "norm1", self.platform)(y))
         y = conv(self.features, 3, 1, name="conv2")(y)
-        y = layers.batch_norm(train, self.dtype, "norm2")(y)
+        y = batch_norm(train, self.dtype, "norm2", self.platform)(y)
         if x.shape != y.shape and self.shortcut == "A":
             extra = self.features - x.shape[-1]
             x = x[:, :: self.stride, :: self.stride]
             x = jnp.pad(x, ((0, 0), (0, 0), (0, 0), (extra // 2, extra - extra // 2)))
         elif x.shape != y.shape:
             x = conv(self.features, 1, 0, self.stride, name="skip")(x)
-            x = layers.batch_norm(train, self.dtype, "skip_norm")(x)
+            x = batch_norm(train, self.dtype, "skip_norm", self.platform)(x)
         return nn.relu(x.astype(y.dtype) + y)
 
 
@@ -71,7 +72,7 @@ class ResNet(nn.Module):
     def __call__(self, x: Array, *, train: bool) -> tuple[Array, dict[str, Array]]:
         """Images [B, H, W, 3] -> logits [B, num_classes] float32 and no intermediates."""
         x = conv_of(self.dtype, self.platform)(self.width, 3, 1, name="conv")(x)
-        x = nn.relu(layers.batch_norm(train, self.dtype, "norm")(x))
+        x = nn.relu(batch_norm(train, self.dtype, "norm", self.platform)(x))
         for stage in range(3):
             for block in range((self.depth - 2) // 6):
                 stride = 2 if stage and not block else 1

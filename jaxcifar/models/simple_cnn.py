@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxcifar.models import layers
+from jaxcifar.models.batch_norm import batch_norm
 from jaxcifar.signature import Given, Positive, Sizes
 
 Array = jax.Array
@@ -47,7 +48,7 @@ class SimpleCNN(nn.Module):
                 name=f"conv{i}",
             )(x)
             if self.norm:
-                x = layers.batch_norm(train, self.dtype, f"norm{i}")(x)
+                x = batch_norm(train, self.dtype, f"norm{i}", self.platform)(x)
             # ReLU and max-pool commute; Swish is not monotone.
             commutes = self.activation == "relu"
             x = layers.max_pool(x if commutes else activate(x), 2)

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxcifar.models import layers
+from jaxcifar.models.batch_norm import batch_norm
 from jaxcifar.signature import AboveZero, Given, Positive, Share, Sizes
 
 Array = jax.Array
@@ -71,12 +72,13 @@ class SpeedNet(nn.Module):
             name=name,
         )
 
-    def _norm(self, train: bool, name: str) -> nn.BatchNorm:
-        return nn.BatchNorm(
-            not train,
+    def _norm(self, train: bool, name: str) -> nn.Module:
+        return batch_norm(
+            train,
+            self.dtype,
+            name,
+            self.platform,
             momentum=self.norm_momentum,
             epsilon=self.norm_epsilon,
             use_scale=False,
-            dtype=self.dtype,
-            name=name,
         )

@@ -71,7 +71,7 @@ def _backward(padding, m, saved, gradient):
     tiles = jnp.einsum("pto,pco->ptc", g, kernel_points)
     tiles = _times(to_inputs.T, tiles).reshape(n, n, b, rows, columns, c_in)
     # what the tiles share is added: pixel i of a tile is pixel i - m of the next
-    wide = [
+    positions = [
         [
             sum(
                 jnp.pad(tiles[u, v], ((0, 0), (u // m, 1 - u // m), (v // m, 1 - v // m), (0, 0)))
@@ -82,7 +82,7 @@ def _backward(padding, m, saved, gradient):
         ]
         for i in range(m)
     ]
-    wide = jnp.array(wide).transpose(2, 3, 0, 4, 1, 5)
+    wide = jnp.array(positions).transpose(2, 3, 0, 4, 1, 5)
     wide = wide.reshape(b, (rows + 1) * m, (columns + 1) * m, c_in)
     return (
         wide[:, padding : padding + h, padding : padding + w],

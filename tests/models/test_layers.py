@@ -10,6 +10,7 @@ from jax import lax
 from slow import PLATFORMS, init, slow_conv, slow_pool
 
 from jaxcifar.models import layers, resnet
+from jaxcifar.models.batch_norm import batch_norm
 
 
 @pytest.mark.parametrize("impl", ["rbg", "threefry2x32"])
@@ -123,7 +124,7 @@ def test_convolution_pads_as_pytorch_does(case, platform):
 
 
 def test_batch_norm_in_training_keeps_a_tenth_of_the_batchs_mean():
-    norm = layers.batch_norm(True, jnp.float32, None)
+    norm = batch_norm(True, jnp.float32, None, "cpu")
     x = 3 + 2 * np.random.default_rng(0).normal(size=(16, 8, 8, 4)).astype(np.float32)
     variables = norm.init(jax.random.key(0), x)
     y, updated = norm.apply(variables, x, mutable=["batch_stats"])
