@@ -90,7 +90,8 @@ class Experiment:
         """Returns the loop that trains on `split`."""
         c = self.config
         step = self.train_step(optimizer)
-        return TrainLoop(step, split, c.batch_size, c.seed, self.mesh, self.augment.size_of)
+        joined = optim.treats_alike(c.optimizer)
+        return TrainLoop(step, split, c.batch_size, c.seed, self.mesh, self.augment.size_of, joined)
 
     def predictor(self, images: np.ndarray) -> Predictor:
         """Returns the forward pass over `images`, uint8 [N, 32, 32, 3]."""

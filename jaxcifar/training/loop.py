@@ -20,7 +20,7 @@ from jaxcifar.data import Split
 from jaxcifar.training import parallel
 from jaxcifar.training.augment import SIZE, Batch
 from jaxcifar.training.losses import Sums
-from jaxcifar.training.state import Carry, State
+from jaxcifar.training.state import Carry, State, join
 
 Array = jax.Array
 ORDER_STREAM = 0x0E70C4  # keeps the order's random numbers apart from other uses of the seed
@@ -40,7 +40,8 @@ class TrainLoop:
     Which examples a step takes is a function of (seed, state.step): the loop can be entered at
     any step. Examples that do not fill the last batch of an epoch are left out of that epoch.
     `size_of(epoch)` is the number of pixels a side that the step resizes its images to. Of a split
-    of shapes the loop can be compiled, for devices that need not be there, and not run.
+    of shapes the loop can be compiled, for devices that need not be there, and not run. With
+    `joined` (of an optimizer that treats all values alike) a scan carries parameters as a vector.
     """
 
     def __init__(
@@ -51,10 +52,11 @@ class TrainLoop:
         seed: int,
         mesh: Mesh,
         size_of: Callable[[int], int] = lambda epoch: SIZE,
+        joined: bool = False,
     ):
         self.num_examples, self.batch_size, self.mesh = len(split.labels), batch_size, mesh
         self.steps_per_epoch = self.num_examples // batch_size
-        self._step, self._size_of, self._seed = step, size_of, seed
+        self._step, self._size_of, self._seed, self._joined = step, size_of, seed, joined
         self._data = parallel.place(tuple(split), mesh)
         order = functools.partial(epoch_order, num_examples=self.num_examples)
         self._order = jax.jit(order, out_shardings=parallel.replicated(mesh))
@@ -115,18 +117,24 @@ class TrainLoop:
     def _steps(
         self, carry: Carry, split: Any, order: Array, seed: Array, *, count: int, size: int
     ) -> Carry:
-        def body(carry: Carry) -> Carry:
+        def body(carry: Carry, step: Step) -> Carry:
             start = carry.state.step % self.steps_per_epoch * self.batch_size
             index = lax.dynamic_slice(order, (start,), (self.batch_size,))
             sharding = parallel.split_batch(self.mesh)
             images, labels = (lax.with_sharding_constraint(a[index], sharding) for a in split)
             batch = Batch(images, labels, index, carry.state.step // self.steps_per_epoch, seed)
-            state, sums = self._step(carry.state, batch, size=size)
+            state, sums = step(carry.state, batch, size=size)
             return Carry(state, jax.tree.map(jnp.add, carry.sums, sums))
 
         if count == 1:
-            return body(carry)
-        return lax.scan(lambda c, _: (body(c), None), carry, length=count)[0]
+            return body(carry, self._step)
+        step, apart = self._step, lambda state: state
+        if self._joined:
+            joined, apart, separate = join(carry.state)
+            carry = carry._replace(state=joined)
+            step = functools.partial(step, separate=separate)
+        carry, _ = lax.scan(lambda carry, _: (body(carry, step), None), carry, length=count)
+        return carry._replace(state=apart(carry.state))
 
 
 class Predictor:

@@ -138,6 +138,11 @@ def build(
     return optax.apply_if_finite(chain, ALL) if shared.skip_nonfinite else chain
 
 
+def treats_alike(keys: Mapping) -> bool:
+    """Whether the optimizer of `config.optimizer` asks for no value which leaf it is of."""
+    return keys["name"] != "muon" and not keys["normalize_kernels"]
+
+
 def skipped(opt_state: Any) -> dict[str, int]:
     """Returns the metric of the updates left out since the start, where they may be."""
     if not isinstance(opt_state, optax.ApplyIfFiniteState):

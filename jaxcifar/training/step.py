@@ -1,5 +1,6 @@
 """The train step and the forward pass: pure functions of arrays, bound to a model by `partial`."""
 
+from collections.abc import Callable
 from typing import Any, cast
 
 import flax.linen as nn
@@ -21,6 +22,7 @@ def train_step(
     batch: Batch,
     *,
     size: int = SIZE,
+    separate: Callable[[Array], Any] | None = None,
     model: nn.Module,
     optimizer: optax.GradientTransformation,
     loss: Loss,
@@ -29,6 +31,8 @@ def train_step(
     log_norms: bool = False,
 ) -> tuple[State, Sums]:
     """One update on a batch, whose images are resized to `size` pixels a side.
+
+    Of a joined state `separate` takes the parameters apart (`state.join`).
 
     Randomness is a function of (seed, step) alone, so a resumed run repeats an uninterrupted one:
     bit for bit, where the device computes the same bits twice (CPU does). The sums are of the
@@ -44,6 +48,7 @@ def train_step(
         x, weight = augment.mix(jax.random.fold_in(augment_key, MIXING), x)
 
     def objective(params: Any) -> tuple[Array, tuple[Array, Array, Any]]:
+        params = params if separate is None else separate(params)
         (logits, _), updated = model.apply(
             {"params": params, "batch_stats": state.batch_stats},
             x,

@@ -1,0 +1,56 @@
+"""The training state as one vector, for which the optimizer is a few operations."""
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from jaxcifar.training import optim
+from jaxcifar.training.state import State, join
+
+SHARED = {"learning_rate": 0.1, "weight_decay": 0.0, "clip_norm": 0.0, "ema_decay": 0.0}
+SHARED |= {"normalize_kernels": False}
+ALIKE = [
+    {"name": "adam", "lookahead_steps": 2, "clip_norm": 0.5},
+    {"name": "sgd", "momentum": 0.9, "nesterov": True, "weight_decay": 0.1},
+    {"name": "rmsprop", "momentum": 0.9, "decoupled_weight_decay": 0.1, "skip_nonfinite": True},
+]
+
+
+def arrays(seed):
+    random = np.random.default_rng(seed)
+    shapes = {"conv": {"kernel": (3, 3, 2, 4), "bias": (4,)}, "scale": (), "dense": (4, 3)}
+    is_shape = lambda shape: isinstance(shape, tuple)  # noqa: E731
+    return jax.tree.map(lambda s: jnp.asarray(random.normal(size=s)), shapes, is_leaf=is_shape)
+
+
+@pytest.mark.parametrize("accumulate_steps", [1, 2])
+@pytest.mark.parametrize("keys", ALIKE, ids=str)
+def test_the_optimizer_makes_the_same_of_a_joined_state(keys, accumulate_steps):
+    keys = SHARED | keys
+    assert optim.treats_alike(keys)
+    optimizer = optim.build(keys, lambda step: 0.1 / (1 + step), accumulate_steps, 8)
+    params = arrays(0)
+    state = State(jnp.int32(0), params, {"mean": jnp.ones(3)}, optimizer.init(params), params)
+    joined, apart, separate = join(state)
+    assert joined.params.ndim == 1
+    chex.assert_trees_all_equal(separate(joined.params), params)
+    chex.assert_trees_all_equal(apart(joined), state)
+    for seed in range(1, 6):
+        gradient = arrays(seed)
+        updates, opt_state = optimizer.update(gradient, state.opt_state, state.params)
+        params = optax.apply_updates(state.params, updates)
+        state = State(state.step, params, state.batch_stats, opt_state, params)
+        # the gradient of a function of the vector is what the step has
+        pull = jax.grad(lambda v, g=gradient: optax.tree.vdot(separate(v), g))
+        updates, opt_state = optimizer.update(pull(joined.params), joined.opt_state, joined.params)
+        params = optax.apply_updates(joined.params, updates)
+        joined = State(joined.step, params, joined.batch_stats, opt_state, params)
+    chex.assert_trees_all_close(apart(joined), state, rtol=1e-6, atol=1e-7)
+
+
+def test_an_optimizer_that_asks_for_the_leaf_is_not_joined():
+    assert not optim.treats_alike({"name": "muon", "normalize_kernels": False})
+    assert not optim.treats_alike({"name": "sgd", "normalize_kernels": True})
