@@ -19,17 +19,20 @@ def cache_folder() -> Path:
     return Path(base).expanduser() / "jaxcifar"
 
 
-def configure() -> None:
+def configure(keep_memory: bool = True) -> None:
     """Sets what makes convolutions faster on CPU and keeps compiled programs between commands.
 
     glibc would give the buffers of a step back to the system, to get them again page by page:
-    ResNet-20 and the speed run are 1.3 and 1.4 times faster on CPU where it keeps them.
+    ResNet-20 and the speed run are 1.3 and 1.4 times faster on CPU where it keeps them. What only
+    predicts a few large batches does without: kept, the pieces between buffers add up (the speed
+    run's net in six views then takes 13 GB or more, not 7).
 
     XLA reads its flags at the first computation: call this before, at a command's start. The
     flag leaves convolutions to the older kernel, 1.5 times faster for ResNet-20.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    if mallopt and not any(name.startswith(("MALLOC_", "GLIBC_TUNABLES")) for name in os.environ):
+    set_by_user = any(name.startswith(("MALLOC_", "GLIBC_TUNABLES")) for name in os.environ)
+    if keep_memory and mallopt and not set_by_user:
         for parameter, value in KEEP_MEMORY:
             mallopt(parameter, value)
 

@@ -31,7 +31,7 @@ def main() -> None:
     if arguments.study:
         text = of_study.page(arguments.study, arguments.out)
     else:
-        backend.configure()
+        backend.configure(keep_memory=False)
         folders = [pathlib.Path(run) for run in arguments.runs]
         text = of_runs.page(findings.read(folders, arguments.step, arguments.data_dir))
     markup.write(arguments.out, text)
