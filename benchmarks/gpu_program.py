@@ -36,8 +36,8 @@ import kernels  # noqa: E402
 from kernels import Kernel, Launches  # noqa: E402
 from speed_tables import number, table  # noqa: E402
 
+from jaxcifar import backend, data, experiment, files, overrides  # noqa: E402
 from jaxcifar import config as configs  # noqa: E402
-from jaxcifar import data, experiment, files, overrides  # noqa: E402
 from jaxcifar.errors import UserError, first_line, run_command  # noqa: E402
 from jaxcifar.run import provenance  # noqa: E402
 
@@ -242,8 +242,7 @@ def main() -> None:
     if OUT.exists() and (old := json.loads(OUT.read_text()))["target"] == record["target"]:
         record["pages"] = old["pages"]
     with tempfile.TemporaryDirectory() as dump:
-        flags = os.environ.get("XLA_FLAGS", "")  # read at the first computation
-        os.environ["XLA_FLAGS"] = f"{flags} --xla_dump_to={dump}".strip()
+        os.environ["XLA_FLAGS"] = f"{backend.flags()} --xla_dump_to={dump}"  # read at the first use
         mesh = described_mesh(description)
         for page in options.config or [str(ROOT / "configs" / name) for name in PAGES]:
             record["pages"][configs.name(page)] = {

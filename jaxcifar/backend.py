@@ -6,8 +6,14 @@ import ctypes
 import os
 from pathlib import Path
 
-YNN = "--xla_cpu_experimental_ynn_fusion_type"
-YNN_VERSIONS = ("0.10.", "0.11.")  # of jaxlib: an unknown flag aborts the process
+# Flags of XLA, their values, and the versions of jaxlib that are known to have them: an unknown
+# flag aborts the process. The first leaves convolutions to the older kernel, 1.5 times faster for
+# ResNet-20 on CPU. By the second, two kernels of a GPU in a row make a command buffer, where XLA
+# asks for five: between two convolutions, which stay outside, there are three to five.
+FLAGS = {
+    "--xla_cpu_experimental_ynn_fusion_type": ("-individual_convolution", ("0.10.", "0.11.")),
+    "--xla_gpu_graph_min_graph_size": ("2", ("0.10.", "0.11.", "0.12.")),
+}
 # glibc's mallopt: no memory by mmap, none given back, one heap (M_MMAP_MAX, M_TRIM_THRESHOLD,
 # M_ARENA_MAX of malloc.h)
 KEEP_MEMORY = ((-4, 0), (-1, -1), (-8, 1))
@@ -19,6 +25,17 @@ def cache_folder() -> Path:
     return Path(base).expanduser() / "jaxcifar"
 
 
+def flags() -> str:
+    """Returns XLA_FLAGS with ours, but for those that are set."""
+    import jaxlib
+
+    words = [os.environ.get("XLA_FLAGS", "")]
+    for flag, (value, versions) in FLAGS.items():
+        if flag not in words[0] and jaxlib.__version__.startswith(versions):
+            words.append(f"{flag}={value}")
+    return " ".join(filter(None, words))
+
+
 def configure(keep_memory: bool = True) -> None:
     """Sets what makes convolutions faster on CPU and keeps compiled programs between commands.
 
@@ -27,8 +44,7 @@ def configure(keep_memory: bool = True) -> None:
     predicts a few large batches does without: kept, the pieces between buffers add up (the speed
     run's net in six views then takes 13 GB or more, not 7).
 
-    XLA reads its flags at the first computation: call this before, at a command's start. The
-    flag leaves convolutions to the older kernel, 1.5 times faster for ResNet-20.
+    XLA reads its flags at the first computation: call this before, at a command's start.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     set_by_user = any(name.startswith(("MALLOC_", "GLIBC_TUNABLES")) for name in os.environ)
@@ -37,10 +53,7 @@ def configure(keep_memory: bool = True) -> None:
             mallopt(parameter, value)
 
     import jax
-    import jaxlib
 
-    flags = os.environ.get("XLA_FLAGS", "")
-    if YNN not in flags and jaxlib.__version__.startswith(YNN_VERSIONS):
-        os.environ["XLA_FLAGS"] = f"{flags} {YNN}=-individual_convolution".strip()
+    os.environ["XLA_FLAGS"] = flags()
     if not os.environ.get("JAX_COMPILATION_CACHE_DIR"):
         jax.config.update("jax_compilation_cache_dir", str(cache_folder() / "xla"))

@@ -242,7 +242,7 @@ def main() -> None:
     parser.add_argument("--calibrate", action="store_true", help="fit a temperature, held out")
     parser.add_argument("--against", type=pathlib.Path, metavar="DIR", help="another's workdir")
     given = parser.parse_args()
-    backend.configure()
+    backend.configure(keep_memory=False)  # a few large batches
     directory = pathlib.Path(given.checkpoint)
     more = {"views": given.views, "calibrate": given.calibrate, "against": given.against}
     result = evaluate(directory, given.step, given.split, given.data_dir, **more)
