@@ -11,6 +11,7 @@ from typing import Annotated, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jaxcifar.errors import UserError
 from jaxcifar.signature import Count, Given, NonNegative, Where, one_of
@@ -130,6 +131,22 @@ def normalise(images: Array, mean: Sequence[float], std: Sequence[float], dtype:
     return images.astype(dtype) * scale.astype(dtype) - shift.astype(dtype)
 
 
+def resize(x: Array, size: int) -> Array:
+    """Images [B, H, W, C] resized to size×size pixels: bilinear, without antialiasing.
+
+    Weighted sums of constant rows and columns, which fuse with what stands around them, where
+    `jax.image.resize` has products with small matrices (and XLA for a GPU refuses some of them).
+    """
+    for axis in (1, 2):
+        length = x.shape[axis]
+        at = ((np.arange(size) + 0.5) * length / size - 0.5).clip(0, length - 1)
+        low = np.floor(at).astype(int)
+        high = np.minimum(low + 1, length - 1)
+        weight = jnp.asarray(at - low, x.dtype).reshape(-1, *[1] * (3 - axis))
+        x = x.take(low, axis) * (1 - weight) + x.take(high, axis) * weight
+    return x
+
+
 class Augmentation(NamedTuple):
     """What is done to images, to floats: `train(key, batch, size)` and `test(images)`.
 
@@ -202,7 +219,7 @@ def build(
             key_erasing = jax.random.fold_in(key, ERASING)
             x = boxes.random_erasing(key_erasing, x, test, erasing_share, erasing_area)
         if size != SIZE:
-            x = jax.image.resize(x, (len(x), size, size, 3), "linear", antialias=False)
+            x = resize(x, size)
         return x
 
     return Augmentation(train, test, size_of, mixing.build(mixup_alpha, cutmix_alpha, mixed_share))

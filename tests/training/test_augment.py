@@ -263,3 +263,13 @@ def test_augmentation_is_jittable_and_a_function_of_the_key(change):
 def test_wrong_values_are_refused(wrong):
     with pytest.raises(UserError, match=rf"config\.augment\.{next(iter(wrong))}"):
         experiment.build(tiny(**{f"augment.{key}": value for key, value in wrong.items()}))
+
+
+@pytest.mark.parametrize("size", [1, 16, 24, 28, 31, 32, 40])
+def test_resize_is_jaxs(size):
+    x = np.random.default_rng(0).normal(size=(3, 32, 32, 2)).astype(np.float32)
+    want = jax.image.resize(x, (3, size, size, 2), "linear", antialias=False)
+    np.testing.assert_allclose(
+        jax.jit(operations.resize, static_argnums=1)(x, size), want, atol=1e-5
+    )
+    assert operations.resize(x.astype(jnp.bfloat16), size).dtype == jnp.bfloat16
