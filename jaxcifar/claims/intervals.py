@@ -39,17 +39,17 @@ def two_sided(distance: float, std: float, freedom: int) -> float:
 
 def mean_std(values: Sequence[float]) -> tuple[float, float]:
     """Returns the mean and the sample standard deviation (0 for one value)."""
-    mean = sum(values) / len(values)
+    mean = math.fsum(values) / len(values)
     if len(values) < 2 or not math.isfinite(mean):
         return mean, 0.0
-    return mean, math.sqrt(sum((v - mean) ** 2 for v in values) / (len(values) - 1))
+    return mean, math.sqrt(math.fsum((v - mean) ** 2 for v in values) / (len(values) - 1))
 
 
 def pool(groups: Iterable[Sequence[float]]) -> Spread | None:
     """Returns the spread within groups, s² = Σ(n−1)s² / Σ(n−1); None without two of any."""
     found = [(len(group) - 1, mean_std(group)[1] ** 2) for group in groups if len(group) > 1]
-    freedom = sum(n for n, _ in found)
-    return Spread(math.sqrt(sum(n * v for n, v in found) / freedom), freedom) if found else None
+    freedom, squares = sum(n for n, _ in found), math.fsum(n * v for n, v in found)
+    return Spread(math.sqrt(squares / freedom), freedom) if found else None
 
 
 def pool_with_siblings(own: Sequence[float], siblings: Iterable[Sequence[float]]) -> Spread | None:

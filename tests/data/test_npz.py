@@ -191,7 +191,7 @@ def test_own_data_train_and_are_evaluated(written, tmp_path, run):
     assert out.startswith("npz data, test, 12 images")
     rows = [line.split() for line in out.splitlines() if line.startswith("class ")]
     assert [row[1] for row in rows] == list("0123")
-    assert [sum(map(int, row[3:])) for row in rows] == [3] * 4
+    assert [sum(map(int, row[4:])) for row in rows] == [3] * 4  # after accuracy and interval
     scores = evaluate.evaluate(tmp_path / "run", "latest", "test")
     assert scores["accuracy"] == result.lines[-1]["test_accuracy"]
     # The file has moved: the same run. Another file in its place: another run, left as it was.
