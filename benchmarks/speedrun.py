@@ -113,15 +113,16 @@ def table(runs: list[dict[str, Any]]) -> str:
         "|---|---|---|---|---|---|---|---|",
     ]
     peaks = [run["peaks"] for run in runs if "peaks" in run]
-    for side in dict.fromkeys(run["side"] for run in runs):
-        mine = [run for run in runs if run["side"] == side]
+    for side, words in dict.fromkeys((run["side"], tuple(run["words"])) for run in runs):
+        mine = [run for run in runs if (run["side"], tuple(run["words"])) == (side, words)]
         operations = mine[0]["operations"]
         rate = operations / statistics.mean(run["train_seconds"] for run in mine)
         dtype = side.partition(":")[2] or "float32"
         best = [peak[dtype] for peak in peaks if dtype in peak]
         share = f"{rate / statistics.mean(best):.0%}" if best else "not known"
         rows.append(
-            f"| {side} | {len(mine)} | {tables.spread([run['accuracy'] for run in mine])} |"
+            f"| {' '.join((side, *words))} | {len(mine)} |"
+            f" {tables.spread([run['accuracy'] for run in mine])} |"
             f" {tables.spread([r['train_seconds'] + r['views_seconds'] for r in mine])} |"
             f" {tables.spread([run['whole_seconds'] for run in mine])} |"
             f" {operations / 1e15:.3f} P | {rate / 1e9:,.0f} | {share} |"

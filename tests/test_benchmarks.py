@@ -214,6 +214,7 @@ def test_the_speed_runs_table_counts_both_clocks_and_the_seeds(module):
     runs = [
         {
             "side": "94",
+            "words": ["--config.num_epochs=9"] if seed == 3 else [],
             "accuracy": 0.94 + seed / 1000,
             "train_seconds": 100.0 + seed,
             "views_seconds": 5.0,
@@ -221,7 +222,8 @@ def test_the_speed_runs_table_counts_both_clocks_and_the_seeds(module):
             "operations": 2.0e14,
             "peaks": {"float32": 3.96e12},
         }
-        for seed in range(3)
+        for seed in range(4)
     ]
-    row = module("speedrun").table(runs).splitlines()[-1]
+    _, _, row, other = module("speedrun").table(runs).splitlines()
+    assert other.startswith("| 94 --config.num_epochs=9 | 1 | 0.9430 |")
     assert row == "| 94 | 3 | 0.9410 ± 0.0010 | 106.0 ± 1.0 | 131.0 ± 1.0 | 0.200 P | 1,980 | 50% |"
