@@ -145,7 +145,7 @@ def max_pool(x: Array, size: int) -> Array:
     division are dropped, as PyTorch does. Of 2×2 windows [B, H/2, W/2, 4, C] the maximum is left.
     """
     if x.ndim == 5:
-        return x.max(3)
+        return maximum(x, (3,))
     if size == 1:
         return x
     b, h, w, c = x.shape
@@ -155,7 +155,32 @@ def max_pool(x: Array, size: int) -> Array:
             f" {h}×{w} pixels"
         )
     x = x[:, : h // size * size, : w // size * size]
-    return x.reshape(b, h // size, size, w // size, size, c).max((2, 4))
+    return maximum(x.reshape(b, h // size, size, w // size, size, c), (2, 4))
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(1,))
+def maximum(x: Array, axes: tuple[int, ...]) -> Array:
+    """`x.max(axes)`, equals sharing the gradient, as in JAX; but never 0/0.
+
+    XLA may compute x once more for the gradient and round it otherwise, so that none is the
+    maximum: JAX's own gradient is NaN then, and this is 0.
+    """
+    return x.max(axes)
+
+
+def _maximum_forward(x, axes):
+    y = x.max(axes, keepdims=True)
+    return y.squeeze(axes), (x, y)
+
+
+def _maximum_backward(axes, saved, gradient):
+    x, y = saved
+    equal = (x == y).astype(x.dtype)
+    count = jnp.maximum(equal.sum(axes, keepdims=True), 1)
+    return (jnp.expand_dims(gradient, axes) / count * equal,)
+
+
+maximum.defvjp(_maximum_forward, _maximum_backward)
 
 
 def dropout(x: Array, rate: float, key: Array) -> Array:

@@ -56,7 +56,7 @@ class SpeedNet(nn.Module):
                     x += first
                 x = activate(x)
                 first = x if i == 0 else first
-        x = x.max((1, 2))
+        x = layers.maximum(x, (1, 2))
         head = self.param("head", nn.initializers.normal(1.0), (x.shape[-1], self.num_classes))
         return x.astype(jnp.float32) @ head, {}
 
