@@ -24,9 +24,6 @@ from jaxcifar.training.state import Carry, State, join
 
 Array = jax.Array
 ORDER_STREAM = 0x0E70C4  # keeps the order's random numbers apart from other uses of the seed
-# Parameters, up to which a vector of them pays: by the model of benchmarks/gpu_program.py resnet20
-# and simple_cnn win by fewer launches, and adaptive's seven million lose more by copies.
-JOINED_AT_MOST = 1_000_000
 Step = Callable[..., tuple[State, Sums]]  # (state, batch, size=)
 Forward = Callable[[Any, Array], tuple[Array, dict[str, Array]]]
 
@@ -132,8 +129,7 @@ class TrainLoop:
         if count == 1:
             return body(carry, self._step)
         step, apart = self._step, lambda state: state
-        values = sum(leaf.size for leaf in jax.tree.leaves(carry.state.params))
-        if self._joined and values <= JOINED_AT_MOST:
+        if self._joined:
             joined, apart, separate = join(carry.state)
             carry = carry._replace(state=joined)
             step = functools.partial(step, separate=separate)

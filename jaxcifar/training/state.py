@@ -14,6 +14,9 @@ from flax import struct
 from jaxcifar.training.losses import Sums
 
 Array = jax.Array
+# Parameters, up to which a vector of them pays: by the model of benchmarks/gpu_program.py resnet20
+# and simple_cnn win by fewer launches, and adaptive's seven million lose more by copies.
+JOINED_AT_MOST = 1_000_000
 
 
 @struct.dataclass
