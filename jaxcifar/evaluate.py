@@ -45,10 +45,7 @@ def evaluate(
     the config's. What `calibrated` and `compared` return is there if asked for.
     """
     net = load(directory, step, views)
-    config = net.parts.config.copy_and_resolve_references()
-    if data_dir is not None:
-        config.data.dir = data_dir
-    dataset = experiment.load_data(config)
+    dataset = data_of(net, data_dir)
     examples: data.Split = getattr(dataset, split)
     if not len(examples.labels):
         raise errors.UserError(f"the run has no {split} images: config.data.{split} is 0")
@@ -93,6 +90,14 @@ def load(directory: pathlib.Path, step: str, views: int | None) -> predict.Net:
         return net
     scored = net.parts.evaluation._replace(views=views)
     return dataclasses.replace(net, parts=dataclasses.replace(net.parts, evaluation=scored))
+
+
+def data_of(net: predict.Net, data_dir: str | None) -> data.Dataset:
+    """Returns the data that a net was trained on, from where they lie now, if elsewhere."""
+    config = net.parts.config.copy_and_resolve_references()
+    if data_dir is not None:
+        config.data.dir = data_dir
+    return experiment.load_data(config)
 
 
 def calibrated(

@@ -59,9 +59,10 @@ def find(
     for rate in rates:
         zeros = parallel.place(losses.zero_sums(c.log_norms), parts.mesh)
         carry = loop.run(Carry(carry.state, zeros), lambda *_: False, at_once=1)
+        loss = carry.sums.means()["loss"]
         if parallel.is_leader() and len(seen) % max(1, steps // 8) == 0:
-            print(f"rate {rate:.0e}  loss {number(carry.sums.means()['loss'])}", flush=True)
-        seen.append(carry.sums.means()["loss"])
+            print(f"rate {rate:.0e}  loss {number(loss)}", flush=True)
+        seen.append(loss)
         if diverged(np.array(seen)):
             break
     return judge(rates[: len(seen)], np.array(seen))

@@ -10,7 +10,7 @@ import jax
 import numpy as np
 
 from jaxcifar import config as configs
-from jaxcifar import data, evaluate, experiment, predict, schema
+from jaxcifar import data, evaluate, predict, schema
 from jaxcifar.errors import UserError
 from jaxcifar.run import metrics, workdir
 from jaxcifar.run.checkpoint import Checkpoints
@@ -87,10 +87,7 @@ def _read(name: str, folder: pathlib.Path, step: str, data_dir: str | None) -> R
 
 def _score(net: predict.Net, data_dir: str | None) -> Scores:
     """Predicts the test images of the run's data, as they are on this machine."""
-    config = net.parts.config.copy_and_resolve_references()
-    if data_dir is not None:
-        config.data.dir = data_dir
-    dataset = experiment.load_data(config)
+    dataset = evaluate.data_of(net, data_dir)
     images, labels = dataset.test
     said = net.predict(images)
     matrix = evaluate.confusion_matrix(said.logits, labels, len(dataset.class_names))

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from conftest import ROOT, TEST, TRAIN, tiny, use_few_images
 
-from jaxcifar import train
+from jaxcifar import evaluate, train
 from jaxcifar.claims.reports import CLAIMS
 from jaxcifar.errors import UserError
 from jaxcifar.report import findings, of_runs, of_study
@@ -122,7 +122,7 @@ def test_without_data_the_page_says_what_it_lacks(trained, run, tmp_path, monkey
     def none(*_):
         raise UserError("no data anywhere")
 
-    monkeypatch.setattr(findings.experiment, "load_data", none)
+    monkeypatch.setattr(evaluate.experiment, "load_data", none)
     out = tmp_path / "a.html"
     status, told, _ = run(main, [trained[0] / "plain", f"--out={out}"])
     assert status == 0
@@ -134,9 +134,9 @@ def test_without_data_the_page_says_what_it_lacks(trained, run, tmp_path, monkey
 
 
 def test_other_data_than_those_of_training_are_told(trained, monkeypatch):
-    load = findings.experiment.load_data
+    load = evaluate.experiment.load_data
     other = dataclasses.replace(load(tiny()), checksum="another")
-    monkeypatch.setattr(findings.experiment, "load_data", lambda config: other)
+    monkeypatch.setattr(evaluate.experiment, "load_data", lambda config: other)
     (run,) = findings.read([trained[0] / "plain"], "latest", None)
     assert run.missing == ("the test images here are not of the data that it was trained on",)
 
