@@ -17,8 +17,8 @@ demo: $(VENV)/installed  ## what released weights say of ten drawings
 	@echo
 	@echo "The weights have seen photographs; these are drawings, made by docs/demo/draw.py."
 
-test: $(VENV)/installed-dev  ## the tests; those on the real data need JAXCIFAR_DATA
-	$(BIN)/python -m pytest
+test: $(VENV)/installed-dev  ## the tests, in two processes; those on the real data need JAXCIFAR_DATA
+	$(BIN)/python -m pytest -n 2 --dist=worksteal
 
 check: $(VENV)/installed-dev  ## formatter, linter, type checker
 	$(BIN)/ruff format --check .
