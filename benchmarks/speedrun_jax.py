@@ -38,7 +38,7 @@ def run(
     optimizer, _ = parts.optimizer(steps_per_epoch)
     loop = parts.train_loop(dataset.train, optimizer)
     carry = parts.start(optimizer, dataset.train.images)
-    loop.compile(carry, config.num_epochs)
+    train_all = loop.whole(carry, config.num_epochs)
     scored = dataset.validation if config.data.validation else dataset.test
     # a batch compiles the CPU's program; an accelerator's is of all the images
     few = scored.images[: config.batch_size] if jax.default_backend() == "cpu" else scored.images
@@ -50,9 +50,7 @@ def run(
 
     began = clock()
     carry = parts.start(optimizer, dataset.train.images)
-    for _ in range(config.num_epochs):
-        carry = loop.run(carry, lambda *_: True)
-    jax.block_until_ready(carry)
+    carry = jax.block_until_ready(train_all(carry))
     trained = clock()
     logits, _ = predict(carry.state.eval_variables())
     sums = losses.evaluate(parts.loss, logits, scored.labels)

@@ -5,6 +5,7 @@ XLA's CPU backend runs convolutions inside `scan` by a naive loop, ten times slo
 """
 
 import functools
+import itertools
 import time
 from collections.abc import Callable
 from typing import Any
@@ -113,6 +114,41 @@ class TrainLoop:
             lowered = jitted.lower(carry, self._data, order, seed)
             self._programs[count, size] = lowered.compile()
         return self._programs[count, size]
+
+    def whole(self, carry: Carry, num_epochs: int) -> Callable[[Carry], Carry]:
+        """Returns what runs all epochs from a start, compiled: one program on an accelerator.
+
+        It consumes the start that it is given; its sums are the last epoch's.
+        """
+        if not parallel.is_accelerated(self.mesh):
+            self.compile(carry, num_epochs)
+
+            def run(carry: Carry) -> Carry:
+                for _ in range(num_epochs):
+                    carry = self.run(carry, lambda *_: True)
+                return carry
+
+            return run
+        jitted = jax.jit(
+            functools.partial(self._epochs, num_epochs=num_epochs),
+            donate_argnums=0,
+            out_shardings=parallel.replicated(self.mesh),
+        )
+        shape = parallel.place(jax.ShapeDtypeStruct((), jnp.int32), self.mesh)
+        compiled = jitted.lower(carry, self._data, shape).compile()
+        seed = np.int32(self._seed)
+        return lambda carry: compiled(carry, self._data, parallel.place(seed, self.mesh))
+
+    def _epochs(self, carry: Carry, split: Any, seed: Array, *, num_epochs: int) -> Carry:
+        def body(carry: Carry, epoch: Array, size: int) -> tuple[Carry, None]:
+            order = epoch_order(seed, epoch, self.num_examples)
+            carry = carry._replace(sums=jax.tree.map(jnp.zeros_like, carry.sums))
+            steps = self.steps_per_epoch
+            return self._steps(carry, split, order, seed, count=steps, size=size), None
+
+        for size, epochs in itertools.groupby(range(num_epochs), self._size_of):
+            carry, _ = lax.scan(functools.partial(body, size=size), carry, jnp.array(list(epochs)))
+        return carry
 
     def _steps(
         self, carry: Carry, split: Any, order: Array, seed: Array, *, count: int, size: int

@@ -1,0 +1,34 @@
+"""A run as one program: what it gives is what its epochs give, one after another."""
+
+import chex
+import jax
+import jax.numpy as jnp
+from conftest import page
+
+from jaxcifar import experiment
+from jaxcifar.training import parallel
+
+RUN = {
+    "data.source": "synthetic",
+    "batch_size": 40,
+    "num_epochs": 3,
+    "augment.curriculum": ((0, 24), (1, 32)),
+    "model.widths": (8, 8, 8),
+    "evaluation.every_epochs": 3,
+    "log_norms": True,
+}
+
+
+def test_a_whole_run_is_its_epochs(small_data, monkeypatch):
+    config = page("speedrun.py", **RUN)
+    parts, dataset = experiment.build(config), experiment.load_data(config)
+    optimizer, _ = parts.optimizer(len(dataset.train.labels) // config.batch_size)
+    loop = parts.train_loop(dataset.train, optimizer)
+    start = parts.start(optimizer, dataset.train.images)
+    carry = jax.tree.map(jnp.copy, start)
+    for _ in range(config.num_epochs):
+        carry = loop.run(carry, lambda *_: True)
+    monkeypatch.setattr(parallel, "is_accelerated", lambda mesh: True)
+    whole = loop.whole(start, config.num_epochs)(start)
+    assert int(whole.state.step) == config.num_epochs * loop.steps_per_epoch > 3
+    chex.assert_trees_all_close(whole, carry, rtol=1e-3, atol=1e-4)
