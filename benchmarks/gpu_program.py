@@ -25,6 +25,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 from jax.experimental import topologies
 from jax.sharding import AxisType, Mesh
 from jax.stages import Compiled
@@ -46,6 +47,7 @@ OUT = ROOT / "results" / "gpu_program.json"
 MARKS = ("<!-- programs: made by `python benchmarks/gpu_program.py` -->", "<!-- /programs -->")
 PAGES = ("resnet20.py", "adaptive.py", "simple_cnn.py:batchnorm", "speedrun.py")
 TRAIN, TEST = 50_000, 10_000  # images of CIFAR-10
+TOGETHER, SMALL = 8, 1_000_000  # runs as one program, of nets of so many parameters at most
 LAUNCH, LAUNCH_IN_BUFFER = 3e-6, 1e-6  # seconds
 HEAVIEST = 8  # kernels that the record names
 # Operations a clock and core of the tensor cores, dense; float32 is TF32, as XLA multiplies it.
@@ -129,6 +131,14 @@ def programs(
     for size in sorted({parts.augment.size_of(epoch) for epoch in range(config.num_epochs)}):
         named = about | {"program": "training", "size": size}
         yield named, functools.partial(loop.program, start, loop.steps_per_epoch, size)
+        if optax.tree.size(start.state.params) <= SMALL:
+            several = jax.tree.map(
+                lambda leaf: leaf.update(shape=(TOGETHER, *leaf.shape), sharding=leaf.sharding),
+                start,
+            )
+            named = about | {"program": f"training of {TOGETHER} runs at once", "size": size}
+            steps = loop.steps_per_epoch
+            yield named, functools.partial(loop.program, several, steps, size, TOGETHER)
     padded = -(-TEST // batch) * batch
     predictor = parts.predictor(jax.ShapeDtypeStruct((padded, 32, 32, 3), jnp.uint8))
     named = about | {"program": "evaluation", "size": 32}

@@ -29,6 +29,7 @@ from jaxcifar.run.slots import Slot, share, take
 
 T = TypeVar("T")
 LOOK_SECONDS = 0.5  # between two looks at the processes
+LONG = 60.0  # minutes; a run that takes as long is saved on its way, so it is trained by itself
 
 
 class Job(NamedTuple):
@@ -76,22 +77,38 @@ def shard(items: Sequence[T], text: str) -> list[T]:
     return list(items[index::number])
 
 
-def check(seeds: int, wanted: int, cores: int, budget_minutes: float = math.inf) -> None:
-    """Raises a UserError for numbers of seeds, jobs, cores or minutes that nothing can run with."""
+def check(
+    seeds: int, wanted: int, cores: int, budget_minutes: float = math.inf, at_once: int = 1
+) -> None:
+    """Raises a UserError for numbers of seeds, jobs, cores, minutes or runs that nothing can run
+    with.
+    """
     if seeds < 1:
         raise UserError(f"--seeds={seeds}; expected at least 1")
     if not budget_minutes >= 0:
         raise UserError(f"--budget_minutes={budget_minutes:g}; expected at least 0")
+    if at_once < 1 or (at_once > 1 and wanted > 1):
+        raise UserError(
+            f"--runs_at_once={at_once} --jobs={wanted}; expected at least 1 run in a program, and"
+            " more than one in one process alone"
+        )
     share(wanted, cores, 1)
 
 
 def run_all(
-    jobs: Sequence[Job], place: Place, wanted: int = 0, budget_minutes: float = math.inf
+    jobs: Sequence[Job],
+    place: Place,
+    wanted: int = 0,
+    budget_minutes: float = math.inf,
+    at_once: int = 1,
 ) -> Outcome:
     """Runs the jobs, `wanted` side by side or (0) as many as pay; those of one share of the cores
-    together, in order. None starts once the budget is spent.
+    together, in order. None starts once the budget is spent. With more than one `at_once`, so many
+    seeds of a run are one program, of this process.
     """
     deadline = time.monotonic() + budget_minutes * 60
+    if at_once > 1:
+        wanted, jobs = 1, [job._replace(cores=0) for job in jobs]
     groups = [
         [job for job in jobs if job.cores == cores]
         for cores in sorted({j.cores for j in jobs}, reverse=True)
@@ -102,8 +119,10 @@ def run_all(
         print(f"{len(group)} runs, {len(slots)} side by side, {slots[0]} each", flush=True)
         # one after another needs no other process: its bar can be seen
         here = len(groups) == len(slots) == 1
-        run = one_by_one if here else side_by_side
-        stopped, failed = run(group, place, slots, deadline)
+        if here:
+            stopped, failed = one_by_one(group, place, slots, deadline, at_once)
+        else:
+            stopped, failed = side_by_side(group, place, slots, deadline)
         outcome = Outcome(stopped, outcome.failed + failed)
         if stopped:
             break
@@ -111,33 +130,64 @@ def run_all(
 
 
 def one_by_one(
-    jobs: Sequence[Job], place: Place, slots: Sequence[Slot], deadline: float
+    jobs: Sequence[Job], place: Place, slots: Sequence[Slot], deadline: float, at_once: int = 1
 ) -> Outcome:
-    """Runs the jobs in this process."""
+    """Runs the jobs in this process, up to `at_once` seeds of a run as one program."""
     take(slots[0])
     backend.configure()
     provenance.commit()
     failed: list[tuple[Job, str]] = []
-    for number, job in enumerate(jobs):
+    left = list(jobs)
+    while left:
         if time.monotonic() >= deadline:
-            print(f"the budget is spent; {len(jobs) - number} left", flush=True)
+            print(f"the budget is spent; {len(left)} left", flush=True)
             break
-        left = sum(job.minutes for job in jobs[number:])
+        some = next_jobs(left, place, at_once)
         print(
-            f"\nrun {number + 1}/{len(jobs)}: {job}, about {job.minutes:.1f} min;"
-            f" about {left:,.0f} min left in all",
+            f"\nrun {len(jobs) - len(left) + 1}/{len(jobs)}: {', '.join(map(str, some))}, about"
+            f" {some[0].minutes:.1f} min; about {sum(job.minutes for job in left):,.0f} min left in"
+            " all",
             flush=True,
         )
+        left = [job for job in left if job not in some]
         try:
-            if not run_one(job, place):
+            if not (run_together(some, place) if len(some) > 1 else run_one(some[0], place)):
                 return Outcome(True, failed)
         except BrokenPipeError:  # nobody reads what the next would print
             raise
         except Exception as error:  # harms no other job, and is told at the end
             if not isinstance(error, UserError):
                 traceback.print_exc()
-            failed.append((job, first_line(error)))
+            failed += [(job, first_line(error)) for job in some]
     return Outcome(False, failed)
+
+
+def next_jobs(jobs: Sequence[Job], place: Place, at_once: int) -> list[Job]:
+    """Returns the first job, and others of its run to train with it.
+
+    One that is long or has begun by itself stays by itself.
+    """
+    first = jobs[0]
+    fresh = [
+        job
+        for job in jobs
+        if job.run == first.run and job.minutes < LONG and not place.workdir(job).exists()
+    ]
+    return fresh[:at_once] if first in fresh else [first]
+
+
+def run_together(jobs: Sequence[Job], place: Place) -> bool:
+    """Trains jobs of a run as one program and writes their records; false where a signal stopped
+    it, and all begin again.
+    """
+    from jaxcifar import together
+    from jaxcifar.claims import measure
+
+    results = together.train([job.config for job in jobs])
+    for job, result in zip(jobs, results or (), strict=False):
+        record = measure.record(job.run, job.config, result) | {"runs_at_once": len(jobs)}
+        print(f"recorded {records.write(place.out, record)}", flush=True)
+    return results is not None
 
 
 def run_one(job: Job, place: Place) -> bool:

@@ -122,9 +122,13 @@ def main() -> None:
     parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("results"))
     parser.add_argument("--list", action="store_true", help="show the claims and what they need")
     parser.add_argument("--table", action="store_true", help="write the tables and the pictures")
+    parser.add_argument(
+        "--runs_at_once", type=int, default=1, metavar="M", help="seeds in one program, on a GPU"
+    )
     arguments = parser.parse_args()
     cores = 0 if arguments.cores == BY_LENGTH else arguments.cores
-    jobs.check(arguments.seeds, arguments.jobs, cores, arguments.budget_minutes)
+    at_once, budget = arguments.runs_at_once, arguments.budget_minutes
+    jobs.check(arguments.seeds, arguments.jobs, cores, budget, at_once)
     chosen = choose(arguments.claims)
     if arguments.table:
         write_table(arguments.out)
@@ -136,7 +140,7 @@ def main() -> None:
     planned = plan(chosen, arguments.seeds, found, arguments.shard, arguments.cores)
     files.writable(arguments.out, "--out")
     place = jobs.Place(arguments.out, WORKDIRS)
-    outcome = jobs.run_all(planned, place, arguments.jobs, arguments.budget_minutes)
+    outcome = jobs.run_all(planned, place, arguments.jobs, budget, at_once)
     if arguments.shard == "0/1" and not outcome.stopped:
         write_table(arguments.out)
     jobs.end(outcome)

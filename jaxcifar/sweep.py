@@ -204,8 +204,11 @@ def main() -> None:
     parser.add_argument("--cores", type=int, default=1, metavar="C", help="of each job; 0: all")
     parser.add_argument("--shard", default="0/1", metavar="I/N", help="every N-th, from the I-th")
     parser.add_argument("--out", required=True, type=pathlib.Path, metavar="DIR")
+    parser.add_argument(
+        "--runs_at_once", type=int, default=1, metavar="M", help="seeds in one program, on a GPU"
+    )
     known, words = parser.parse_known_args()
-    jobs.check(known.seeds, known.jobs, known.cores)
+    jobs.check(known.seeds, known.jobs, known.cores, at_once=known.runs_at_once)
     grid = make_grid(known.config, [read_swept(text) for text in known.sweep], words)
     nothing: Records = {run: {} for run in grid.runs}
     wanted = jobs.shard(plan(grid, known.seeds, known.cores, nothing), known.shard)
@@ -213,7 +216,7 @@ def main() -> None:
     missing = [job for job in wanted if job.seed not in found[job.run]]
     files.writable(known.out, "--out")
     place = jobs.Place(known.out, known.out / "checkpoints")
-    outcome = jobs.run_all(missing, place, known.jobs)
+    outcome = jobs.run_all(missing, place, known.jobs, at_once=known.runs_at_once)
     write(known.out, grid, records.read(known.out, grid.runs, grid.config_of))
     jobs.end(outcome)
 

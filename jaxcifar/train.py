@@ -20,6 +20,7 @@ import sys
 import time
 from typing import Any, NamedTuple
 
+import numpy as np
 import optax
 from ml_collections import ConfigDict
 
@@ -31,6 +32,7 @@ from jaxcifar.run.checkpoint import Checkpoints
 from jaxcifar.run.interrupt import Interrupt
 from jaxcifar.run.log import RunLog, number
 from jaxcifar.training import losses, optim, parallel, state
+from jaxcifar.training.loop import Predictor
 from jaxcifar.training.state import Carry
 
 
@@ -59,10 +61,7 @@ def train(config: ConfigDict, workdir: pathlib.Path) -> Result:
     last_step = config.num_epochs * steps_per_epoch
     optimizer, schedule = parts.optimizer(steps_per_epoch)
     loop = parts.train_loop(dataset.train, optimizer)
-    held_out = {"test": dataset.test}
-    if len(dataset.validation.labels):
-        held_out["validation"] = dataset.validation
-    predictors = {name: parts.predictor(split.images) for name, split in held_out.items()}
+    splits = held_out(parts, dataset)
     meta = describe(config, dataset, parts)
 
     with (
@@ -92,18 +91,7 @@ def train(config: ConfigDict, workdir: pathlib.Path) -> Result:
                 step = int(carry.state.step)
                 if step % steps_per_epoch:
                     break  # asked to stop within the epoch; its sums are saved with it
-                line = {
-                    "epoch": epoch + 1,
-                    "step": step,
-                    "learning_rate": float(schedule(step - 1)),
-                }
-                line |= prefixed("train", carry.sums) | optim.skipped(carry.state.opt_state)
-                line |= carry.sums.norms(carry.state.params)
-                due = parts.evaluation.due(epoch + 1, config.num_epochs)
-                due |= not math.isfinite(line["train_loss"])  # it is the last
-                for name, split in held_out.items() if due else ():
-                    logits, _ = predictors[name](carry.state.eval_variables())
-                    line |= prefixed(name, losses.evaluate(parts.loss, logits, split.labels))
+                line = score(parts, schedule, carry, splits, epoch)
                 examples = (steps_per_epoch - began_at) * config.batch_size
                 line["examples_per_second"] = examples / train_seconds
                 line["seconds"] = time.perf_counter() - began
@@ -121,6 +109,43 @@ def train(config: ConfigDict, workdir: pathlib.Path) -> Result:
             plots.curves(workdir / "curves.png", {workdir.name: [log.lines]}, title(meta, workdir))
     finished = step == last_step or log.diverged
     return Result(log.lines, carry.state, finished, meta, parts, dataset)
+
+
+class HeldOut(NamedTuple):
+    """Images that are scored, and the forward pass over them."""
+
+    labels: np.ndarray
+    predict: Predictor
+
+
+def held_out(parts: experiment.Experiment, dataset: data.Dataset) -> dict[str, HeldOut]:
+    """Returns the splits that are scored, by name: the validation images where there are any."""
+    splits = {"test": dataset.test}
+    if len(dataset.validation.labels):
+        splits["validation"] = dataset.validation
+    return {
+        name: HeldOut(split.labels, parts.predictor(split.images)) for name, split in splits.items()
+    }
+
+
+def score(
+    parts: experiment.Experiment,
+    schedule: optim.Schedule,
+    carry: Carry,
+    splits: dict[str, HeldOut],
+    epoch: int,
+) -> metrics.Line:
+    """Returns the metrics of an epoch, which counts from 0, after its last step; but no times."""
+    step = int(carry.state.step)
+    line = {"epoch": epoch + 1, "step": step, "learning_rate": float(schedule(step - 1))}
+    line |= prefixed("train", carry.sums) | optim.skipped(carry.state.opt_state)
+    line |= carry.sums.norms(carry.state.params)
+    due = parts.evaluation.due(epoch + 1, parts.config.num_epochs)
+    due |= not math.isfinite(line["train_loss"])  # it is the last
+    for name, split in splits.items() if due else ():
+        logits, _ = split.predict(carry.state.eval_variables())
+        line |= prefixed(name, losses.evaluate(parts.loss, logits, split.labels))
+    return line
 
 
 def begin(

@@ -61,7 +61,7 @@ class TrainLoop:
         self._data = parallel.place(tuple(split), mesh)
         order = functools.partial(epoch_order, num_examples=self.num_examples)
         self._order = jax.jit(order, out_shardings=parallel.replicated(mesh))
-        self._programs: dict[tuple[int, int], Compiled] = {}
+        self._programs: dict[tuple[int, int, int], Compiled] = {}
 
     def steps_per_call(self, remaining: int) -> int:
         """How many of the epoch's remaining steps go into one program."""
@@ -101,19 +101,21 @@ class TrainLoop:
                 break
         return carry
 
-    def program(self, carry: Carry, count: int, size: int) -> Compiled:
-        """Returns `count` steps at a size as one program, compiled once."""
-        if (count, size) not in self._programs:
-            shapes = [jax.ShapeDtypeStruct(n, jnp.int32) for n in ((self.num_examples,), ())]
+    def program(self, carry: Carry, count: int, size: int, together: int = 0) -> Compiled:
+        """Returns `count` steps at a size, of one run or of several, compiled once."""
+        key = count, size, together
+        if key not in self._programs:
+            runs = (together,) if together else ()
+            shapes = [
+                jax.ShapeDtypeStruct((*runs, *n), jnp.int32) for n in ((self.num_examples,), ())
+            ]
             order, seed = parallel.place(shapes, self.mesh)
-            jitted = jax.jit(
-                functools.partial(self._steps, count=count, size=size),
-                donate_argnums=0,
-                out_shardings=parallel.replicated(self.mesh),
-            )
-            lowered = jitted.lower(carry, self._data, order, seed)
-            self._programs[count, size] = lowered.compile()
-        return self._programs[count, size]
+            steps: Callable[..., Carry] = functools.partial(self._steps, count=count, size=size)
+            if together:
+                steps = jax.vmap(steps, in_axes=(0, None, 0, 0))
+            jitted = jax.jit(steps, donate_argnums=0, out_shardings=parallel.replicated(self.mesh))
+            self._programs[key] = jitted.lower(carry, self._data, order, seed).compile()
+        return self._programs[key]
 
     def whole(self, carry: Carry, num_epochs: int) -> Callable[[Carry], Carry]:
         """Returns what runs all epochs from a start, compiled: one program on an accelerator.
@@ -138,6 +140,22 @@ class TrainLoop:
         compiled = jitted.lower(carry, self._data, shape).compile()
         seed = np.int32(self._seed)
         return lambda carry: compiled(carry, self._data, parallel.place(seed, self.mesh))
+
+    def run_together(self, carry: Carry, seeds: Array) -> Carry:
+        """Runs an epoch of several runs as one; the carry given is consumed.
+
+        Each leaf of the carry, and `seeds`, have a first axis of the runs, all at the same step.
+        """
+        together, step = len(seeds), int(carry.state.step[0])
+        epoch = step // self.steps_per_epoch
+        zeros = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), carry.sums)
+        carry = carry._replace(sums=parallel.place(zeros, self.mesh))
+        orders = jax.vmap(self._order, (0, None))(seeds, np.int32(epoch))
+        count = self.steps_per_call(self.steps_per_epoch)
+        for _ in range(0, self.steps_per_epoch, count):
+            program = self.program(carry, count, self._size_of(epoch), together)
+            carry = program(carry, self._data, orders, seeds)
+        return carry
 
     def _epochs(self, carry: Carry, split: Any, seed: Array, *, num_epochs: int) -> Carry:
         def body(carry: Carry, epoch: Array, size: int) -> tuple[Carry, None]:

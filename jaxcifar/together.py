@@ -1,0 +1,67 @@
+"""Runs of one page that differ in their seed, trained together as one program.
+
+A small net leaves a GPU waiting for launches, which several share. Nothing of a run is saved on
+the way: what is stopped begins again.
+"""
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from ml_collections import ConfigDict
+
+from jaxcifar import experiment
+from jaxcifar.run import metrics
+from jaxcifar.run.interrupt import Interrupt
+from jaxcifar.run.log import format_epoch
+from jaxcifar.train import Result, describe, held_out, score
+from jaxcifar.training import parallel
+from jaxcifar.training.state import Carry
+
+
+def train(configs: Sequence[ConfigDict]) -> list[Result] | None:
+    """Trains the configs, equal but for their seeds; None where a signal stopped it.
+
+    Returns what `train.train` does of each alone, to rounding. The times are those of all.
+    """
+    every = [experiment.build(config) for config in configs]
+    parts, dataset = every[0], experiment.load_data(configs[0])
+    c = parts.config
+    steps_per_epoch = len(dataset.train.labels) // c.batch_size
+    optimizer, schedule = parts.optimizer(steps_per_epoch)
+    loop = parts.train_loop(dataset.train, optimizer)
+    splits = held_out(parts, dataset)
+    seeds = parallel.place(np.array([config.seed for config in configs], np.int32), parts.mesh)
+    starts = [each.start(optimizer, dataset.train.images) for each in every]
+    carry = jax.tree.map(lambda *leaves: jnp.stack(leaves), *starts)
+    carry = parallel.place(carry, parts.mesh)
+    lines: list[list[metrics.Line]] = [[] for _ in configs]
+    ends = [start.state for start in starts]
+    with Interrupt("epoch") as interrupt:
+        for epoch in range(c.num_epochs):
+            if interrupt.wanted:
+                return None
+            began = time.perf_counter()
+            carry = jax.block_until_ready(loop.run_together(carry, seeds))
+            train_seconds = time.perf_counter() - began
+            going = [i for i, of_run in enumerate(lines) if not metrics.diverged(of_run)]
+            found = {i: score(parts, schedule, one_of(carry, i), splits, epoch) for i in going}
+            for i, line in found.items():
+                line["examples_per_second"] = steps_per_epoch * c.batch_size / train_seconds
+                line["seconds"] = time.perf_counter() - began
+                lines[i].append(metrics.finite(line))
+                print(f"seed {configs[i].seed}: {format_epoch(lines[i][-1], c.num_epochs)}")
+                if not metrics.diverged(lines[i]):
+                    ends[i] = one_of(carry, i).state
+    return [
+        Result(lines[i], ends[i], True, describe(each.config, dataset, each), each, dataset)
+        for i, each in enumerate(every)
+    ]
+
+
+def one_of(carry: Carry, i: int) -> Any:
+    """Returns a run of those in a carry."""
+    return jax.tree.map(lambda leaf: leaf[i], carry)
