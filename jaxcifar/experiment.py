@@ -90,8 +90,7 @@ class Experiment:
         """Returns the loop that trains on `split`."""
         c = self.config
         step = self.train_step(optimizer)
-        few = optax.tree.size(self.abstract_model()["params"]) <= state.JOINED_AT_MOST
-        joined = few and optim.treats_alike(c.optimizer)
+        joined = optim.treats_alike(c.optimizer)
         return TrainLoop(step, split, c.batch_size, c.seed, self.mesh, self.augment.size_of, joined)
 
     def predictor(self, images: np.ndarray) -> Predictor:

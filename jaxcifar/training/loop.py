@@ -42,7 +42,7 @@ class TrainLoop:
     any step. Examples that do not fill the last batch of an epoch are left out of that epoch.
     `size_of(epoch)` is the number of pixels a side that the step resizes its images to. Of a split
     of shapes the loop can be compiled, for devices that need not be there, and not run. With
-    `joined` (of an optimizer that treats all values alike) a scan carries parameters as a vector.
+    `joined` (of an optimizer that treats all values alike) a scan carries what `state.join` gives.
     """
 
     def __init__(

@@ -14,9 +14,9 @@ from flax import struct
 from jaxcifar.training.losses import Sums
 
 Array = jax.Array
-# Parameters, up to which a vector of them pays: by the model of benchmarks/gpu_program.py resnet20
-# and simple_cnn win by fewer launches, and adaptive's seven million lose more by copies.
-JOINED_AT_MOST = 1_000_000
+# Values of a leaf up to which a place in the vector pays: by the model of benchmarks/gpu_program.py
+# the launches that it saves take longer than its copies.
+JOINED_AT_MOST = 2**17
 
 
 @struct.dataclass
@@ -39,43 +39,60 @@ def eval_variables(params: Any, batch_stats: Any, ema: Any) -> dict[str, Any]:
     return {"params": params if ema is None else ema, "batch_stats": batch_stats}
 
 
-def join(state: State) -> tuple[State, Callable[[State], State], Callable[[Array], Any]]:
-    """Returns the state with one vector for the parameters, and for each tree like them.
+class Joined(NamedTuple):
+    """A tree of parameters whose small leaves are one vector; the others stay as they are."""
 
-    So an optimizer that treats all values alike is one kernel of a GPU, and not one for each leaf.
-    The functions take a joined state apart again, and a vector of parameters.
+    small: Array
+    large: list[Array]
+
+
+def join(
+    state: State, at_most: int = JOINED_AT_MOST
+) -> tuple[State, Callable[[State], State], Callable[[Joined], Any]]:
+    """Returns the state with the parameters joined, and each tree like them.
+
+    So an optimizer that treats all values alike is one kernel of a GPU for all leaves of up to
+    `at_most` values. The functions take a joined state apart again, and joined parameters.
     """
     structure: Any = jax.tree.structure(state.params)
     shapes = jax.tree.leaves(state.params)
-    ends = list(itertools.accumulate(leaf.size for leaf in shapes))
+    ends = list(itertools.accumulate(leaf.size for leaf in shapes if leaf.size <= at_most))
 
-    def vector(tree: Any) -> Array:
-        return jnp.concatenate([_outputs_first(leaf).ravel() for leaf in jax.tree.leaves(tree)])
+    def joined(tree: Any) -> Joined:
+        leaves = jax.tree.leaves(tree)
+        small = [_outputs_first(leaf).ravel() for leaf in leaves if leaf.size <= at_most]
+        vector = jnp.concatenate(small) if small else jnp.zeros(0, leaves[0].dtype)
+        return Joined(vector, [leaf for leaf in leaves if leaf.size > at_most])
 
-    def separate(vector: Array) -> Any:
-        parts = jnp.split(vector, ends[:-1])
+    def separate(joined: Joined) -> Any:
+        small, large = iter(jnp.split(joined.small, ends[:-1])), iter(joined.large)
         leaves = [
-            _outputs_last(part.reshape(jax.eval_shape(_outputs_first, leaf).shape))
-            for part, leaf in zip(parts, shapes, strict=True)
+            _outputs_last(next(small).reshape(jax.eval_shape(_outputs_first, leaf).shape))
+            if leaf.size <= at_most
+            else next(large)
+            for leaf in shapes
         ]
         return jax.tree.unflatten(structure, leaves)
 
     def like_params(tree: Any) -> bool:
         return structure == jax.tree.structure(tree)
 
-    def like_vector(leaf: Any) -> bool:
-        return leaf.shape == (ends[-1],)
+    def is_joined(tree: Any) -> bool:
+        return isinstance(tree, Joined)
 
     def mapped(state: State, function: Callable[[Any], Any], chosen: Callable[[Any], bool]):
         params, opt_state, ema = jax.tree.map(
             lambda tree: function(tree) if chosen(tree) else tree,
             (state.params, state.opt_state, state.ema),
-            is_leaf=like_params,
+            is_leaf=chosen,
         )
         return dataclasses.replace(state, params=params, opt_state=opt_state, ema=ema)
 
-    joined = mapped(state, vector, like_params)
-    return joined, lambda state: mapped(state, separate, like_vector), separate
+    return (
+        mapped(state, joined, like_params),
+        lambda state: mapped(state, separate, is_joined),
+        separate,
+    )
 
 
 def _outputs_first(leaf: Array) -> Array:

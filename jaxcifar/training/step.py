@@ -11,7 +11,7 @@ from jaxcifar.training import losses, mixing
 from jaxcifar.training.augment import MIXING, SIZE, Augmentation, Batch
 from jaxcifar.training.evaluation import in_views
 from jaxcifar.training.losses import Loss, Sums
-from jaxcifar.training.state import State
+from jaxcifar.training.state import Joined, State
 
 Array = jax.Array
 OPTIMIZER = "optimizer"  # the name of its operations in a compiled program
@@ -22,7 +22,7 @@ def train_step(
     batch: Batch,
     *,
     size: int = SIZE,
-    separate: Callable[[Array], Any] | None = None,
+    separate: Callable[[Joined], Any] | None = None,
     model: nn.Module,
     optimizer: optax.GradientTransformation,
     loss: Loss,

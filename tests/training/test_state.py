@@ -26,16 +26,18 @@ def arrays(seed):
     return jax.tree.map(lambda s: jnp.asarray(random.normal(size=s)), shapes, is_leaf=is_shape)
 
 
+@pytest.mark.parametrize(("at_most", "large"), [(72, 0), (12, 1), (0, 4)])
 @pytest.mark.parametrize("accumulate_steps", [1, 2])
 @pytest.mark.parametrize("keys", ALIKE, ids=str)
-def test_the_optimizer_makes_the_same_of_a_joined_state(keys, accumulate_steps):
+def test_the_optimizer_makes_the_same_of_a_joined_state(keys, accumulate_steps, at_most, large):
     keys = SHARED | keys
     assert optim.treats_alike(keys)
     optimizer = optim.build(keys, lambda step: 0.1 / (1 + step), accumulate_steps, 8)
     params = arrays(0)
     state = State(jnp.int32(0), params, {"mean": jnp.ones(3)}, optimizer.init(params), params)
-    joined, apart, separate = join(state)
-    assert joined.params.ndim == 1
+    joined, apart, separate = join(state, at_most)
+    assert joined.params.small.ndim == 1
+    assert len(joined.params.large) == large
     chex.assert_trees_all_equal(separate(joined.params), params)
     chex.assert_trees_all_equal(apart(joined), state)
     for seed in range(1, 6):
