@@ -6,8 +6,10 @@ import re
 import pytest
 from conftest import ROOT, tiny
 
-from jaxcifar import evaluate, release, train
+from jaxcifar import evaluate, predict, release, train
 from jaxcifar.errors import UserError
+
+SOME = 2000  # test images
 
 
 def test_released_weights_score_as_they_did_and_are_small(small_data, run, tmp_path):
@@ -37,8 +39,17 @@ def test_what_is_released_scores_what_its_card_says(folder):
     if not os.environ.get("JAXCIFAR_DATA"):
         pytest.skip("needs the real CIFAR-10: set JAXCIFAR_DATA to its folder")
     assert sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()) < 8 * 2**20
-    result = evaluate.evaluate(folder, "latest", "test")
-    # on another processor an image whose two best logits are all but equal may change sides
     card = (folder / "README.md").read_text()
     said = float(re.search(r"test accuracy \| ([\d.]+)", card)[1])
-    assert result["accuracy"] == pytest.approx(said, abs=3e-4)
+    net = predict.load(folder, "latest")
+    views = net.parts.evaluation.views
+    if views == 1:
+        # on another processor an image whose two best logits are all but equal may change sides
+        result = evaluate.evaluate(folder, "latest", "test")
+        assert result["accuracy"] == pytest.approx(said, abs=3e-4)
+        return
+    # all images would take minutes: of some, what is said lies where it does in 999 cases of 1,000
+    assert f"{said:.4f}, six views" in card
+    images, labels = (part[:SOME] for part in evaluate.data_of(net, None).test)
+    accuracy = (net.predict(images).logits.argmax(1) == labels).mean()
+    assert accuracy == pytest.approx(said, abs=3.3 * (said * (1 - said) / SOME) ** 0.5)
