@@ -112,12 +112,14 @@ def table(runs: list[dict[str, Any]]) -> str:
         "| side | n | accuracy | s: training, views | s: all | operations | Gop/s | of the peak |",
         "|---|---|---|---|---|---|---|---|",
     ]
-    peaks = [run["peaks"] for run in runs if "peaks" in run]
     for side, words in dict.fromkeys((run["side"], tuple(run["words"])) for run in runs):
         mine = [run for run in runs if (run["side"], tuple(run["words"])) == (side, words)]
         operations = mine[0]["operations"]
         rate = operations / statistics.mean(run["train_seconds"] for run in mine)
         dtype = side.partition(":")[2] or "float32"
+        # PyTorch's runs measure none: those of the same days, so of the same machine
+        days = {run["date"] for run in mine}
+        peaks = [run["peaks"] for run in runs if "peaks" in run and run["date"] in days]
         best = [peak[dtype] for peak in peaks if dtype in peak]
         share = f"{rate / statistics.mean(best):.0%}" if best else "not known"
         rows.append(
@@ -140,7 +142,8 @@ def write_table(out: pathlib.Path) -> None:
             f"{table(runs)}\n\n{first['cores']} cores of {first['processor']}; greatest load before"
             f" a run {max(run['load_before'] for run in runs)}; held for"
             f" {sum(run['held_seconds'] for run in runs):,.0f} s in all, which no clock counts;"
-            f" commit {first['commit'][:7]}, {first['date']}."
+            f" commit {', '.join(dict.fromkeys(run['commit'][:7] for run in runs))};"
+            f" {', '.join(sorted({run['date'] for run in runs}))}."
         )
     files.replace_between_marks(
         ROOT / "benchmarks" / "README.md", MARKS, "\n\n".join(parts) or "Not measured yet."
