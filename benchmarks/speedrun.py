@@ -31,6 +31,10 @@ MARKS = (
     "<!-- speedrun: made by `python benchmarks/speedrun.py --table` -->",
     "<!-- /speedrun -->",
 )
+HEADLINE = (
+    "<!-- headline: made by `python benchmarks/speedrun.py --table` -->",
+    "<!-- /headline -->",
+)
 SIDES = "94,93,90,torch,torch:bfloat16"
 # of the published recipe: six for each multiply-add of an image's forward pass, 8 epochs
 TORCH_OPERATIONS = 6 * 118_147_360 * 8 * 50_000
@@ -132,8 +136,31 @@ def table(runs: list[dict[str, Any]]) -> str:
     return "\n".join(rows)
 
 
+def headline(runs: list[dict[str, Any]]) -> str:
+    """Returns what the README says of a device's runs of 94 %, and of PyTorch's beside them."""
+
+    def minutes(side: str) -> list[float]:
+        chosen = [run for run in runs if run["side"] == side and not run["words"]]
+        return [(run["train_seconds"] + run["views_seconds"]) / 60 for run in chosen]
+
+    ours, theirs = minutes("94"), minutes("torch")
+    accuracies = [run["accuracy"] for run in runs if run["side"] == "94" and not run["words"]]
+    text = (
+        f"**94 % on {runs[-1]['cores']} CPU cores in {statistics.mean(ours):.0f} minutes**:"
+        f" `configs/speedrun.py` reaches {tables.spread(accuracies)} on the test images (n ="
+        f" {len(ours)})"
+    )
+    if theirs:
+        share = statistics.mean(ours) / statistics.mean(theirs)
+        text += (
+            f", in {share:.2f} times what the published recipe takes in PyTorch beside it (n ="
+            f" {len(theirs)})"
+        )
+    return f"{text}: [how, and on what](benchmarks/README.md#the-speed-run)."
+
+
 def write_table(out: pathlib.Path) -> None:
-    """Writes the tables of every device into benchmarks/README.md."""
+    """Writes the tables of all devices into benchmarks/README.md, the CPU's line into README.md."""
     parts = []
     for file in sorted(out.glob("speedrun-*.json")):
         runs = json.loads(file.read_text())
@@ -145,6 +172,8 @@ def write_table(out: pathlib.Path) -> None:
             f" commit {', '.join(dict.fromkeys(run['commit'][:7] for run in runs))};"
             f" {', '.join(sorted({run['date'] for run in runs}))}."
         )
+        if file.stem == "speedrun-cpu":
+            files.replace_between_marks(ROOT / "README.md", HEADLINE, headline(runs))
     files.replace_between_marks(
         ROOT / "benchmarks" / "README.md", MARKS, "\n\n".join(parts) or "Not measured yet."
     )

@@ -1,4 +1,5 @@
 import importlib
+import json
 import signal
 import subprocess
 import sys
@@ -229,3 +230,23 @@ def test_the_speed_runs_table_counts_both_clocks_and_the_seeds(module):
     assert other.startswith("| 94 --config.num_epochs=9 | 1 | 0.9430 |")
     assert other.endswith("| 25% |")
     assert row == "| 94 | 3 | 0.9410 ± 0.0010 | 106.0 ± 1.0 | 131.0 ± 1.0 | 0.200 P | 1,980 | 50% |"
+
+
+def test_the_readme_says_of_the_speed_run_what_was_measured(module):
+    speedrun = module("speedrun")
+    runs = json.loads((ROOT / "results" / "speedrun-cpu.json").read_text())
+    assert speedrun.headline(runs) in (ROOT / "README.md").read_text()
+    assert speedrun.table(runs) in (ROOT / "benchmarks" / "README.md").read_text()
+
+
+def test_the_headline_is_of_whole_runs_on_both_sides(module):
+    def run(side, seconds, accuracy=0.9, words=()):
+        clocks = {"train_seconds": seconds - 60, "views_seconds": 60}
+        return {"side": side, "words": list(words), "accuracy": accuracy, "cores": 2} | clocks
+
+    runs = [run("94", 600, 0.94), run("94", 840, 0.942), run("94", 9, 0.1, ["--config.x=1"])]
+    line = module("speedrun").headline([*runs, run("torch", 1440), run("93", 1)])
+    assert "on 2 CPU cores in 12 minutes**" in line
+    assert "0.9410 ± 0.0014 on the test images (n = 2), in 0.50 times" in line
+    assert "PyTorch beside it (n = 1)" in line
+    assert "PyTorch" not in module("speedrun").headline(runs)
