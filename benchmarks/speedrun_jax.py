@@ -7,10 +7,12 @@ from typing import Any
 
 import counting
 import jax
+import jax.numpy as jnp
 import jax_side
+import numpy as np
 import workers
 
-from jaxcifar import backend, experiment, overrides, train
+from jaxcifar import backend, experiment, models, overrides, train
 from jaxcifar.run import metrics, workdir
 from jaxcifar.run.checkpoint import Checkpoints
 from jaxcifar.training import losses
@@ -37,19 +39,22 @@ def run(
     steps_per_epoch = len(dataset.train.labels) // config.batch_size
     optimizer, _ = parts.optimizer(steps_per_epoch)
     loop = parts.train_loop(dataset.train, optimizer)
-    carry = parts.start(optimizer, dataset.train.images)
+    start = parts.starter(optimizer)
+    begin = np.int32(seed), dataset.train.images[: models.examples_measured(config.model)]
+    carry = start(*begin)
     train_all = loop.whole(carry, config.num_epochs)
     scored = dataset.validation if config.data.validation else dataset.test
     # a batch compiles the CPU's program; an accelerator's is of all the images
     few = scored.images[: config.batch_size] if jax.default_backend() == "cpu" else scored.images
     predict = parts.predictor(few)
-    jax.block_until_ready(predict(carry.state.eval_variables()))
+    logits, _ = predict(carry.state.eval_variables())
     predict.take(scored.images)
+    losses.evaluate(parts.loss, jnp.zeros((len(scored.labels), logits.shape[1])), scored.labels)
     del carry
     peaks = jax_side.Machine(workers.Job("machine")).peaks()
 
     began = clock()
-    carry = parts.start(optimizer, dataset.train.images)
+    carry = start(*begin)
     carry = jax.block_until_ready(train_all(carry))
     trained = clock()
     logits, _ = predict(carry.state.eval_variables())

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import flax.linen as nn
@@ -45,6 +46,11 @@ class Experiment:
 
         What a model measures of the training images, uint8 [N, 32, 32, 3], is in it.
         """
+        some = images[: models.examples_measured(self.config.model)]
+        return self.starter(optimizer)(np.int32(self.config.seed), some)
+
+    def starter(self, optimizer: optax.GradientTransformation) -> Callable[..., Carry]:
+        """Returns `start` as a compiled function of the seed and the images that are measured."""
 
         def create(seed: jax.Array, images: jax.Array) -> Carry:
             carry = self._create(seed, optimizer)
@@ -52,9 +58,7 @@ class Experiment:
             stats = models.measure(stats, self.augment.test(images), self.config.model)
             return Carry(dataclasses.replace(carry.state, batch_stats=stats), carry.sums)
 
-        place = jax.jit(create, out_shardings=parallel.replicated(self.mesh))
-        some = images[: models.examples_measured(self.config.model)]
-        return place(np.int32(self.config.seed), some)
+        return jax.jit(create, out_shardings=parallel.replicated(self.mesh))
 
     def abstract_start(self, optimizer: optax.GradientTransformation) -> Carry:
         """Returns the shapes, types and places of what `start` returns."""

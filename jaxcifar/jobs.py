@@ -29,7 +29,6 @@ from jaxcifar.run.slots import Slot, share, take
 
 T = TypeVar("T")
 LOOK_SECONDS = 0.5  # between two looks at the processes
-LONG = 60.0  # minutes; a run that takes as long is saved on its way, so it is trained by itself
 
 
 class Job(NamedTuple):
@@ -163,16 +162,9 @@ def one_by_one(
 
 
 def next_jobs(jobs: Sequence[Job], place: Place, at_once: int) -> list[Job]:
-    """Returns the first job, and others of its run to train with it.
-
-    One that is long or has begun by itself stays by itself.
-    """
+    """Returns the first job, and others of its run to train with it: none that has begun alone."""
     first = jobs[0]
-    fresh = [
-        job
-        for job in jobs
-        if job.run == first.run and job.minutes < LONG and not place.workdir(job).exists()
-    ]
+    fresh = [j for j in jobs if j.run == first.run and not place.workdir(j).exists()]
     return fresh[:at_once] if first in fresh else [first]
 
 
@@ -283,7 +275,7 @@ def end(outcome: Outcome) -> None:
     for job, why in outcome.failed:
         print(f"failed: {job}: {why.removeprefix('error: ')}", file=sys.stderr)
     if outcome.stopped:
-        print("stopped and saved; the same command goes on")
+        print("stopped; the same command goes on")
     if outcome.stopped or outcome.failed:
         sys.exit(130 if outcome.stopped else 1)
 

@@ -122,9 +122,8 @@ def main() -> None:
     parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("results"))
     parser.add_argument("--list", action="store_true", help="show the claims and what they need")
     parser.add_argument("--table", action="store_true", help="write the tables and the pictures")
-    parser.add_argument(
-        "--runs_at_once", type=int, default=1, metavar="M", help="seeds in one program, on a GPU"
-    )
+    text = "so many seeds in one program, on a GPU; nothing of them is saved on the way"
+    parser.add_argument("--runs_at_once", type=int, default=1, metavar="M", help=text)
     arguments = parser.parse_args()
     cores = 0 if arguments.cores == BY_LENGTH else arguments.cores
     at_once, budget = arguments.runs_at_once, arguments.budget_minutes

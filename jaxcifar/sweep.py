@@ -204,9 +204,8 @@ def main() -> None:
     parser.add_argument("--cores", type=int, default=1, metavar="C", help="of each job; 0: all")
     parser.add_argument("--shard", default="0/1", metavar="I/N", help="every N-th, from the I-th")
     parser.add_argument("--out", required=True, type=pathlib.Path, metavar="DIR")
-    parser.add_argument(
-        "--runs_at_once", type=int, default=1, metavar="M", help="seeds in one program, on a GPU"
-    )
+    text = "so many seeds in one program, on a GPU; nothing of them is saved on the way"
+    parser.add_argument("--runs_at_once", type=int, default=1, metavar="M", help=text)
     known, words = parser.parse_known_args()
     jobs.check(known.seeds, known.jobs, known.cores, at_once=known.runs_at_once)
     grid = make_grid(known.config, [read_swept(text) for text in known.sweep], words)

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import tarfile
+import time
 
 import pytest
 from conftest import ROOT
@@ -14,9 +15,13 @@ STAGES = (
 )
 
 
-def campaign(folder, *words, **environment):
+def command_of(folder, *words, **environment):
     command = ["bash", str(ROOT / "benchmarks" / "campaign.sh"), *words]
-    environment = os.environ | {"PYTHON": sys.executable, "OUT": str(folder)} | environment
+    return command, os.environ | {"PYTHON": sys.executable, "OUT": str(folder)} | environment
+
+
+def campaign(folder, *words, **environment):
+    command, environment = command_of(folder, *words, **environment)
     return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=900)
 
 
@@ -50,14 +55,45 @@ def test_a_stage_that_fails_is_named_and_the_others_still_run(tmp_path):
     stages = ends(found.stdout)
     assert stages.pop("speed").startswith("left out")
     assert len(stages) == len(STAGES) - 1
-    assert all(end.startswith("failed") for end in stages.values())
+    assert all(end.startswith("failed with status 1") for end in stages.values())
+
+
+def test_when_the_minutes_are_over_nothing_begins(tmp_path):
+    found = campaign(tmp_path / "out", "--rehearse", "00", PYTHON="false")
+    assert found.returncode == 1
+    stages = ends(found.stdout)
+    stages.pop("speed")
+    assert set(stages.values()) == {"not begun: the minutes are over"}
+
+
+def test_a_signal_lets_the_stage_save_and_ends_all(tmp_path):
+    python = tmp_path / "python"
+    python.write_text(
+        '#!/bin/bash\n[ "$1" != -c ] || exit 1\n'
+        "trap 'kill $!; echo saved; exit 130' TERM\necho begun\nsleep 60 &\nwait\n"
+    )
+    python.chmod(0o755)
+    log = tmp_path / "out" / "agree.log"
+    command, environment = command_of(tmp_path / "out", "--rehearse", PYTHON=str(python))
+    with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as process:
+        waited = time.monotonic() + 30
+        while not (log.exists() and log.read_text()) and time.monotonic() < waited:
+            time.sleep(0.05)
+        process.terminate()
+        _, err = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert log.read_text() == "begun\nsaved\n"
+    assert err.endswith("stopped; the same command goes on\n")
+    assert "speedrun" not in err
+    assert (tmp_path / "out.tar.gz").exists()
 
 
 @pytest.mark.parametrize(
     ("words", "environment", "said"),
     [
-        (["soon"], {"JAXCIFAR_DATA": "somewhere"}, "MINUTES is soon"),
+        (["soon"], {}, "MINUTES is soon"),
         ([], {"JAXCIFAR_DATA": ""}, "JAXCIFAR_DATA is not set"),
+        ([], {"JAXCIFAR_DATA": "somewhere", "JAX_PLATFORMS": "cpu"}, "jax finds no GPU"),
         (["--rehearse"], {"PYTHON": "nowhere/python"}, "PYTHON is nowhere/python"),
     ],
 )
@@ -69,8 +105,8 @@ def test_what_it_cannot_run_with_is_said_in_a_line(tmp_path, words, environment,
     assert not (tmp_path / "out").exists()
 
 
-def test_when_the_minutes_are_over_nothing_begins(tmp_path):
-    found = campaign(tmp_path / "out", "0", JAXCIFAR_DATA="somewhere")
-    stages = ends(found.stdout)
-    stages.pop("speed")
-    assert set(stages.values()) == {"not begun: the minutes are over"}
+def test_a_rehearsal_leaves_a_campaign_alone(tmp_path):
+    (tmp_path / "out" / "done").mkdir(parents=True)
+    found = campaign(tmp_path / "out", "--rehearse")
+    assert (found.returncode, found.stdout) == (2, "")
+    assert "set another OUT" in found.stderr

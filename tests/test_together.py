@@ -28,17 +28,19 @@ NET = {
 CNN = {"data.source": "synthetic", "batch_size": 20, "num_epochs": 2, "data.validation": 20}
 
 
-@pytest.mark.parametrize("accelerated", [False, True], ids=["python_loop", "scan"])
-@pytest.mark.parametrize(
-    "make",
-    [lambda seed: tiny(seed=seed, **NET), lambda seed: page("simple_cnn.py", seed=seed, **CNN)],
-    ids=["adaptive", "simple_cnn"],
-)
-def test_a_run_among_others_is_what_it_is_alone(
-    make, accelerated, small_data, monkeypatch, tmp_path
-):
+def adaptive(seed):
+    return tiny(seed=seed, **NET)
+
+
+def cnn(seed):
+    return page("simple_cnn.py:batchnorm", seed=seed, **CNN)
+
+
+@pytest.mark.parametrize("platform", ["cpu", "gpu"])  # the layers and the loop of each
+@pytest.mark.parametrize("make", [adaptive, cnn])
+def test_a_run_among_others_is_what_it_is_alone(make, platform, small_data, monkeypatch, tmp_path):
     configs = [make(seed) for seed in (3, 0, 7)]
-    monkeypatch.setattr(parallel, "is_accelerated", lambda mesh: accelerated)
+    monkeypatch.setattr(parallel, "platform", lambda mesh: platform)
     results = together.train(configs)
     for config, result in zip(configs, results, strict=True):
         alone = train(config, tmp_path / str(config.seed))

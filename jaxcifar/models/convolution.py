@@ -22,9 +22,9 @@ def conv(x: Array, kernel: Array, stride: int, padding: int) -> Array:
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
 def conv_apart(x: Array, kernel: Array, stride: int, padding: int) -> Array:
-    """`conv`, of which `vmap` over kernels makes one convolution after another.
+    """`conv`, of which `vmap` makes one convolution after another.
 
-    By itself it makes a grouped one, for which cuDNN is slow where a group has few channels.
+    Of `conv` itself it makes a grouped one, slow in cuDNN where a group has few channels.
     """
     return _one_by_one(lambda x, kernel: conv(x, kernel, stride, padding))(x, kernel)
 

@@ -16,6 +16,7 @@ from jax import lax
 
 from jaxcifar.errors import UserError
 from jaxcifar.models.convolution import (
+    conv,
     conv_apart,
     conv_as_matrix,
     conv_by_windows,
@@ -95,7 +96,8 @@ class Conv(nn.Module):
             h, w = (side + 2 * self.padding - 2 for side in x.shape[1:3])
             y = conv_winograd(x, kernel, self.padding, best_tile(h, w))
         else:
-            y = (conv_fenced if on_cpu else conv_apart)(x, kernel, self.stride, self.padding)
+            convolve = {"cpu": conv_fenced, "gpu": conv_apart}.get(self.platform, conv)
+            y = convolve(x, kernel, self.stride, self.padding)
         even = y.shape[1] % 2 == 0 and y.shape[2] % 2 == 0
         return to_windows(y) if self.pooled and even else y
 

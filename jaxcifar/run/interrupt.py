@@ -10,15 +10,15 @@ from typing import Any
 class Interrupt:
     """While entered, the first signal sets `wanted`; a second one stops at once, unsaved.
 
-    `unit` says what is finished first, "step" or "epoch". A signal that is ignored, as SIGHUP
-    is under nohup, stays so.
+    `unit` says what is finished first, "step" or "epoch", and `then` what follows. A signal that is
+    ignored, as SIGHUP is under nohup, stays so.
     """
 
     SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
-    def __init__(self, unit: str) -> None:
+    def __init__(self, unit: str, then: str = "to save") -> None:
         self.wanted = False
-        self._unit = unit
+        self._unit, self._then = unit, then
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> "Interrupt":
@@ -37,7 +37,7 @@ class Interrupt:
         if self.wanted:
             raise KeyboardInterrupt
         self.wanted = True
-        after = f"stopping after this {self._unit}, to save; again to stop at once, unsaved"
+        after = f"stopping after this {self._unit}, {self._then}; again to stop at once, unsaved"
         print(f"\n{after}", flush=True)
 
 

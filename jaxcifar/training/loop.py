@@ -154,7 +154,7 @@ class TrainLoop:
         count = self.steps_per_call(self.steps_per_epoch)
         for _ in range(0, self.steps_per_epoch, count):
             program = self.program(carry, count, self._size_of(epoch), together)
-            carry = program(carry, self._data, orders, seeds)
+            carry = jax.block_until_ready(program(carry, self._data, orders, seeds))
         return carry
 
     def _epochs(self, carry: Carry, split: Any, seed: Array, *, num_epochs: int) -> Carry:
