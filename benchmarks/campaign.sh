@@ -15,14 +15,14 @@ root="$(cd "$(dirname "$0")/.." && pwd)"
 export PYTHONPATH="$root${PYTHONPATH:+:$PYTHONPATH}"
 python="${PYTHON:-python3}"
 marks=done others=rehearsed out=campaign minutes=100000
-speedruns=20 seeds=5 sides=94:bfloat16,96:bfloat16 budget=()
+speedruns=20 seeds=5 sides=94:bfloat16,96:bfloat16 rates=0.03,0.1,0.3 budget=()
 one=() few=() tiny=() thin=() shallow=() narrow=() # what a rehearsal makes smaller
 if [ "${1:-}" = --rehearse ]; then
   shift
   export JAX_PLATFORMS=cpu CUDA_VISIBLE_DEVICES=""
   export XLA_FLAGS=--xla_force_host_platform_device_count=2
   marks=rehearsed others=done out=rehearsal
-  speedruns=1 seeds=1 sides=90 budget=(--budget_minutes=0)
+  speedruns=1 seeds=1 sides=90 rates=0.1 budget=(--budget_minutes=0)
   one=(--config="$root/configs/simple_cnn.py:batchnorm")
   few=(--examples=256 --repeats=1 --source=synthetic --systems=simple_cnn)
   tiny=(--config.data.source=synthetic --config.data.train_examples=96 --config.data.validation=32
@@ -128,7 +128,7 @@ done
 
 # 5: what else would do? 6: where does the slowest step's time go?
 stage sweep_resnet20 240 "$python" -m jaxcifar.sweep --config="$root/configs/resnet20.py" \
-  --sweep=optimizer.learning_rate=0.03,0.1,0.3 --out="$out/sweeps/resnet20" --seeds=$seeds \
+  --sweep=optimizer.learning_rate=$rates --out="$out/sweeps/resnet20" --seeds=$seeds \
   --config.compute_dtype=bfloat16 --config.data.validation=5000 --config.num_epochs=50 \
   "${tiny[@]}" "${shallow[@]}"
 stage profile 10 "$python" -m jaxcifar.train --config="$root/configs/adaptive.py" --profile=2 \
