@@ -121,7 +121,7 @@ def test_accuracy_is_drawn_where_the_value_is(monkeypatch, tmp_path):
 def test_the_command_writes_what_there_is_and_goes_on(run, tmp_path, monkeypatch):
     """Of two runs one is done, and a signal stops the other."""
 
-    def run_all(missing, place, wanted):
+    def run_all(missing, place, wanted, at_once):
         job = missing[0]
         content = {key: {} for key in records.KEYS} | record(0.5)
         config = json.loads(configs.to_json(job.config))
