@@ -37,7 +37,7 @@ def run(
     config = overrides.load(f"configs/speedrun.py:{variant}", words)
     parts, dataset = experiment.build(config), experiment.load_data(config)
     steps_per_epoch = len(dataset.train.labels) // config.batch_size
-    optimizer, _ = parts.optimizer(steps_per_epoch)
+    optimizer, schedule = parts.optimizer(steps_per_epoch)
     loop = parts.train_loop(dataset.train, optimizer)
     start = parts.starter(optimizer)
     begin = np.int32(seed), dataset.train.images[: models.examples_measured(config.model)]
@@ -62,7 +62,9 @@ def run(
     accuracy = sums.means()["accuracy"]
     done = clock()
     if keep:
-        line = {"epoch": config.num_epochs, "step": int(carry.state.step)}
+        step = int(carry.state.step)
+        line = {"epoch": config.num_epochs, "step": step, "seconds": done - began}
+        line["learning_rate"] = float(schedule(step - 1))
         line |= train.prefixed("train", carry.sums)
         line |= train.prefixed("validation" if config.data.validation else "test", sums)
         with workdir.claim(keep, config), Checkpoints(keep, writing=True) as checkpoints:

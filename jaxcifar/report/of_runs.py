@@ -88,7 +88,8 @@ def _facts(run: Run) -> dict[str, str]:
         best = selection.best(scored, lambda line: line.get(f"{split}_accuracy"))
         facts["last epoch"] = f"test accuracy {scored[-1]['test_accuracy']:.4f}"
         which = f"epoch {best['epoch']}, selected on {split}"
-        facts["best epoch"] = f"test accuracy {best['test_accuracy']:.4f} ({which})"
+        if len(scored) > 1:
+            facts["best epoch"] = f"test accuracy {best['test_accuracy']:.4f} ({which})"
     return facts
 
 
@@ -110,8 +111,9 @@ def curves(runs: Sequence[Run]) -> list[Element]:
         for i, run in enumerate(runs)
         if run.lines
     ]
-    title = "Learning rate at the end of each epoch"
-    made.append(charts.chart(title, rates, Axes("step", "rate", whole=True)))
+    if any("learning_rate" in line for run in runs for line in run.lines):
+        title = "Learning rate at the end of each epoch"
+        made.append(charts.chart(title, rates, Axes("step", "rate", whole=True)))
     help_ = (
         "Dashed: training; solid: test; dotted: validation. A pointer, a finger or ← → read the"
         " values. Dragging across zooms in, as do + and −; shift with ← → moves, 0 shows all. A"

@@ -153,6 +153,18 @@ def test_without_weights_or_metrics_there_is_what_is_left(trained, tmp_path):
     assert "no metrics.jsonl" in text
 
 
+def test_a_run_scored_once_has_no_best_epoch_and_no_rates_it_did_not_log():
+    line = {"epoch": 2, "step": 50, "train_loss": 1.0, "train_accuracy": 0.5}
+    line |= {"test_loss": 1.0, "test_accuracy": 0.5}
+    config = {"model.name": "x", "data.source": "cifar10", "num_epochs": 2, "seed": 0}
+    once = findings.Run("once", config, [line], {}, None, None, ())
+    with_rate = dataclasses.replace(once, lines=[line | {"learning_rate": 0.1}] * 2)
+    assert of_runs.page([once]).count("Learning rate at the end of each epoch") == 0
+    assert of_runs.page([with_rate]).count("Learning rate at the end of each epoch") >= 1
+    assert "selected on test" not in of_runs.page([once])
+    assert "selected on test" in of_runs.page([with_rate])
+
+
 @pytest.mark.parametrize("words", [[], ["a", "--study=b"]])
 def test_runs_or_a_study_are_needed(run, words):
     status, _, told = run(main, words)
