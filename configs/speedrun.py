@@ -17,7 +17,7 @@ from ml_collections import ConfigDict
 
 BATCH = 2000
 CURRICULA = {  # the number of epochs; pairs of an epoch and the size of the images from then on
-    "90": (2, ((0, 24), (1, 32))),
+    "90": (3, ((0, 24), (2, 28))),
     "93": (5, ((0, 24), (3, 28), (4, 32))),
     "94": (10, ((0, 24), (3, 28), (6, 32))),
     "96": (40, ()),
@@ -29,13 +29,13 @@ def get_config(variant="94"):
         choices = ", ".join(CURRICULA)
         raise ValueError(f"configs/speedrun.py has no variant {variant!r}; it has {choices}")
     num_epochs, curriculum = CURRICULA[variant]
-    deep = variant == "96"
+    deep, short = variant == "96", variant == "90"
     rate = 0.24
     return ConfigDict(
         {
             "seed": 0,
             "num_epochs": num_epochs,
-            "batch_size": BATCH,
+            "batch_size": BATCH // 2 if short else BATCH,  # three epochs of BATCH are few steps
             "compute_dtype": "float32",
             "accumulate_steps": 1,
             "data": {"source": "cifar10", "dir": "", "validation": 0, "train_examples": 0},
@@ -84,6 +84,6 @@ def get_config(variant="94"):
                 "ema_decay": 0.0,
             },
             "schedule": {"name": "triangle", "start": 1.0, "peak": 0.0, "end": 0.0},
-            "evaluation": {"views": 6, "every_epochs": num_epochs},
+            "evaluation": {"views": 2 if short else 6, "every_epochs": num_epochs},
         }
     )
