@@ -9,8 +9,9 @@ scored 0.9394 on the test set. Ours differ in this: the whitening has no bias, v
 before they are shifted, and the last images of an epoch that fill no batch are left out. The
 held-out images are scored once, at the end, in six views.
 
-Variants: "94" (the default), "93" and "90" with fewer epochs, "96" with the wider, deeper net of
-airbench96. What they reach and how long they take: benchmarks/README.md.
+Variants: "94" (the default), "93" and "90" with fewer epochs (90 in smaller batches, scored in two
+views), "96" with the wider, deeper net of airbench96. What they reach, which for 90 is not yet its
+name, and how long they take: benchmarks/README.md.
 """
 
 from ml_collections import ConfigDict
