@@ -3,7 +3,7 @@
 # checkout (the package need not be installed).
 #
 #   JAXCIFAR_DATA=FOLDER benchmarks/campaign.sh [MINUTES]    # that it may take; else to its end
-#   benchmarks/campaign.sh --rehearse [MINUTES]              # all of it on CPU, tiny: in minutes
+#   benchmarks/campaign.sh --rehearse [MINUTES]              # each kind of stage on CPU, tiny
 #
 # PYTHON is the interpreter (python3) and OUT the folder of the results (campaign, or rehearsal),
 # beside which their archive is put. Each stage has a limit of its own. The same command again goes
@@ -16,13 +16,14 @@ export PYTHONPATH="$root${PYTHONPATH:+:$PYTHONPATH}"
 python="${PYTHON:-python3}"
 marks=done others=rehearsed out=campaign minutes=100000
 speedruns=20 seeds=5 sides=94:bfloat16,96:bfloat16 rates=0.03,0.1,0.3 budget=()
+pages=(adaptive adaptive_softmax adaptive_prelu)
 one=() few=() tiny=() thin=() shallow=() narrow=() # what a rehearsal makes smaller
 if [ "${1:-}" = --rehearse ]; then
   shift
   export JAX_PLATFORMS=cpu CUDA_VISIBLE_DEVICES=""
   export XLA_FLAGS=--xla_force_host_platform_device_count=2
   marks=rehearsed others=done out=rehearsal
-  speedruns=1 seeds=1 sides=90 rates=0.1 budget=(--budget_minutes=0)
+  speedruns=1 seeds=1 sides=90 rates=0.1 pages=(adaptive_prelu) budget=(--budget_minutes=0)
   one=(--config="$root/configs/simple_cnn.py:batchnorm")
   few=(--examples=256 --repeats=1 --source=synthetic --systems=simple_cnn)
   tiny=(--config.data.source=synthetic --config.data.train_examples=96 --config.data.validation=32
@@ -120,7 +121,7 @@ deep() { # PAGE WORDS…
     --sweep=compute_dtype=bfloat16 --out="$out/deep/$1" "${tiny[@]}" "${@:2}"
 }
 deep resnet20 "${shallow[@]}"
-for page in adaptive adaptive_softmax adaptive_prelu; do deep $page "${narrow[@]}"; done
+for page in "${pages[@]}"; do deep "$page" "${narrow[@]}"; done
 for number in $(seq $seeds); do # a rehearsal trains none of them: their records are of whole runs
   stage "claims_$number" 480 "$python" -m jaxcifar.reproduce --claims=000,001,003-resnet20,004 \
     --seeds="$number" --out="$out/claims" "${budget[@]}"

@@ -6,7 +6,7 @@ import re
 import pytest
 from conftest import ROOT, tiny
 
-from jaxcifar import evaluate, predict, release, train
+from jaxcifar import evaluate, release, train
 from jaxcifar.errors import UserError
 
 SOME = 2000  # test images
@@ -41,15 +41,14 @@ def test_what_is_released_scores_what_its_card_says(folder):
     assert sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()) < 8 * 2**20
     card = (folder / "README.md").read_text()
     said = float(re.search(r"test accuracy \| ([\d.]+)", card)[1])
-    net = predict.load(folder, "latest")
-    views = net.parts.evaluation.views
-    if views == 1:
+    if "six views" not in card:
         # on another processor an image whose two best logits are all but equal may change sides
         result = evaluate.evaluate(folder, "latest", "test")
         assert result["accuracy"] == pytest.approx(said, abs=3e-4)
         return
-    # all images would take minutes: of some, what is said lies where it does in 999 cases of 1,000
-    assert f"{said:.4f}, six views" in card
+    # all images in six views would take minutes: some, in two, which differ by less than the chance
+    # of the choice, and that is within these bounds in 999 cases of 1,000
+    net = evaluate.load(folder, "latest", 2)
     images, labels = (part[:SOME] for part in evaluate.data_of(net, None).test)
     accuracy = (net.predict(images).logits.argmax(1) == labels).mean()
     assert accuracy == pytest.approx(said, abs=3.3 * (said * (1 - said) / SOME) ** 0.5)
