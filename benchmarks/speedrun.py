@@ -141,14 +141,16 @@ def headline(runs: list[dict[str, Any]]) -> str:
     nothing where there are none.
     """
 
-    def minutes(side: str) -> list[float]:
-        chosen = [run for run in runs if run["side"] == side and not run["words"]]
-        return [(run["train_seconds"] + run["views_seconds"]) / 60 for run in chosen]
+    def of(side: str) -> list[dict[str, Any]]:
+        return [run for run in runs if run["side"] == side and not run["words"]]
 
-    ours, theirs = minutes("94"), minutes("torch")
-    accuracies = [run["accuracy"] for run in runs if run["side"] == "94" and not run["words"]]
+    ours, theirs = (
+        [(run["train_seconds"] + run["views_seconds"]) / 60 for run in of(side)]
+        for side in ("94", "torch")
+    )
     if not ours:
         return ""
+    accuracies = [run["accuracy"] for run in of("94")]
     text = (
         f"**{100 * statistics.mean(accuracies):.1f} % on {runs[-1]['cores']} CPU cores in"
         f" {statistics.mean(ours):.0f} minutes**: `configs/speedrun.py` reaches"

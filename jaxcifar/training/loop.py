@@ -86,8 +86,7 @@ class TrainLoop:
         epoch, done = divmod(int(carry.state.step), self.steps_per_epoch)
         began = time.perf_counter()
         if not done:
-            zeros = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), carry.sums)
-            carry = Carry(carry.state, parallel.place(zeros, self.mesh))
+            carry = self._emptied(carry)
         seed = parallel.place(np.int32(self._seed), self.mesh)
         order = self._order(seed, np.int32(epoch))
         while done < self.steps_per_epoch:
@@ -148,14 +147,18 @@ class TrainLoop:
         """
         together, step = len(seeds), int(carry.state.step[0])
         epoch = step // self.steps_per_epoch
-        zeros = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), carry.sums)
-        carry = carry._replace(sums=parallel.place(zeros, self.mesh))
+        carry = self._emptied(carry)
         orders = jax.vmap(self._order, (0, None))(seeds, np.int32(epoch))
         count = self.steps_per_call(self.steps_per_epoch)
         for _ in range(0, self.steps_per_epoch, count):
             program = self.program(carry, count, self._size_of(epoch), together)
             carry = jax.block_until_ready(program(carry, self._data, orders, seeds))
         return carry
+
+    def _emptied(self, carry: Carry) -> Carry:
+        """Returns the carry with sums over no examples."""
+        zeros = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), carry.sums)
+        return carry._replace(sums=parallel.place(zeros, self.mesh))
 
     def _epochs(self, carry: Carry, split: Any, seed: Array, *, num_epochs: int) -> Carry:
         def body(carry: Carry, epoch: Array, size: int) -> tuple[Carry, None]:
