@@ -12,7 +12,7 @@ import jax_side
 import numpy as np
 import workers
 
-from jaxcifar import backend, experiment, models, overrides, train
+from jaxcifar import backend, experiment, models, overrides, scoring, train
 from jaxcifar.run import metrics, workdir
 from jaxcifar.run.checkpoint import Checkpoints
 from jaxcifar.training import losses
@@ -65,8 +65,8 @@ def run(
         step = int(carry.state.step)
         line = {"epoch": config.num_epochs, "step": step, "seconds": done - began}
         line["learning_rate"] = float(schedule(step - 1))
-        line |= train.prefixed("train", carry.sums)
-        line |= train.prefixed("validation" if config.data.validation else "test", sums)
+        line |= scoring.prefixed("train", carry.sums)
+        line |= scoring.prefixed("validation" if config.data.validation else "test", sums)
         with workdir.claim(keep, config), Checkpoints(keep, writing=True) as checkpoints:
             workdir.write_text(keep / metrics.FILE, json.dumps(line) + "\n")
             checkpoints.save(carry, train.describe(config, dataset, parts), accuracy)

@@ -18,7 +18,8 @@ from jaxcifar import experiment
 from jaxcifar.run import metrics
 from jaxcifar.run.interrupt import Interrupt
 from jaxcifar.run.log import format_epoch
-from jaxcifar.train import Result, describe, held_out, score
+from jaxcifar.scoring import held_out, score
+from jaxcifar.train import Result, describe
 from jaxcifar.training import parallel
 from jaxcifar.training.state import Carry
 

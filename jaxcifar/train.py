@@ -20,7 +20,6 @@ import sys
 import time
 from typing import Any, NamedTuple
 
-import numpy as np
 import optax
 from ml_collections import ConfigDict
 
@@ -31,8 +30,8 @@ from jaxcifar.run import workdir as workdirs
 from jaxcifar.run.checkpoint import Checkpoints
 from jaxcifar.run.interrupt import Interrupt
 from jaxcifar.run.log import RunLog, number
-from jaxcifar.training import losses, optim, parallel, state
-from jaxcifar.training.loop import Predictor
+from jaxcifar.scoring import held_out, score
+from jaxcifar.training import losses, parallel, state
 from jaxcifar.training.state import Carry
 
 
@@ -111,43 +110,6 @@ def train(config: ConfigDict, workdir: pathlib.Path) -> Result:
     return Result(log.lines, carry.state, finished, meta, parts, dataset)
 
 
-class HeldOut(NamedTuple):
-    """Images that are scored, and the forward pass over them."""
-
-    labels: np.ndarray
-    predict: Predictor
-
-
-def held_out(parts: experiment.Experiment, dataset: data.Dataset) -> dict[str, HeldOut]:
-    """Returns the splits that are scored, by name: the validation images where there are any."""
-    splits = {"test": dataset.test}
-    if len(dataset.validation.labels):
-        splits["validation"] = dataset.validation
-    return {
-        name: HeldOut(split.labels, parts.predictor(split.images)) for name, split in splits.items()
-    }
-
-
-def score(
-    parts: experiment.Experiment,
-    schedule: optim.Schedule,
-    carry: Carry,
-    splits: dict[str, HeldOut],
-    epoch: int,
-) -> metrics.Line:
-    """Returns the metrics of an epoch, which counts from 0, after its last step; but no times."""
-    step = int(carry.state.step)
-    line = {"epoch": epoch + 1, "step": step, "learning_rate": float(schedule(step - 1))}
-    line |= prefixed("train", carry.sums) | optim.skipped(carry.state.opt_state)
-    line |= carry.sums.norms(carry.state.params)
-    due = parts.evaluation.due(epoch + 1, parts.config.num_epochs)
-    due |= not math.isfinite(line["train_loss"])  # it is the last
-    for name, split in splits.items() if due else ():
-        logits, _ = split.predict(carry.state.eval_variables())
-        line |= prefixed(name, losses.evaluate(parts.loss, logits, split.labels))
-    return line
-
-
 def begin(
     checkpoints: Checkpoints,
     parts: experiment.Experiment,
@@ -219,11 +181,6 @@ def introduce(
     log.say(f"device: {parallel.describe(parts.mesh)}")
     step = int(carry.state.step)
     log.say(f"workdir: {workdir}" + (f", resumed at step {step:,}" if step else ""))
-
-
-def prefixed(split: str, sums: losses.Sums) -> dict[str, float]:
-    """Returns {split_loss, split_accuracy}."""
-    return {f"{split}_{key}": value for key, value in sums.means().items()}
 
 
 def title(meta: dict[str, Any], workdir: pathlib.Path) -> str:

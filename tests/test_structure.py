@@ -21,8 +21,8 @@ ORDER = """
     schema overrides
     run run.damage run.selection run.metrics run.provenance run.interrupt run.workdir run.log
     run.plots run.checkpoint run.slots run.overview
-    experiment image_files predict exchange find_rate profiling train together evaluate release
-    export import_torch
+    experiment image_files predict exchange find_rate profiling scoring train together evaluate
+    release export import_torch
     claims claims.records claims.claim claims.intervals claims.judge claims.reports claims.tables
     claims.figures claims.measure
     report report.markup report.charts report.tables report.pictures report.findings
