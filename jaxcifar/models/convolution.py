@@ -127,13 +127,3 @@ def from_windows(y: Array) -> Array:
     """Puts 2×2 windows [B, H/2, W/2, 4, C] back into their places: [B, H, W, C]."""
     b, h, w, _, c = y.shape
     return y.reshape(b, h, w, 2, 2, c).transpose(0, 1, 3, 2, 4, 5).reshape(b, 2 * h, 2 * w, c)
-
-
-def to_windows(y: Array) -> Array:
-    """Gathers the 2×2 windows of a map of even size: [B, H, W, C] -> [B, H/2, W/2, 4, C]."""
-    b, h, w, c = y.shape
-    return (
-        y.reshape(b, h // 2, 2, w // 2, 2, c)
-        .transpose(0, 1, 3, 2, 4, 5)
-        .reshape(b, h // 2, w // 2, 4, c)
-    )

@@ -22,16 +22,11 @@ from jaxcifar.models.convolution import (
     conv_by_windows,
     conv_fenced,
     from_windows,
-    to_windows,
 )
-from jaxcifar.models.winograd import best_tile, conv_winograd
+from jaxcifar.models.winograd import best_tile, conv_winograd, is_faster
 from jaxcifar.signature import one_of
 
 Array = jax.Array
-
-
-WIDE = 64 * 128  # C_in · C_out from which Winograd's convolution was measured to be faster on CPU
-
 
 # Uniform in ±1/√fan_in, PyTorch's default for weights and biases alike. It matters here: the
 # reports' small nets are trained from it, and bias-free or wider initialisations start from
@@ -52,8 +47,7 @@ class Conv(nn.Module):
 
     `padding` is in pixels on every side, as in PyTorch: a stride-2 3×3 convolution pads (1, 1),
     not SAME's (0, 1). `platform` "cpu" or "gpu" chooses what is faster there. With `pooled`, a
-    2×2 max-pool follows: outputs of even height and width come by its windows, on every platform,
-    [B, H'/2, W'/2, 4, features].
+    2×2 max-pool follows: outputs may come by its windows, [B, H'/2, W'/2, 4, features].
     """
 
     features: int
@@ -89,17 +83,16 @@ class Conv(nn.Module):
         if on_cpu and few and fits and (self.pooled or x.shape[-1] == 3):
             y = conv_by_windows(x, kernel, self.padding)
             return y if self.pooled else from_windows(y)
-        wide = self.kernel_size == 3 and x.shape[-1] * self.features >= WIDE
+        plain = self.kernel_size != 3 or self.stride != 1 or self.dtype != jnp.float32
+        h, w = (side + 2 * self.padding - 2 for side in x.shape[1:3])
         if on_cpu and self.stride == 1 and max(x.shape[1:3]) < self.kernel_size:
             y = conv_as_matrix(x, kernel, self.padding)
-        elif on_cpu and self.stride == 1 and wide and self.dtype == jnp.float32:
-            h, w = (side + 2 * self.padding - 2 for side in x.shape[1:3])
+        elif on_cpu and not plain and is_faster(h, w, x.shape[-1] * self.features):
             y = conv_winograd(x, kernel, self.padding, best_tile(h, w))
         else:
             convolve = {"cpu": conv_fenced, "gpu": conv_apart}.get(self.platform, conv)
             y = convolve(x, kernel, self.stride, self.padding)
-        even = y.shape[1] % 2 == 0 and y.shape[2] % 2 == 0
-        return to_windows(y) if self.pooled and even else y
+        return y
 
 
 class Dense(nn.Module):

@@ -56,14 +56,15 @@ def test_the_tile_of_the_fewest_multiplications():
 
 
 def test_wide_layers_use_it_on_cpu_in_float32_alone():
-    x = jnp.ones((2, 7, 7, 64))
-
-    def convolutions(dtype, platform, features):
+    def convolutions(dtype, platform, features, side=7):
+        x = jnp.ones((2, side, side, 64))
         layer = layers.Conv(features, 3, 1, dtype=dtype, platform=platform)
         program = jax.make_jaxpr(lambda v: layer.apply(v, x))(init(layer, x))
         return str(program).count("conv_general_dilated")
 
     assert not convolutions(jnp.float32, "cpu", 128)
     assert convolutions(jnp.float32, "cpu", 64)
+    assert not convolutions(jnp.float32, "cpu", 64, side=8)  # 2 by 2 tiles cover it
+    assert convolutions(jnp.float32, "cpu", 32, side=8)
     assert convolutions(jnp.float32, "gpu", 128)
     assert convolutions(jnp.bfloat16, "cpu", 128)
