@@ -16,6 +16,8 @@ from jaxcifar import backend, experiment, overrides, profiling
 from jaxcifar import config as configs
 from jaxcifar.errors import run_command
 from jaxcifar.training.augment import Batch
+from jaxcifar.training.losses import Sums
+from jaxcifar.training.state import State
 
 STEPS = 3
 # What an operation is for, by the first pattern found in its place in the program, or in its own
@@ -43,7 +45,12 @@ def measure(page: str, words: list[str]) -> tuple[dict[str, float], float]:
     images, labels = (array[: config.batch_size] for array in split)
     batch = Batch(images, labels, np.arange(len(labels)), np.int32(0), np.int32(0))
     state = parts.start(optimizer, split.images).state
-    program = jax.jit(parts.train_step(optimizer)).lower(state, batch).compile()
+    update = parts.update(optimizer)
+
+    def train_step(state: State, batch: Batch) -> tuple[State, Sums]:
+        return update(state, parts.prepare(batch, state.step))
+
+    program = jax.jit(train_step).lower(state, batch).compile()
     jax.block_until_ready(program(state, batch))
 
     def work() -> None:

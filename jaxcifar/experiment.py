@@ -15,7 +15,8 @@ from ml_collections import ConfigDict
 from jaxcifar import data, models, schema, signature
 from jaxcifar.errors import UserError
 from jaxcifar.training import augment, evaluation, losses, optim, parallel, state, step
-from jaxcifar.training.loop import Predictor, Step, TrainLoop
+from jaxcifar.training.augment import SIZE, Batch
+from jaxcifar.training.loop import Predictor, TrainLoop, Update
 from jaxcifar.training.state import Carry
 
 
@@ -78,14 +79,17 @@ class Experiment:
         sums = losses.zero_sums(self.config.log_norms)
         return Carry(state.create(seed, self.model, optimizer, ema), sums)
 
-    def train_step(self, optimizer: optax.GradientTransformation) -> Step:
-        """Returns the update, (state, batch, size=) -> (state, sums)."""
+    def prepare(self, batch: Batch, number: jax.Array, size: int = SIZE) -> step.Shown:
+        """Returns the batch of a step as the model is to see it."""
+        return step.prepare(batch, number, size=size, augment=self.augment)
+
+    def update(self, optimizer: optax.GradientTransformation) -> Update:
+        """Returns the update of a step, (state, shown) -> (state, sums)."""
         return functools.partial(
-            step.train_step,
+            step.update,
             model=self.model,
             optimizer=optimizer,
             loss=self.loss,
-            augment=self.augment,
             ema_decay=self.config.optimizer.ema_decay,
             log_norms=self.config.log_norms,
         )
@@ -93,9 +97,16 @@ class Experiment:
     def train_loop(self, split: data.Split, optimizer: optax.GradientTransformation) -> TrainLoop:
         """Returns the loop that trains on `split`."""
         c = self.config
-        step = self.train_step(optimizer)
-        joined = optim.treats_alike(c.optimizer)
-        return TrainLoop(step, split, c.batch_size, c.seed, self.mesh, self.augment.size_of, joined)
+        return TrainLoop(
+            self.prepare,
+            self.update(optimizer),
+            split,
+            c.batch_size,
+            c.seed,
+            self.mesh,
+            self.augment.size_of,
+            joined=optim.treats_alike(c.optimizer),
+        )
 
     def predictor(self, images: np.ndarray) -> Predictor:
         """Returns the forward pass over `images`, uint8 [N, 32, 32, 3]."""

@@ -25,7 +25,8 @@ from jaxcifar.training.state import Carry, State, join
 
 Array = jax.Array
 ORDER_STREAM = 0x0E70C4  # keeps the order's random numbers apart from other uses of the seed
-Step = Callable[..., tuple[State, Sums]]  # (state, batch, size=)
+Prepare = Callable[[Batch, Array, int], Any]  # (batch, step, size) -> shown
+Update = Callable[..., tuple[State, Sums]]  # (state, shown)
 Forward = Callable[[Any, Array], tuple[Array, dict[str, Array]]]
 
 
@@ -40,6 +41,8 @@ class TrainLoop:
 
     Which examples a step takes is a function of (seed, state.step): the loop can be entered at
     any step. Examples that do not fill the last batch of an epoch are left out of that epoch.
+    `update` is given what `prepare` makes of a batch, which a scan has for all its steps ahead: so
+    random numbers and augmentation are kernels of an epoch and not of each step.
     `size_of(epoch)` is the number of pixels a side that the step resizes its images to. Of a split
     of shapes the loop can be compiled, for devices that need not be there, and not run. With
     `joined` (of an optimizer that treats all values alike) a scan carries what `state.join` gives.
@@ -47,7 +50,8 @@ class TrainLoop:
 
     def __init__(
         self,
-        step: Step,
+        prepare: Prepare,
+        update: Update,
         split: Split,
         batch_size: int,
         seed: int,
@@ -57,7 +61,8 @@ class TrainLoop:
     ):
         self.num_examples, self.batch_size, self.mesh = len(split.labels), batch_size, mesh
         self.steps_per_epoch = self.num_examples // batch_size
-        self._step, self._size_of, self._seed, self._joined = step, size_of, seed, joined
+        self._prepare, self._update, self._joined = prepare, update, joined
+        self._size_of, self._seed = size_of, seed
         self._data = parallel.place(tuple(split), mesh)
         order = functools.partial(epoch_order, num_examples=self.num_examples)
         self._order = jax.jit(order, out_shardings=parallel.replicated(mesh))
@@ -174,23 +179,28 @@ class TrainLoop:
     def _steps(
         self, carry: Carry, split: Any, order: Array, seed: Array, *, count: int, size: int
     ) -> Carry:
-        def body(carry: Carry, step: Step) -> Carry:
-            start = carry.state.step % self.steps_per_epoch * self.batch_size
-            index = lax.dynamic_slice(order, (start,), (self.batch_size,))
+        def shown(step: Array, index: Array) -> Any:
             sharding = parallel.split_batch(self.mesh)
             images, labels = (lax.with_sharding_constraint(a[index], sharding) for a in split)
-            batch = Batch(images, labels, index, carry.state.step // self.steps_per_epoch, seed)
-            state, sums = step(carry.state, batch, size=size)
+            batch = Batch(images, labels, index, step // self.steps_per_epoch, seed)
+            return self._prepare(batch, step, size)
+
+        def body(carry: Carry, shown: Any, update: Update) -> Carry:
+            state, sums = update(carry.state, shown)
             return Carry(state, jax.tree.map(jnp.add, carry.sums, sums))
 
+        first = carry.state.step
+        start = first % self.steps_per_epoch * self.batch_size
+        index = lax.dynamic_slice(order, (start,), (count * self.batch_size,))
         if count == 1:
-            return body(carry, self._step)
-        step, apart = self._step, lambda state: state
+            return body(carry, shown(first, index), self._update)
+        ahead = jax.vmap(shown)(first + jnp.arange(count), index.reshape(count, -1))
+        update, apart = self._update, lambda state: state
         if self._joined:
             joined, apart, separate = join(carry.state)
             carry = carry._replace(state=joined)
-            step = functools.partial(step, separate=separate)
-        carry, _ = lax.scan(lambda carry, _: (body(carry, step), None), carry, length=count)
+            update = functools.partial(update, separate=separate)
+        carry, _ = lax.scan(lambda carry, shown: (body(carry, shown, update), None), carry, ahead)
         return carry._replace(state=apart(carry.state))
 
 

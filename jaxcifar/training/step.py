@@ -1,14 +1,19 @@
-"""The train step and the forward pass: pure functions of arrays, bound to a model by `partial`."""
+"""The train step and the forward pass: pure functions of arrays, bound to a model by `partial`.
+
+A step has two parts: `prepare`, which needs no weights and can be done for many steps ahead, and
+`update`. Randomness is a function of (seed, step) alone, so a resumed run repeats an uninterrupted
+one: bit for bit, where the device computes the same bits twice (CPU does).
+"""
 
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import flax.linen as nn
 import jax
 import optax
 
 from jaxcifar.training import losses, mixing
-from jaxcifar.training.augment import MIXING, SIZE, Augmentation, Batch
+from jaxcifar.training.augment import MIXING, Augmentation, Batch
 from jaxcifar.training.evaluation import in_views
 from jaxcifar.training.losses import Loss, Sums
 from jaxcifar.training.state import Joined, State
@@ -17,35 +22,47 @@ Array = jax.Array
 OPTIMIZER = "optimizer"  # the name of its operations in a compiled program
 
 
-def train_step(
-    state: State,
-    batch: Batch,
-    *,
-    size: int = SIZE,
-    separate: Callable[[Joined], Any] | None = None,
-    model: nn.Module,
-    optimizer: optax.GradientTransformation,
-    loss: Loss,
-    augment: Augmentation,
-    ema_decay: float,
-    log_norms: bool = False,
-) -> tuple[State, Sums]:
-    """One update on a batch, whose images are resized to `size` pixels a side.
+class Shown(NamedTuple):
+    """What an update is given: a batch as the model sees it."""
 
-    Of a joined state `separate` takes the parameters apart (`state.join`).
+    x: Array  # [B, size, size, 3] of the augmentation's type
+    labels: Array  # int32 [B]
+    weight: Array | None  # of each image's own part, where images are mixed
+    dropout_key: Array
 
-    Randomness is a function of (seed, step) alone, so a resumed run repeats an uninterrupted one:
-    bit for bit, where the device computes the same bits twice (CPU does). The sums are of the
-    batch before the update, in training mode; where images are mixed, the loss is that of both
-    labels, weighed, and correct is the label of the larger part. With `log_norms` they have the
-    global L2 norm of the gradient of the loss and its penalty, before clipping and weight decay.
-    The averaged weights move with each update, which under accumulation is not each batch.
-    """
-    key = jax.random.fold_in(jax.random.key(batch.seed), state.step)
+
+def prepare(batch: Batch, step: Array, *, size: int, augment: Augmentation) -> Shown:
+    """Augments the batch of a step, its images resized to `size` pixels a side."""
+    key = jax.random.fold_in(jax.random.key(batch.seed), step)
     augment_key, dropout_key = jax.random.split(key)
     x, weight = augment.train(augment_key, batch, size), None
     if augment.mix is not None:
         x, weight = augment.mix(jax.random.fold_in(augment_key, MIXING), x)
+    return Shown(x, batch.labels, weight, dropout_key)
+
+
+def update(
+    state: State,
+    shown: Shown,
+    *,
+    separate: Callable[[Joined], Any] | None = None,
+    model: nn.Module,
+    optimizer: optax.GradientTransformation,
+    loss: Loss,
+    ema_decay: float,
+    log_norms: bool = False,
+) -> tuple[State, Sums]:
+    """One update on a batch.
+
+    Of a joined state `separate` takes the parameters apart (`state.join`).
+
+    The sums are of the batch before the update, in training mode; where images are mixed, the loss
+    is that of both labels, weighed, and correct is the label of the larger part. With `log_norms`
+    they have the global L2 norm of the gradient of the loss and its penalty, before clipping and
+    weight decay. The averaged weights move with each update, which under accumulation is not each
+    batch.
+    """
+    x, labels, weight, dropout_key = shown
 
     def objective(params: Any) -> tuple[Array, tuple[Array, Array, Any]]:
         params = params if separate is None else separate(params)
@@ -56,7 +73,7 @@ def train_step(
             rngs={"dropout": dropout_key},
             mutable=["batch_stats"],
         )
-        example_losses = mixing.losses(loss.examples, logits, batch.labels, weight)
+        example_losses = mixing.losses(loss.examples, logits, labels, weight)
         total = example_losses.mean() + loss.penalty(params)
         return total, (example_losses, logits, updated.get("batch_stats", {}))
 
@@ -70,7 +87,7 @@ def train_step(
         if ema is not None:
             moved = optax.incremental_update(params, ema, 1 - ema_decay)
             ema = _where_updated(opt_state, moved, ema)
-    sums = losses.count(example_losses, logits, mixing.main_labels(batch.labels, weight))
+    sums = losses.count(example_losses, logits, mixing.main_labels(labels, weight))
     if log_norms:
         norm = optax.tree.norm(gradient)
         sums = sums._replace(gradient_norm=sums.examples * norm)

@@ -58,13 +58,17 @@ class Seen(NamedTuple):
     at: Any
 
 
+def as_it_is(batch, step, size):
+    return batch
+
+
 def test_shapes_compile_to_what_data_run(scanned):
     """So a program can be made for devices that are not there."""
     mesh, sums = parallel.make_mesh(20), losses.zero_sums()
     split = data.Split(numbered_images(60), np.arange(60, dtype=np.int32))
     shapes = data.Split(*(jax.ShapeDtypeStruct(a.shape, a.dtype) for a in split))
 
-    def step(state, batch, size):
+    def update(state, batch):
         added = batch.images.sum() + batch.labels.sum() * batch.seed
         return Seen(state.step + 1, state.count + added, state.at), sums
 
@@ -74,7 +78,7 @@ def test_shapes_compile_to_what_data_run(scanned):
     start = parallel.place(Carry(Seen(*[jnp.int32(0)] * 3), sums), mesh)
     texts = []
     for given in (split, shapes):
-        loop = TrainLoop(step, given, 20, 0, mesh)
+        loop = TrainLoop(as_it_is, update, given, 20, 0, mesh)
         predict = Predictor(forward, given.images, 20, mesh)
         compiled = loop.program(start, 2, 32), predict.program(1.0)
         text = "\n".join(program.as_text() for program in compiled)
@@ -88,7 +92,7 @@ def test_an_epoch_takes_whole_batches_of_different_examples(batch_size, scanned)
     n = 60
     split = data.Split(numbered_images(n), np.arange(n, dtype=np.int32))
 
-    def step(state, batch, size):
+    def update(state, batch):
         index = index_of(batch.images)
         right = (index == batch.labels) & (index == batch.examples)
         right &= batch.epoch == state.step // (n // batch_size)
@@ -100,7 +104,7 @@ def test_an_epoch_takes_whole_batches_of_different_examples(batch_size, scanned)
     mesh = parallel.make_mesh(batch_size)
 
     def epochs(seed):
-        loop = TrainLoop(step, split, batch_size, seed, mesh)
+        loop = TrainLoop(as_it_is, update, split, batch_size, seed, mesh)
         seen = Seen(jnp.int32(0), jnp.zeros(n, jnp.int32), jnp.full(n, -1, jnp.int32))
         carry = parallel.place(Carry(seen, losses.zero_sums()), mesh)
         used, orders = n // batch_size * batch_size, []
@@ -196,7 +200,7 @@ def test_a_gradient_that_is_not_finite_is_left_out_as_if_its_batch_had_not_come(
     images = random_images(16, 32, 32, 3)
     carry = parts.start(optimizer, images)
     bad = dataclasses.replace(parts, loss=parts.loss._replace(examples=poisoned))
-    step = jax.jit(bad.train_step(optimizer))
+    update = jax.jit(bad.update(optimizer))
 
     def run(batches):
         state, total = carry.state, carry.sums
@@ -204,7 +208,7 @@ def test_a_gradient_that_is_not_finite_is_left_out_as_if_its_batch_had_not_come(
             labels = jnp.full(16, first)
             batch = Batch(images, labels, jnp.arange(16), jnp.int32(0), jnp.int32(0))
             state = dataclasses.replace(state, step=jnp.int32(number))
-            state, sums = step(state, batch)
+            state, sums = update(state, bad.prepare(batch, state.step))
             total = jax.tree.map(jnp.add, total, sums)
         return state, total
 

@@ -128,11 +128,10 @@ def test_a_step_weighs_the_labels_as_the_images(on):
     pipeline = augment.build(**OFF | {"mean": (0.0, 0.0, 0.0), "std": (1.0, 1.0, 1.0)} | on)
     b, loss = 64, losses.cross_entropy(label_smoothing=0.0, l1=0.0)
     update = functools.partial(
-        step.train_step,
+        step.update,
         model=Reader(),
         optimizer=optax.identity(),
         loss=loss,
-        augment=pipeline,
         ema_decay=0.0,
     )
     labels = jnp.arange(b) % 3  # no two neighbours are of a class, but the last and the first
@@ -142,7 +141,8 @@ def test_a_step_weighs_the_labels_as_the_images(on):
     seen = set()
     for seed in range(8):
         batch = augment.Batch(shown, labels, jnp.arange(b), jnp.int32(0), jnp.int32(seed))
-        _, sums = jax.jit(update)(start, batch)
+        prepared = step.prepare(batch, start.step, size=32, augment=pipeline)
+        _, sums = jax.jit(update)(start, prepared)
         entropy = float(sums.loss) / (b - 1)  # the neighbours of a class have none
         assert 0 <= entropy < np.log(2) + 1e-5
         keys = jax.random.split(jax.random.fold_in(jax.random.key(seed), 0))
