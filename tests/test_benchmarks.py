@@ -251,3 +251,23 @@ def test_the_headline_is_of_whole_runs_on_both_sides(module):
     assert "PyTorch beside it (n = 1)" in line
     assert "PyTorch" not in module("speedrun").headline(runs)
     assert module("speedrun").headline([run("torch", 1440)]) == ""
+
+
+def test_the_precisions_are_compared_seed_by_seed(module):
+    """By hand: differences 0.01 and 0.03 of one net, −0.02 and −0.02 of another. Their spread is
+    √(0.0002 / 2) = 0.01 with two degrees of freedom; t = 4.3027."""
+
+    def run(page, dtype, seed, accuracy):
+        about = {"epoch": 30, "device": "1 × cpu", "commit": "abcdefgh", "seconds": 90}
+        about |= {"data": {"source": "cifar10"}}
+        return about | {"page": page, "dtype": dtype, "seed": seed, "test_accuracy": accuracy}
+
+    runs = [run("a", "float32", seed, 0.5) for seed in (0, 1, 2)]  # 2 has no partner
+    runs += [run("a", "bfloat16", seed, 0.51 + 0.02 * seed) for seed in (0, 1)]
+    runs += [run("b", "bfloat16", seed, 0.68 + seed / 10) for seed in (1, 0)]
+    runs += [run("b", "float32", seed, 0.7 + seed / 10) for seed in (0, 1)]
+    table = module("precision").table(runs)
+    assert "| a | 2 | 0.5000 ± 0.0000 | 0.5200 ± 0.0141 | +0.0200 ± 0.0304 | 1.5, 1.5 |" in table
+    assert "| b | 2 | 0.7500 ± 0.0707 | 0.7300 ± 0.0707 | -0.0200 ± 0.0304 | 1.5, 1.5 |" in table
+    assert "| all | 4 | | | +0.0000 ± 0.0215 | |" in table
+    assert "0.0100, 2 degrees of freedom" in table

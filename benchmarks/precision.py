@@ -1,0 +1,133 @@
+"""bfloat16 against float32: the same seeds trained in both, and how much their accuracies differ.
+
+    python benchmarks/precision.py [--seeds=3] [--pages=PAGE,…] [--work=DIR] [--runs_at_once=M]
+    python benchmarks/precision.py --table
+
+Each page is a `jaxcifar.sweep` of compute_dtype, kept under DIR, where the same command goes on.
+What came of it is written to results/precision.json, and its table into benchmarks/README.md.
+"""
+
+import argparse
+import json
+import pathlib
+import subprocess
+import sys
+from typing import Any
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))  # the package need not be installed
+
+from jaxcifar import config as configs  # noqa: E402
+from jaxcifar import files  # noqa: E402
+from jaxcifar.claims import intervals, records, tables  # noqa: E402
+from jaxcifar.errors import UserError, run_command  # noqa: E402
+from jaxcifar.run import workdir  # noqa: E402
+
+OUT = ROOT / "results" / "precision.json"
+MARKS = (
+    "<!-- precision: made by `python benchmarks/precision.py --table` -->",
+    "<!-- /precision -->",
+)
+PAGES = "simple_cnn.py:base,simple_cnn.py:batchnorm,pooled_cnn.py:lr0.005"
+DTYPES = "float32", "bfloat16"
+Record = dict[str, Any]
+
+
+def sweep(page: str, seeds: int, out: pathlib.Path, words: list[str]) -> None:
+    """Trains a page in both types.
+
+    Raises:
+      UserError: a run failed; `sweep` has said why.
+    """
+    command = [sys.executable, "-m", "jaxcifar.sweep", f"--config={page}", f"--seeds={seeds}"]
+    command += [f"--sweep=compute_dtype={','.join(DTYPES)}", f"--out={out}", *words]
+    if subprocess.run(command, cwd=ROOT, check=False).returncode:
+        raise UserError(f"the sweep of {page} did not end; its reason is above")
+
+
+def runs_of(page: str, out: pathlib.Path) -> list[Record]:
+    """Returns the end of each run that a sweep has kept."""
+    found = []
+    for dtype in DTYPES:
+        run = f"compute_dtype={dtype}"
+        for file in sorted(records.path_of(out, run, 0).parent.glob(f"{run}-seed*.json")):
+            record = records.read_record(file)
+            ends = {
+                key: record["epochs"][-1][key] for key in ("epoch", "test_accuracy", "test_loss")
+            }
+            kept = {key: record[key] for key in ("seed", "seconds", "device", "commit", "data")}
+            found.append({"page": configs.name(page), "dtype": dtype, **kept, **ends})
+    return found
+
+
+def pairs_of(page: str, runs: list[Record]) -> list[tuple[Record, Record]]:
+    """Returns the runs of a page by seed, in float32 and in bfloat16."""
+    by_dtype = [
+        {run["seed"]: run for run in runs if (run["page"], run["dtype"]) == (page, dtype)}
+        for dtype in DTYPES
+    ]
+    return [
+        (by_dtype[0][seed], by_dtype[1][seed])
+        for seed in sorted(by_dtype[0].keys() & by_dtype[1].keys())
+    ]
+
+
+def table(runs: list[Record]) -> str:
+    """Returns the Markdown table: a row for each page, and one for all of them together."""
+    pages = {run["page"]: pairs_of(run["page"], runs) for run in runs}
+    differences = {
+        page: [two["test_accuracy"] - one["test_accuracy"] for one, two in pairs]
+        for page, pairs in pages.items()
+    }
+    spread = intervals.pool(differences.values())
+    if spread is None:
+        raise UserError("the table needs two seeds of a net, in both types: --seeds=2")
+
+    def interval(values: list[float]) -> str:
+        mean, half = intervals.mean_std(values)[0], intervals.of_mean(spread, len(values))
+        return f"{mean:+.4f} ± {half:.4f}"
+
+    rows = [
+        "| net | n | float32 | bfloat16 | bfloat16 − float32, 95 % interval | minutes a run |",
+        "|---|---|---|---|---|---|",
+    ]
+    for page, pairs in pages.items():
+        sides = list(zip(*pairs, strict=True))
+        accuracies = [tables.spread([run["test_accuracy"] for run in side]) for side in sides]
+        minutes = [intervals.mean_std([run["seconds"] / 60 for run in side])[0] for side in sides]
+        rows.append(
+            f"| {page} | {len(pairs)} | {' | '.join(accuracies)} | {interval(differences[page])} |"
+            f" {minutes[0]:.1f}, {minutes[1]:.1f} |"
+        )
+    every = [one for of_page in differences.values() for one in of_page]
+    rows.append(f"| all | {len(every)} | | | {interval(every)} | |")
+    return "\n".join(rows) + (
+        f"\n\nThe spread of the differences is pooled over the nets: {spread.std:.4f},"
+        f" {spread.freedom} degrees of freedom. {runs[0]['data']['source']}, {runs[0]['epoch']} epochs, accuracy"
+        f" on the test images after the last; {runs[0]['device']}; commit"
+        f" {', '.join(dict.fromkeys(run['commit'][:7] for run in runs))}."
+    )
+
+
+def main() -> None:
+    """Runs the command; other words go to `sweep`."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], allow_abbrev=False)
+    parser.add_argument("--seeds", type=int, default=3, metavar="N", help="seeds 0 to N−1")
+    parser.add_argument("--pages", default=PAGES, metavar="PAGE,…", help="of configs/")
+    parser.add_argument("--work", type=pathlib.Path, default=ROOT / "checkpoints" / "precision")
+    parser.add_argument("--table", action="store_true", help="only: write the README's table")
+    options, words = parser.parse_known_args()
+    if not options.table:
+        runs = []
+        for page in options.pages.split(","):
+            out = options.work / page.replace(".py", "").replace(":", "_")
+            sweep(f"configs/{page}", options.seeds, out, words)
+            runs += runs_of(page, out)
+            workdir.write_text(OUT, json.dumps(runs, indent=1) + "\n")
+    runs = json.loads(OUT.read_text())
+    files.replace_between_marks(ROOT / "benchmarks" / "README.md", MARKS, table(runs))
+    print(table(runs))
+
+
+if __name__ == "__main__":
+    run_command(main)
