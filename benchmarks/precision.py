@@ -101,11 +101,12 @@ def table(runs: list[Record]) -> str:
         )
     every = [one for of_page in differences.values() for one in of_page]
     rows.append(f"| all | {len(every)} | | | {interval(every)} | |")
+    first, commits = runs[0], dict.fromkeys(run["commit"][:7] for run in runs)
     return "\n".join(rows) + (
         f"\n\nThe spread of the differences is pooled over the nets: {spread.std:.4f},"
-        f" {spread.freedom} degrees of freedom. {runs[0]['data']['source']}, {runs[0]['epoch']} epochs, accuracy"
-        f" on the test images after the last; {runs[0]['device']}; commit"
-        f" {', '.join(dict.fromkeys(run['commit'][:7] for run in runs))}."
+        f" {spread.freedom} degrees of freedom. {first['data']['source']}, {first['epoch']} epochs,"
+        f" accuracy on the test images after the last; {first['device']}; commit"
+        f" {', '.join(commits)}."
     )
 
 
