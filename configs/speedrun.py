@@ -18,7 +18,7 @@ from ml_collections import ConfigDict
 
 BATCH = 2000
 CURRICULA = {  # the number of epochs; pairs of an epoch and the size of the images from then on
-    "90": (3, ((0, 24), (2, 32))),
+    "90": (3, ((0, 20), (1, 24), (2, 32))),
     "93": (5, ((0, 24), (3, 28), (4, 32))),
     "94": (10, ((0, 24), (3, 28), (6, 32))),
     "96": (40, ()),
