@@ -20,7 +20,7 @@ BATCH = 2000  # of the records; runs of few epochs have half, for more steps
 RATES = {"93": 0.17}  # 0.24/√2, for half the batch; the others have the records' 0.24
 CURRICULA = {  # the number of epochs; pairs of an epoch and the size of the images from then on
     "90": (3, ((0, 20), (1, 24), (2, 32))),
-    "93": (5, ((0, 24), (2, 28), (3, 32))),
+    "93": (6, ((0, 24), (3, 28), (4, 32))),
     "94": (10, ((0, 24), (3, 28), (6, 32))),
     "96": (40, ()),
 }
