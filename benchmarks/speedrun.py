@@ -111,12 +111,14 @@ def measure(
 
 
 def table(runs: list[dict[str, Any]]) -> str:
-    """Returns the Markdown table of a device's runs: a row for each side."""
+    """Returns the Markdown table of a device's runs: a row for each side, those as they are first,
+    then those with changes."""
     rows = [
         "| side | n | accuracy | s: training, views | s: all | operations | Gop/s | of the peak |",
         "|---|---|---|---|---|---|---|---|",
     ]
-    for side, words in dict.fromkeys((run["side"], tuple(run["words"])) for run in runs):
+    sides = dict.fromkeys((run["side"], tuple(run["words"])) for run in runs)
+    for side, words in sorted(sides, key=lambda one: bool(one[1])):
         mine = [run for run in runs if (run["side"], tuple(run["words"])) == (side, words)]
         operations = mine[0]["operations"]
         rate = operations / statistics.mean(run["train_seconds"] for run in mine)
