@@ -18,7 +18,7 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))  # the package need not be installed
 
 from jaxcifar import config as configs  # noqa: E402
-from jaxcifar import files  # noqa: E402
+from jaxcifar import files, sweep  # noqa: E402
 from jaxcifar.claims import intervals, records, tables  # noqa: E402
 from jaxcifar.errors import UserError, run_command  # noqa: E402
 from jaxcifar.run import workdir  # noqa: E402
@@ -33,8 +33,8 @@ DTYPES = "float32", "bfloat16"
 Record = dict[str, Any]
 
 
-def sweep(page: str, seeds: int, out: pathlib.Path, words: list[str]) -> None:
-    """Trains a page in both types.
+def measure(page: str, seeds: int, out: pathlib.Path, words: list[str]) -> list[Record]:
+    """Trains a page in both types; returns the end of each run that the sweep has kept.
 
     Raises:
       UserError: a run failed; `sweep` has said why.
@@ -43,33 +43,25 @@ def sweep(page: str, seeds: int, out: pathlib.Path, words: list[str]) -> None:
     command += [f"--sweep=compute_dtype={','.join(DTYPES)}", f"--out={out}", *words]
     if subprocess.run(command, cwd=ROOT, check=False).returncode:
         raise UserError(f"the sweep of {page} did not end; its reason is above")
-
-
-def runs_of(page: str, out: pathlib.Path) -> list[Record]:
-    """Returns the end of each run that a sweep has kept."""
-    found = []
-    for dtype in DTYPES:
-        run = f"compute_dtype={dtype}"
-        for file in sorted(records.path_of(out, run, 0).parent.glob(f"{run}-seed*.json")):
-            record = records.read_record(file)
-            ends = {
-                key: record["epochs"][-1][key] for key in ("epoch", "test_accuracy", "test_loss")
-            }
-            kept = {key: record[key] for key in ("seed", "seconds", "device", "commit", "data")}
-            found.append({"page": configs.name(page), "dtype": dtype, **kept, **ends})
-    return found
+    changes = [word for word in words if word.startswith("--config.")]
+    grid = sweep.make_grid(page, [sweep.Swept("compute_dtype", DTYPES)], changes)
+    found = records.read(out, grid.runs, grid.config_of)
+    return [
+        {"page": configs.name(page), "dtype": dtype}
+        | {key: record[key] for key in ("seed", "seconds", "device", "commit", "data")}
+        | {key: record["epochs"][-1][key] for key in ("epoch", "test_accuracy", "test_loss")}
+        for dtype, of_run in zip(DTYPES, found.values(), strict=True)
+        for record in of_run.values()
+    ]
 
 
 def pairs_of(page: str, runs: list[Record]) -> list[tuple[Record, Record]]:
     """Returns the runs of a page by seed, in float32 and in bfloat16."""
-    by_dtype = [
+    one, two = (
         {run["seed"]: run for run in runs if (run["page"], run["dtype"]) == (page, dtype)}
         for dtype in DTYPES
-    ]
-    return [
-        (by_dtype[0][seed], by_dtype[1][seed])
-        for seed in sorted(by_dtype[0].keys() & by_dtype[1].keys())
-    ]
+    )
+    return [(one[seed], two[seed]) for seed in sorted(one.keys() & two.keys())]
 
 
 def table(runs: list[Record]) -> str:
@@ -121,9 +113,8 @@ def main() -> None:
     if not options.table:
         runs = []
         for page in options.pages.split(","):
-            out = options.work / page.replace(".py", "").replace(":", "_")
-            sweep(f"configs/{page}", options.seeds, out, words)
-            runs += runs_of(page, out)
+            out = options.work.resolve() / configs.name(page)
+            runs += measure(str(ROOT / "configs" / page), options.seeds, out, words)
             workdir.write_text(OUT, json.dumps(runs, indent=1) + "\n")
     runs = json.loads(OUT.read_text())
     files.replace_between_marks(ROOT / "benchmarks" / "README.md", MARKS, table(runs))

@@ -206,7 +206,8 @@ def context(options: argparse.Namespace) -> Record:
     """Returns what a number depends on: versions, commit, processor, how busy the machine was."""
     return {
         "date": time.strftime("%Y-%m-%d"),
-        "command": " ".join(["python", *sys.argv]),
+        # without where it wrote, which is a place of one machine
+        "command": " ".join(["python", *(w for w in sys.argv if not w.startswith("--out="))]),
         "commit": provenance.commit(),
         "versions": provenance.versions() | {"torch": provenance.version("torch")},
         "processor": provenance.processor(),

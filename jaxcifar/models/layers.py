@@ -83,16 +83,14 @@ class Conv(nn.Module):
         if on_cpu and few and fits and (self.pooled or x.shape[-1] == 3):
             y = conv_by_windows(x, kernel, self.padding)
             return y if self.pooled else from_windows(y)
-        plain = self.kernel_size != 3 or self.stride != 1 or self.dtype != jnp.float32
-        h, w = (side + 2 * self.padding - 2 for side in x.shape[1:3])
         if on_cpu and self.stride == 1 and max(x.shape[1:3]) < self.kernel_size:
-            y = conv_as_matrix(x, kernel, self.padding)
-        elif on_cpu and not plain and is_faster(h, w, x.shape[-1] * self.features):
-            y = conv_winograd(x, kernel, self.padding, best_tile(h, w))
-        else:
-            convolve = {"cpu": conv_fenced, "gpu": conv_apart}.get(self.platform, conv)
-            y = convolve(x, kernel, self.stride, self.padding)
-        return y
+            return conv_as_matrix(x, kernel, self.padding)
+        fits = self.stride == 1 and self.kernel_size == 3 and self.dtype == jnp.float32
+        h, w = (side + 2 * self.padding - 2 for side in x.shape[1:3])
+        if on_cpu and fits and is_faster(h, w, x.shape[-1] * self.features):
+            return conv_winograd(x, kernel, self.padding, best_tile(h, w))
+        convolve = {"cpu": conv_fenced, "gpu": conv_apart}.get(self.platform, conv)
+        return convolve(x, kernel, self.stride, self.padding)
 
 
 class Dense(nn.Module):

@@ -179,7 +179,7 @@ class TrainLoop:
     def _steps(
         self, carry: Carry, split: Any, order: Array, seed: Array, *, count: int, size: int
     ) -> Carry:
-        def shown(step: Array, index: Array) -> Any:
+        def prepare(step: Array, index: Array) -> Any:
             sharding = parallel.split_batch(self.mesh)
             images, labels = (lax.with_sharding_constraint(a[index], sharding) for a in split)
             batch = Batch(images, labels, index, step // self.steps_per_epoch, seed)
@@ -193,8 +193,8 @@ class TrainLoop:
         start = first % self.steps_per_epoch * self.batch_size
         index = lax.dynamic_slice(order, (start,), (count * self.batch_size,))
         if count == 1:
-            return body(carry, shown(first, index), self._update)
-        ahead = jax.vmap(shown)(first + jnp.arange(count), index.reshape(count, -1))
+            return body(carry, prepare(first, index), self._update)
+        ahead = jax.vmap(prepare)(first + jnp.arange(count), index.reshape(count, -1))
         update, apart = self._update, lambda state: state
         if self._joined:
             joined, apart, separate = join(carry.state)
