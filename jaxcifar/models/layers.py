@@ -47,7 +47,8 @@ class Conv(nn.Module):
 
     `padding` is in pixels on every side, as in PyTorch: a stride-2 3×3 convolution pads (1, 1),
     not SAME's (0, 1). `platform` "cpu" or "gpu" chooses what is faster there. With `pooled`, a
-    2×2 max-pool follows: outputs may come by its windows, [B, H'/2, W'/2, 4, features].
+    2×2 max-pool follows: outputs may come by its windows, [B, H'/2, W'/2, 4, features], and a last
+    row or column that the pool drops may be left out.
     """
 
     features: int
@@ -87,9 +88,14 @@ class Conv(nn.Module):
             return conv_as_matrix(x, kernel, self.padding)
         fits = self.stride == 1 and self.kernel_size == 3 and self.dtype == jnp.float32
         h, w = (side + 2 * self.padding - 2 for side in x.shape[1:3])
+        drop = (h % 2, w % 2) if self.pooled and fits else (0, 0)
+        h, w = h - drop[0], w - drop[1]
         if on_cpu and fits and is_faster(h, w, x.shape[-1] * self.features):
-            return conv_winograd(x, kernel, self.padding, best_tile(h, w))
-        convolve = {"cpu": conv_fenced, "gpu": conv_apart}.get(self.platform, conv)
+            return conv_winograd(x, kernel, self.padding, best_tile(h, w), drop)
+        if on_cpu:
+            return conv_fenced(x, kernel, self.stride, self.padding, drop)
+        # cuDNN would copy its operands for a border that is not the same on all sides
+        convolve = {"gpu": conv_apart}.get(self.platform, conv)
         return convolve(x, kernel, self.stride, self.padding)
 
 

@@ -49,7 +49,7 @@ class SpeedNet(nn.Module):
             first = x
             for i in range(self.depth):
                 name = f"group{group}_{{}}{i}"
-                x = self._conv(width, name.format("conv"))(x)
+                x = self._conv(width, name.format("conv"), pooled=i == 0)(x)
                 x = layers.max_pool(x, 2) if i == 0 else x
                 x = self._norm(train, name.format("norm"))(x)
                 if self.residual and 0 < i == self.depth - 1:
@@ -60,7 +60,7 @@ class SpeedNet(nn.Module):
         head = self.param("head", nn.initializers.normal(1.0), (x.shape[-1], self.num_classes))
         return x.astype(jnp.float32) @ head, {}
 
-    def _conv(self, features: int, name: str) -> layers.Conv:
+    def _conv(self, features: int, name: str, pooled: bool) -> layers.Conv:
         return layers.Conv(
             features,
             3,
@@ -69,6 +69,7 @@ class SpeedNet(nn.Module):
             kernel_init=partial_identity,
             dtype=self.dtype,
             platform=self.platform,
+            pooled=pooled,
             name=name,
         )
 

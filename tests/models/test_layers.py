@@ -98,6 +98,7 @@ CONVOLUTIONS = [  # size, stride, padding, pooled, channels in and out, rows
     (3, 1, 1, False, 20, 24, 2),
     (5, 1, 2, True, 20, 24, 4),
     (4, 1, 2, False, 20, 24, 3),
+    (3, 1, 1, True, 20, 24, 7),
     (3, 1, 1, False, 20, 24, 1),
 ]
 
