@@ -82,17 +82,17 @@ class Conv(nn.Module):
             convolve = conv_apart if self.platform == "gpu" else conv
             return convolve(x, kernel, self.stride, self.padding)
         few = max(x.shape[-1], self.features) <= 16  # where windows were measured to be faster
-        fits = self.stride == 1 and self.kernel_size % 2 == 1 and x.shape[1] % 2 == 0
-        if few and fits and (self.pooled or x.shape[-1] == 3):
+        even = self.stride == 1 and self.kernel_size % 2 == 1 and x.shape[1] % 2 == 0
+        if few and even and (self.pooled or x.shape[-1] == 3):
             y = conv_by_windows(x, kernel, self.padding)
             return y if self.pooled else from_windows(y)
         if self.stride == 1 and max(x.shape[1:3]) < self.kernel_size:
             return conv_as_matrix(x, kernel, self.padding)
-        fits = self.stride == 1 and self.kernel_size == 3 and self.dtype == jnp.float32
+        usual = self.stride == 1 and self.kernel_size == 3 and self.dtype == jnp.float32
         h, w = (side + 2 * self.padding - 2 for side in x.shape[1:3])
-        drop = (h % 2, w % 2) if fits and self.pooled else (0, 0)
+        drop = (h % 2, w % 2) if usual and self.pooled else (0, 0)
         h, w = h - drop[0], w - drop[1]
-        if fits and is_faster(h, w, x.shape[-1] * self.features):
+        if usual and is_faster(h, w, x.shape[-1] * self.features):
             return conv_winograd(x, kernel, self.padding, best_tile(h, w), drop)
         return conv_fenced(x, kernel, self.stride, self.padding, drop)
 
