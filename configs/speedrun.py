@@ -24,7 +24,7 @@ RATES = {"93": 0.17, "94": 0.17}  # 0.24/√2, for half the batch; the others ha
 CURRICULA = {  # the number of epochs; pairs of an epoch and the size of the images from then on
     "90": (3, ((0, 20), (1, 24), (2, 32))),
     "93": (6, ((0, 24), (3, 28), (4, 32))),
-    "94": (10, ((0, 24), (4, 28), (7, 32))),
+    "94": (11, ((0, 24), (4, 28), (7, 32))),
     "96": (40, ()),
 }
 
