@@ -13,8 +13,8 @@ shifted, and the last images of an epoch that fill no batch are left out. That "
 epochs was chosen on the test set: nine and ten scored up to 0.9401 in the mean. The held-out images
 are scored once, at the end, in six views.
 
-Variants: "94" (the default), "93" and "90" with fewer epochs (90 scored in two views), "96" with the
-wider, deeper net of airbench96. What they reach and how long they take: benchmarks/README.md.
+Variants: "94" (the default), "93" and "90" with fewer epochs (90 scored in two views), "96" with
+the wider, deeper net of airbench96. What they reach and how long they take: benchmarks/README.md.
 """
 
 from ml_collections import ConfigDict
