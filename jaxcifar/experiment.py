@@ -7,6 +7,7 @@ from typing import Any
 
 import flax.linen as nn
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 from jax.sharding import Mesh
@@ -55,8 +56,11 @@ class Experiment:
 
         def create(seed: jax.Array, images: jax.Array) -> Carry:
             carry = self._create(seed, optimizer)
-            stats = carry.state.batch_stats
-            stats = models.measure(stats, self.augment.test(images), self.config.model)
+            # float32 whatever the compute type: `eigh` has no bfloat16
+            x = augment.normalise(
+                images, self.config.augment.mean, self.config.augment.std, jnp.float32
+            )
+            stats = models.measure(carry.state.batch_stats, x, self.config.model)
             return Carry(dataclasses.replace(carry.state, batch_stats=stats), carry.sums)
 
         return jax.jit(create, out_shardings=parallel.replicated(self.mesh))
@@ -105,7 +109,7 @@ class Experiment:
             c.seed,
             self.mesh,
             self.augment.size_of,
-            joined=optim.treats_alike(c.optimizer),
+            joined=optim.is_elementwise(c.optimizer),
         )
 
     def predictor(self, images: np.ndarray) -> Predictor:

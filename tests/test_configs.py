@@ -5,6 +5,7 @@ import inspect
 import json
 import textwrap
 
+import jax
 import numpy as np
 import pytest
 from conftest import ROOT, TEST, page
@@ -44,6 +45,27 @@ def test_page_trains_two_steps_and_is_evaluated(name, small_data, tmp_path):
     assert scores["examples"] == TEST
     assert scores["accuracy"] == result.lines[0]["test_accuracy"]
     assert scores["loss"] == pytest.approx(result.lines[0]["test_loss"], rel=1e-6)
+
+
+@pytest.mark.parametrize("name", sorted({*PAGES, *NAMES}))
+def test_config_trains_two_steps_in_bfloat16(name, small_data):
+    config = page(
+        name,
+        **{
+            "compute_dtype": "bfloat16",
+            "data.source": "synthetic",
+            "data.train_examples": 8,
+            "batch_size": 4,
+            "num_epochs": 1,
+        },
+    )
+    parts, dataset = experiment.build(config), experiment.load_data(config)
+    optimizer, _ = parts.optimizer(steps_per_epoch=2)
+    start = parts.start(optimizer, dataset.train.images)
+    end = parts.train_loop(dataset.train, optimizer).run(start, lambda *_: True)
+    assert int(end.state.step) == 2
+    assert np.isfinite(end.sums.means()["loss"])
+    assert {leaf.dtype.name for leaf in jax.tree.leaves(end.state.params)} == {"float32"}
 
 
 @pytest.mark.parametrize("name", PAGES)

@@ -69,7 +69,7 @@ def examples_measured(keys: Mapping) -> int:
 def measure(batch_stats: Any, images: jax.Array, keys: Mapping) -> Any:
     """Returns a new net's `batch_stats` with what `config.model` measures of training images.
 
-    The images are floats [N, 32, 32, 3], as the net sees them in evaluation.
+    The images are normalised as in evaluation, float32 [N, 32, 32, 3].
     """
     shared, _ = signature.divide(Shared, "model", keys)
     if not shared.whitening_size:

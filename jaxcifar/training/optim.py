@@ -103,6 +103,7 @@ OPTIMIZERS: dict[str, Callable[..., optax.GradientTransformation]] = {
     "rmsprop": rmsprop,
     "muon": muon,
 }
+ELEMENTWISE = ("sgd", "adam", "rmsprop")  # the update of a value depends on that value alone
 
 
 def build(
@@ -138,9 +139,13 @@ def build(
     return optax.apply_if_finite(chain, ALL) if shared.skip_nonfinite else chain
 
 
-def treats_alike(keys: Mapping) -> bool:
-    """Whether the optimizer of `config.optimizer` asks for no value which leaf it is of."""
-    return keys["name"] != "muon" and not keys["normalize_kernels"]
+def is_elementwise(keys: Mapping) -> bool:
+    """Returns whether the optimizer updates each value without regard to the leaf it is in.
+
+    Only then may leaves be joined into one vector. A new optimizer counts as not elementwise until
+    it is added to ELEMENTWISE.
+    """
+    return keys["name"] in ELEMENTWISE and not keys["normalize_kernels"]
 
 
 def skipped(opt_state: Any) -> dict[str, int]:

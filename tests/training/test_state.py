@@ -31,7 +31,7 @@ def arrays(seed):
 @pytest.mark.parametrize("keys", ALIKE, ids=str)
 def test_the_optimizer_makes_the_same_of_a_joined_state(keys, accumulate_steps, at_most, large):
     keys = SHARED | keys
-    assert optim.treats_alike(keys)
+    assert optim.is_elementwise(keys)
     optimizer = optim.build(keys, lambda step: 0.1 / (1 + step), accumulate_steps, 8)
     params = arrays(0)
     state = State(jnp.int32(0), params, {"mean": jnp.ones(3)}, optimizer.init(params), params)
@@ -53,6 +53,14 @@ def test_the_optimizer_makes_the_same_of_a_joined_state(keys, accumulate_steps, 
     chex.assert_trees_all_close(apart(joined), state, rtol=1e-6, atol=1e-7)
 
 
-def test_an_optimizer_that_asks_for_the_leaf_is_not_joined():
-    assert not optim.treats_alike({"name": "muon", "normalize_kernels": False})
-    assert not optim.treats_alike({"name": "sgd", "normalize_kernels": True})
+@pytest.mark.parametrize(
+    ("name", "normalize_kernels"), [("muon", False), ("sgd", True), ("lars", False)]
+)
+def test_leaves_are_joined_only_for_optimizers_listed_as_elementwise(name, normalize_kernels):
+    """LARS scales each leaf by its norm; like any optimizer not listed, it is left alone."""
+    keys = {"name": name, "normalize_kernels": normalize_kernels}
+    assert not optim.is_elementwise(keys)
+
+
+def test_every_optimizer_listed_as_elementwise_exists():
+    assert set(optim.ELEMENTWISE) == set(optim.OPTIMIZERS) - {"muon"}
