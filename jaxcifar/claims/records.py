@@ -11,7 +11,7 @@ from ml_collections import ConfigDict
 from jaxcifar import config as configs
 from jaxcifar import overrides, pages, schema
 from jaxcifar.errors import UserError, first_line
-from jaxcifar.run import workdir
+from jaxcifar.run import provenance, workdir
 
 Record = dict[str, Any]
 Records = Mapping[str, Mapping[int, Record]]  # by run, then by seed
@@ -89,6 +89,8 @@ def read_record(file: pathlib.Path) -> Record:
         lines = [set(line) for line in record["epochs"]]
         if not lines or not all(line >= TRAIN for line in lines) or not lines[-1] >= TEST:
             raise ValueError("an epoch lacks its metrics")
+        if not provenance.COMMIT.fullmatch(record["commit"]):
+            raise ValueError(f"commit is {record['commit']!r}")
     except (OSError, ValueError, TypeError) as error:
         raise UserError(
             f"{file} is not a record that can be read: {first_line(error)};"

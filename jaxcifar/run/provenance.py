@@ -1,11 +1,17 @@
 """What a number depends on besides its config: versions, commit, machine."""
 
 import functools
+import os
 import pathlib
 import platform
+import re
 import subprocess
 from importlib import metadata
 
+from jaxcifar.errors import UserError
+
+VARIABLE = "JAXCIFAR_COMMIT"
+COMMIT = re.compile(r"([0-9a-f]{40}(\+dirty)?)?")  # what a record may name; "" is unknown
 PACKAGES = ("jaxcifar", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 
 
@@ -32,27 +38,37 @@ def processor() -> str:
 
 @functools.cache
 def commit() -> str:
-    """Returns the commit of the checkout that this package is in, "+dirty" with changes, or "".
+    """Returns the commit of the code that runs, "+dirty" if it has changes, "" if unknown.
 
-    Of when it is first asked: a command asks at its start, because the code that it runs is what
-    was checked out then, whatever is committed while it runs.
+    A copy without .git (in a container, say) names its commit in JAXCIFAR_COMMIT. The answer is
+    cached: commands ask when they start, so later commits do not change what they record.
+
+    Raises:
+      UserError: JAXCIFAR_COMMIT is not a commit.
     """
     return commit_of(pathlib.Path(__file__).parents[2])
 
 
 def commit_of(root: pathlib.Path) -> str:
-    """Returns the commit of a checkout, "+dirty" where jaxcifar/ or configs/ have changes.
+    """Returns the commit of the copy in `root`, as `commit` does.
 
-    A file there that git does not know is a change; one that it ignores is not.
+    Only jaxcifar/ and configs/ count. An untracked file there is a change; an ignored one is not.
     """
     if not (root / ".git").exists():
-        return ""
+        return _commit_from_environment()
     try:
         head = _git(root, "rev-parse", "HEAD")
         dirty = _git(root, "status", "--porcelain", "--", "jaxcifar", "configs")
     except (OSError, subprocess.CalledProcessError):
         return ""
     return head + ("+dirty" if dirty else "")
+
+
+def _commit_from_environment() -> str:
+    commit = os.environ.get(VARIABLE, "")
+    if not COMMIT.fullmatch(commit):
+        raise UserError(f"{VARIABLE} is {commit!r}; expected the 40 hexadecimal digits of a commit")
+    return commit
 
 
 def _git(root: pathlib.Path, *words: str) -> str:

@@ -13,6 +13,7 @@ from jaxcifar.claims import judge, records, tables
 from jaxcifar.claims.claim import diverged, last_epoch
 from jaxcifar.claims.reports import CLAIMS, HEADLINES, RUNS
 from jaxcifar.errors import UserError
+from jaxcifar.run import provenance
 
 RESULTS = ROOT / "results"
 SPLITS = ("train", "test")
@@ -32,6 +33,7 @@ def record(epochs=60, **changes):
     lines[-1] |= {key: value for key, value in changes.items() if key in lines[-1]}
     return {
         **{key: {} for key in records.KEYS},
+        "commit": "",
         "epochs": lines,
         "initial_loss": 2.31,
         "examples_per_second": 300.0,
@@ -202,7 +204,7 @@ def committed():
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
 def test_a_committed_record_is_of_a_whole_run_on_the_real_data(file, committed):
-    """Of the page's config, by its name's seed, from a clean checkout whose versions it tells."""
+    """It has the config and the seed of its name, and says which commit and versions made it."""
     assert file in committed, f"{file} is of another config than the page describes"
     found = committed[file]
     assert found["config"]["seed"] == found["seed"]
@@ -212,7 +214,7 @@ def test_a_committed_record_is_of_a_whole_run_on_the_real_data(file, committed):
     assert [line["step"] for line in found["epochs"]] == [steps * epoch for epoch in epochs]
     assert all(0 <= line[f"{split}_accuracy"] <= 1 for line in found["epochs"] for split in SPLITS)
     assert found["data"] == REAL_DATA
-    assert re.fullmatch("[0-9a-f]{40}", found["commit"])
+    assert provenance.COMMIT.fullmatch(found["commit"])
     assert {"python", "jax", "jaxlib", "flax", "optax", "numpy"} <= set(found["versions"])
     assert sum(found["weights"]["counts"]) <= found["weights"]["total"]
 

@@ -1,6 +1,21 @@
 import subprocess
 
+import pytest
+
+from jaxcifar.errors import UserError
 from jaxcifar.run import provenance
+
+
+@pytest.mark.parametrize("commit", ["", "0" * 40, "0" * 40 + "+dirty"])
+def test_a_copy_without_git_names_its_commit_in_the_environment(tmp_path, monkeypatch, commit):
+    monkeypatch.setenv("JAXCIFAR_COMMIT", commit)
+    assert provenance.commit_of(tmp_path) == commit
+
+
+def test_a_commit_in_the_environment_that_is_none_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setenv("JAXCIFAR_COMMIT", "main")
+    with pytest.raises(UserError, match="JAXCIFAR_COMMIT is 'main'; expected the 40"):
+        provenance.commit_of(tmp_path)
 
 
 def test_a_file_that_git_does_not_know_is_a_change(tmp_path):
@@ -12,7 +27,6 @@ def test_a_file_that_git_does_not_know_is_a_change(tmp_path):
     (tmp_path / "configs").mkdir()
     (tmp_path / "jaxcifar" / "train.py").write_text("")
     (tmp_path / ".gitignore").write_text("*.pyc\n")
-    assert provenance.commit_of(tmp_path) == ""
     git("init")
     git("add", ".")
     git("commit", "-m", "a")
