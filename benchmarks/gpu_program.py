@@ -56,6 +56,7 @@ TENSOR_CORES = {
     9: {"bf16": 4096, "f16": 4096, "f32": 2048},
     8: {"bf16": 2048, "f16": 2048, "f32": 1024},
 }
+PLUGINS = ("jax_plugins.xla_cuda13", "jax_plugins.xla_cuda12")  # each holds XLA's GPU compiler
 Record = dict[str, Any]
 
 
@@ -91,6 +92,15 @@ def device(description: str) -> Device:
     return Device(value("memory_bandwidth"), products, cores * value("fpus_per_core"))
 
 
+def is_importable(module: str) -> bool:
+    """Returns whether a module can be imported."""
+    try:
+        importlib.import_module(module)
+    except ImportError:
+        return False
+    return True
+
+
 def described_mesh(description: str) -> Mesh:
     """Returns a mesh of one GPU that need not be there.
 
@@ -98,15 +108,13 @@ def described_mesh(description: str) -> Mesh:
       UserError: the compiler for GPUs is not there.
     """
     logging.getLogger("jax._src.xla_bridge").setLevel(logging.CRITICAL)  # of a plugin without a GPU
-    try:
-        importlib.import_module("jax_plugins.xla_cuda12")
-    except ImportError:
+    if not any(map(is_importable, PLUGINS)):
         version = jax.__version__
         raise UserError(
-            "there is no compiler for GPUs here: `pip download --no-deps"
-            f" jax-cuda12-pjrt=={version} jax-cuda12-plugin=={version}`, unzip both wheels into one"
-            " folder, and set PYTHONPATH to it"
-        ) from None
+            "no compiler for GPUs is installed: run `pip download --no-deps"
+            f" jax-cuda12-pjrt=={version} jax-cuda12-plugin=={version}` (or cuda13), unzip both"
+            " wheels into one folder, and set PYTHONPATH to it"
+        )
     topology = topologies.get_topology_desc(
         platform="cuda", target_config=description, topology="1x1x1"
     )

@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import types
 
 import pytest
 from conftest import ROOT
@@ -185,12 +186,23 @@ def test_the_target_has_the_peaks_of_its_data_sheet(module):
     assert peaks.products["f32"] == pytest.approx(495e12 * 1.98 / 1.83, rel=0.01)
 
 
-def test_without_a_compiler_it_says_how_to_get_one(module):
-    if importlib.util.find_spec("jax_plugins"):
-        pytest.skip("there is a compiler for GPUs here")
+def test_without_a_compiler_it_says_how_to_get_one(module, monkeypatch):
     programs = module("gpu_program")
+    monkeypatch.setattr(programs, "is_importable", lambda name: False)
     with pytest.raises(programs.UserError, match="pip download --no-deps jax-cuda12-pjrt=="):
         programs.described_mesh("")
+
+
+@pytest.mark.parametrize("cuda", ["xla_cuda12", "xla_cuda13"])
+def test_the_compiler_of_either_cuda_version_is_used(module, monkeypatch, cuda):
+    programs = module("gpu_program")
+    monkeypatch.setattr(programs, "is_importable", lambda name: name == f"jax_plugins.{cuda}")
+    monkeypatch.setattr(
+        programs.topologies,
+        "get_topology_desc",
+        lambda **_: types.SimpleNamespace(devices=programs.jax.devices()[:1]),
+    )
+    assert programs.described_mesh("").size == 1
 
 
 def test_the_table_is_that_of_the_record(module):
