@@ -22,14 +22,24 @@ from ml_collections import ConfigDict
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))  # the package need not be installed
 
-from speed_tables import table  # noqa: E402
+from speed_tables import table
 
-from jaxcifar import backend, experiment, overrides  # noqa: E402
-from jaxcifar import config as configs  # noqa: E402
-from jaxcifar.errors import UserError, run_command  # noqa: E402
-from jaxcifar.run import provenance, workdir  # noqa: E402
-from jaxcifar.training import parallel  # noqa: E402
-from jaxcifar.training.state import Carry  # noqa: E402
+from jaxcifar.config import (
+    files,
+    overrides,
+)
+from jaxcifar.errors import UserError
+from jaxcifar.run import (
+    provenance,
+    workdir,
+)
+from jaxcifar.system import (
+    backend,
+    devices,
+)
+from jaxcifar.system.command import run_command
+from jaxcifar.training import experiment
+from jaxcifar.training.state import Carry
 
 PAGES = (
     *("adaptive.py", "adaptive_softmax.py", "adaptive_prelu.py", "pooled_cnn.py"),
@@ -53,7 +63,7 @@ def train(config: ConfigDict, mesh: Mesh, start: Carry | None = None) -> tuple[C
     if start is None:
         start = jax.device_get(parts.start(optimizer, split.images))
     loop = parts.train_loop(split, optimizer)
-    end = loop.run(parallel.place(start, mesh), lambda *_: True)
+    end = loop.run(devices.place(start, mesh), lambda *_: True)
     return start, jax.device_get(end)
 
 
@@ -61,11 +71,11 @@ def compare(page: str, kind: str, words: list[str]) -> dict[str, Any]:
     """Returns both sides' losses, and how far apart they and the parameters are."""
     dtype = HALF if kind == HALF else "float32"
     words = [f"--config.compute_dtype={dtype}", "--config.data.source=synthetic", *words]
-    config = overrides.load(page, words)
+    config = overrides.load_config(page, words)
     one = Mesh(np.array(jax.devices("cpu")[:1]), ("batch",), axis_types=(AxisType.Auto,))
     with jax.default_matmul_precision("highest" if kind == FULL else "default"):
         start, expected = train(config, one)
-        _, found = train(config, parallel.make_mesh(config.batch_size), start)
+        _, found = train(config, devices.make_mesh(config.batch_size), start)
     loss, expected_loss = (end.sums.means()["loss"] for end in (found, expected))
     apart = abs(loss / expected_loss - 1)
     way, gone = (
@@ -74,7 +84,7 @@ def compare(page: str, kind: str, words: list[str]) -> dict[str, Any]:
     )
     share = float(way / gone)
     return {
-        "config": configs.name(page),
+        "config": files.config_name(page),
         "dtype": kind,
         "loss": loss,
         "loss_of_cpu": expected_loss,
@@ -95,11 +105,11 @@ def main() -> None:
         jax.devices("cpu")
     except RuntimeError as error:
         raise UserError("jax may not use the CPU here; expected JAX_PLATFORMS unset") from error
-    devices = parallel.describe(parallel.make_mesh(jax.device_count()))
+    described = devices.describe(devices.make_mesh(jax.device_count()))
     options.out.mkdir(parents=True, exist_ok=True)
     out = options.out / f"agree-{jax.local_devices()[0].device_kind.lower().replace(' ', '-')}.json"
     record = {
-        "devices": devices,
+        "devices": described,
         "commit": provenance.commit(),
         "versions": provenance.versions(),
         "steps": STEPS,
@@ -116,7 +126,7 @@ def main() -> None:
         ]
         for f in record["found"]
     ]
-    print(f"{STEPS} steps on {devices} against one CPU\n")
+    print(f"{STEPS} steps on {described} against one CPU\n")
     print(table(("config", "type", "loss apart", "parameters' way apart", "agree"), rows))
     if apart := [f"{f['config']} in {f['dtype']}" for f in record["found"] if not f["agree"]]:
         raise UserError(f"further apart than they may be: {', '.join(apart)}")

@@ -33,14 +33,26 @@ from jax.stages import Compiled
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))  # the package need not be installed
 
-import kernels  # noqa: E402
-from kernels import Kernel, Launches  # noqa: E402
-from speed_tables import number, table  # noqa: E402
+import kernels
+from kernels import Kernel, Launches
+from speed_tables import number, table
 
-from jaxcifar import backend, data, experiment, files, overrides  # noqa: E402
-from jaxcifar import config as configs  # noqa: E402
-from jaxcifar.errors import UserError, first_line, run_command  # noqa: E402
-from jaxcifar.run import provenance  # noqa: E402
+from jaxcifar import data
+from jaxcifar.config import (
+    files,
+    overrides,
+)
+from jaxcifar.errors import (
+    UserError,
+    first_line,
+)
+from jaxcifar.run import provenance
+from jaxcifar.system import (
+    atomic,
+    backend,
+)
+from jaxcifar.system.command import run_command
+from jaxcifar.training import experiment
 
 README = ROOT / "benchmarks" / "README.md"
 OUT = ROOT / "results" / "gpu_program.json"
@@ -125,7 +137,7 @@ def programs(
     page: str, words: list[str], mesh: Mesh
 ) -> Iterator[tuple[Record, Callable[[], Compiled]]]:
     """Yields what each program of a page is called, and what compiles it."""
-    config = overrides.load(page, words)
+    config = overrides.load_config(page, words)
     parts = experiment.build(config, mesh=mesh)
     batch, examples = config.batch_size, TRAIN - config.data.validation
     split = data.Split(
@@ -135,7 +147,7 @@ def programs(
     optimizer, _ = parts.optimizer(examples // batch)
     start = parts.abstract_start(optimizer)
     loop = parts.train_loop(split, optimizer)
-    about = {"config": configs.name(page), "batch": batch, "dtype": config.compute_dtype}
+    about = {"config": files.config_name(page), "batch": batch, "dtype": config.compute_dtype}
     for size in sorted({parts.augment.size_of(epoch) for epoch in range(config.num_epochs)}):
         named = about | {"program": "training", "size": size}
         yield named, functools.partial(loop.program, start, loop.steps_per_epoch, size)
@@ -263,14 +275,14 @@ def main() -> None:
         os.environ["XLA_FLAGS"] = f"{backend.flags()} --xla_dump_to={dump}"  # read at the first use
         mesh = described_mesh(description)
         for page in options.config or [str(ROOT / "configs" / name) for name in PAGES]:
-            record["pages"][configs.name(page)] = {
+            record["pages"][files.config_name(page)] = {
                 "programs": examine(page, words, mesh, peaks, dump),
                 "commit": commit,
                 "date": datetime.date.today().isoformat(),
                 "versions": provenance.versions(),
             }
             OUT.write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n")
-    files.replace_between_marks(README, MARKS, page_of(record))
+    atomic.replace_between_marks(README, MARKS, page_of(record))
     print(f"wrote {OUT.relative_to(ROOT)} and the table in {README.relative_to(ROOT)}")
 
 

@@ -13,10 +13,10 @@ import numpy as np
 import workers
 from workers import Job
 
-from jaxcifar import backend, experiment
-from jaxcifar import config as configs
+from jaxcifar.config import schema
 from jaxcifar.run.checkpoint import Checkpoints
-from jaxcifar.training import losses, parallel
+from jaxcifar.system import backend, devices
+from jaxcifar.training import experiment, losses
 from jaxcifar.training.state import Carry
 
 
@@ -91,7 +91,7 @@ class JaxSide:
 
     def steps(self, count: int) -> list[float]:
         """Returns the seconds of `count` steps; on an accelerator, an epoch's mean alone."""
-        if parallel.is_accelerated(self._loop.mesh):
+        if devices.is_accelerated(self._loop.mesh):
             return [self._train() / self._loop.steps_per_epoch]
         times: list[float] = []
         while len(times) < count:
@@ -152,11 +152,11 @@ class JaxSide:
     def _save(self) -> float:
         """Starts saving, which waits for the save before; a saved step would not be saved again."""
         self._epochs += 1
-        meta = {"config": configs.to_json(self._parts.config)}
+        meta = {"config": schema.to_json(self._parts.config)}
         return timed(lambda: self._checkpoints.save(self._carry, meta, 0.0))
 
     def _at_step(self, step: int) -> Carry:
         """Returns the weights as they are, at the given step of the run, with empty sums."""
         mesh = self._loop.mesh
-        state = self._carry.state.replace(step=parallel.place(np.int32(step), mesh))
-        return Carry(state, parallel.place(losses.zero_sums(), mesh))
+        state = self._carry.state.replace(step=devices.place(np.int32(step), mesh))
+        return Carry(state, devices.place(losses.zero_sums(), mesh))

@@ -17,11 +17,17 @@ from typing import Any
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))  # the package need not be installed
 
-from jaxcifar import config as configs  # noqa: E402
-from jaxcifar import files, sweep  # noqa: E402
-from jaxcifar.claims import intervals, records, tables  # noqa: E402
-from jaxcifar.errors import UserError, run_command  # noqa: E402
-from jaxcifar.run import workdir  # noqa: E402
+from jaxcifar.claims import (
+    records,
+    tables,
+)
+from jaxcifar.config import files
+from jaxcifar.errors import UserError
+from jaxcifar.launch.grid import Swept, make_grid
+from jaxcifar.run import workdir
+from jaxcifar.stats import intervals
+from jaxcifar.system import atomic
+from jaxcifar.system.command import run_command
 
 OUT = ROOT / "results" / "precision.json"
 MARKS = (
@@ -44,10 +50,10 @@ def measure(page: str, seeds: int, out: pathlib.Path, words: list[str]) -> list[
     if subprocess.run(command, cwd=ROOT, check=False).returncode:
         raise UserError(f"the sweep of {page} did not end; its reason is above")
     changes = [word for word in words if word.startswith("--config.")]
-    grid = sweep.make_grid(page, [sweep.Swept("compute_dtype", DTYPES)], changes)
+    grid = make_grid(page, [Swept("compute_dtype", DTYPES)], changes)
     found = records.read(out, grid.runs, grid.config_of)
     return [
-        {"page": configs.name(page), "dtype": dtype}
+        {"page": files.config_name(page), "dtype": dtype}
         | {key: record[key] for key in ("seed", "seconds", "device", "commit", "data")}
         | {key: record["epochs"][-1][key] for key in ("epoch", "test_accuracy", "test_loss")}
         for dtype, of_run in zip(DTYPES, found.values(), strict=True)
@@ -113,11 +119,11 @@ def main() -> None:
     if not options.table:
         runs = []
         for page in options.pages.split(","):
-            out = options.work.resolve() / configs.name(page)
+            out = options.work.resolve() / files.config_name(page)
             runs += measure(str(ROOT / "configs" / page), options.seeds, out, words)
             workdir.write_text(OUT, json.dumps(runs, indent=1) + "\n")
     runs = json.loads(OUT.read_text())
-    files.replace_between_marks(ROOT / "benchmarks" / "README.md", MARKS, table(runs))
+    atomic.replace_between_marks(ROOT / "benchmarks" / "README.md", MARKS, table(runs))
     print(table(runs))
 
 

@@ -12,9 +12,10 @@ import tempfile
 import jax
 import numpy as np
 
-from jaxcifar import backend, experiment, overrides, profiling
-from jaxcifar import config as configs
-from jaxcifar.errors import run_command
+from jaxcifar.config import files, overrides
+from jaxcifar.system import backend
+from jaxcifar.system.command import run_command
+from jaxcifar.training import experiment, profiling
 from jaxcifar.training.augment import Batch
 from jaxcifar.training.losses import Sums
 from jaxcifar.training.state import State
@@ -38,7 +39,7 @@ KINDS = {
 
 def measure(page: str, words: list[str]) -> tuple[dict[str, float], float]:
     """Returns milliseconds a step by kind, and of a whole step."""
-    config = overrides.load(page, [*words, "--config.data.source=synthetic"])
+    config = overrides.load_config(page, [*words, "--config.data.source=synthetic"])
     parts = experiment.build(config)
     optimizer, _ = parts.optimizer(steps_per_epoch=390)
     split = experiment.load_data(config).train
@@ -82,7 +83,7 @@ def main() -> None:
     profiling.on_one_core()
     backend.configure()
     sums, whole = measure(options.config, words)
-    print(f"| {configs.name(options.config)}, one core | ms a step | share |\n|---|---|---|")
+    print(f"| {files.config_name(options.config)}, one core | ms a step | share |\n|---|---|---|")
     rest = {"between operations": whole - sum(sums.values())}
     for name, milliseconds in {**sums, **rest}.items():
         print(f"| {name} | {milliseconds:.1f} | {milliseconds / whole:.0%} |")

@@ -5,7 +5,7 @@ import pathlib
 from collections.abc import Iterable
 from typing import Any
 
-from jaxcifar import files
+from jaxcifar.system import atomic
 
 Record = dict[str, Any]
 MARKS = (
@@ -39,7 +39,7 @@ def write(out: pathlib.Path, readme: pathlib.Path) -> None:
     for kind in ("CPU", "GPU"):
         if not any((record["platform"] == "cpu") == (kind == "CPU") for record in records):
             sections.append(f"### {kind}\n\n{of_missing(kind)}")
-    files.replace_between_marks(readme, MARKS, "\n\n".join(sections))
+    atomic.replace_between_marks(readme, MARKS, "\n\n".join(sections))
     print(f"wrote the tables of {len(records)} machines into {readme}")
 
 

@@ -22,10 +22,12 @@ from typing import Any
 ROOT = pathlib.Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))  # the package need not be installed
 
-from jaxcifar import data, files  # noqa: E402
-from jaxcifar.claims import tables  # noqa: E402
-from jaxcifar.errors import UserError, run_command  # noqa: E402
-from jaxcifar.run import provenance  # noqa: E402
+from jaxcifar import data
+from jaxcifar.claims import tables
+from jaxcifar.errors import UserError
+from jaxcifar.run import provenance
+from jaxcifar.system import atomic
+from jaxcifar.system.command import run_command
 
 MARKS = (
     "<!-- speedrun: made by `python benchmarks/speedrun.py --table` -->",
@@ -186,8 +188,8 @@ def write_table(out: pathlib.Path) -> None:
             f" {', '.join(sorted({run['date'] for run in runs}))}."
         )
         if file.stem == "speedrun-cpu":
-            files.replace_between_marks(ROOT / "README.md", HEADLINE, headline(runs))
-    files.replace_between_marks(
+            atomic.replace_between_marks(ROOT / "README.md", HEADLINE, headline(runs))
+    atomic.replace_between_marks(
         ROOT / "benchmarks" / "README.md", MARKS, "\n\n".join(parts) or "Not measured yet."
     )
 
@@ -223,7 +225,7 @@ def main() -> None:
             name = run["device"].replace(" ", "_").lower()
             file = options.out / f"speedrun-{name}.json"
             runs = json.loads(file.read_text()) if file.exists() else []
-            with files.replacing(file) as out:
+            with atomic.replacing(file) as out:
                 out.write((json.dumps([*runs, run], indent=1) + "\n").encode())
             print(table([*runs, run]), flush=True)
 

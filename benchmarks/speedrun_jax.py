@@ -12,10 +12,12 @@ import jax_side
 import numpy as np
 import workers
 
-from jaxcifar import backend, experiment, models, overrides, scoring, train
+from jaxcifar import models
+from jaxcifar.config import overrides
 from jaxcifar.run import metrics, workdir
 from jaxcifar.run.checkpoint import Checkpoints
-from jaxcifar.training import losses
+from jaxcifar.system import backend
+from jaxcifar.training import experiment, losses, scoring, trainer
 
 
 def run(
@@ -34,7 +36,7 @@ def run(
     """
     backend.configure()
     words = [f"--config.seed={seed}", f"--config.compute_dtype={dtype}", *words]
-    config = overrides.load(f"configs/speedrun.py:{variant}", words)
+    config = overrides.load_config(f"configs/speedrun.py:{variant}", words)
     parts, dataset = experiment.build(config), experiment.load_data(config)
     steps_per_epoch = len(dataset.train.labels) // config.batch_size
     optimizer, schedule = parts.optimizer(steps_per_epoch)
@@ -69,7 +71,7 @@ def run(
         line |= scoring.prefixed("validation" if config.data.validation else "test", sums)
         with workdir.claim(keep, config), Checkpoints(keep, writing=True) as checkpoints:
             workdir.write_text(keep / metrics.FILE, json.dumps(line) + "\n")
-            checkpoints.save(carry, train.describe(config, dataset, parts), accuracy)
+            checkpoints.save(carry, trainer.describe(config, dataset, parts), accuracy)
     sizes = [parts.augment.size_of(epoch) for epoch in range(config.num_epochs)]
     each = {size: counting.gradient(parts, config.batch_size, size).operations for size in sizes}
     return {

@@ -23,12 +23,16 @@ from typing import Any
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))  # the package need not be installed
 
-import speed_tables  # noqa: E402
-import startup  # noqa: E402
-from workers import Job, Worker  # noqa: E402
+import speed_tables
+import startup
+from workers import Job, Worker
 
-from jaxcifar.errors import UserError, run_command  # noqa: E402
-from jaxcifar.run import provenance, workdir  # noqa: E402
+from jaxcifar.errors import UserError
+from jaxcifar.run import (
+    provenance,
+    workdir,
+)
+from jaxcifar.system.command import run_command
 
 # Training images of an epoch on CPU, where a whole one takes up to 15 minutes, and the steps
 # timed in a turn there.

@@ -19,7 +19,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from ml_collections import ConfigDict
 
-from jaxcifar import data, overrides, signature
+from jaxcifar import data
+from jaxcifar.config import overrides
 from jaxcifar.errors import UserError
 
 # Where runs are saved, for what is written there is timed.
@@ -53,8 +54,8 @@ class Job(NamedTuple):
 def inputs(job: Job) -> tuple[ConfigDict, data.Split, data.Split]:
     """Returns the job's config, training and test images."""
     words = [f"--config.compute_dtype={job.dtype}", f"--config.data.source={job.source}"]
-    config = overrides.load(job.page, words)
-    dataset = signature.call(data.load, "data", config.data)
+    config = overrides.load_config(job.page, words)
+    dataset = data.load(**config.data)
     return config, take(dataset.train, job.train_examples), take(dataset.test, job.test_examples)
 
 

@@ -7,11 +7,11 @@ import typing
 if typing.TYPE_CHECKING:
     import pathlib
 
-    from jaxcifar.predict import Net
+    from jaxcifar.weights.net import Net
 
 
 def load(checkpoint: str | pathlib.Path, step: str | int = "latest") -> Net:
     """Returns the net of the run in the folder `checkpoint`: see `jaxcifar.predict.load`."""
-    from jaxcifar import predict  # here, so that importing the package stays light
+    from jaxcifar.weights import net  # here, so that importing the package stays light
 
-    return predict.load(checkpoint, step)
+    return net.load_net(checkpoint, step)

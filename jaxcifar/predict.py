@@ -3,96 +3,29 @@
 python -m jaxcifar.predict --checkpoint=DIR [--step=N|best|latest] [--json|--csv] IMAGE…|FOLDER|-
 """
 
-from jaxcifar import errors
+from jaxcifar.system import command
 
 if __name__ == "__main__":
-    errors.leave_on_interrupt()  # what follows takes seconds to import
+    command.leave_on_interrupt()  # what follows takes seconds to import
 
 import csv
-import dataclasses
 import io
 import json
 import os
 import pathlib
 import sys
 from collections.abc import Iterator, Sequence
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
-import jax
 import numpy as np
 
-from jaxcifar import backend, experiment, image_files
+from jaxcifar.data import image_files
 from jaxcifar.errors import UserError
-from jaxcifar.run import workdir
-from jaxcifar.run.checkpoint import Checkpoints
-from jaxcifar.training import state
-from jaxcifar.training.loop import Predictor
+from jaxcifar.system import backend
+from jaxcifar.weights.net import Net, load_net
 
 TOP = 5  # classes told of each image
 MOST_OF_STDIN = 2**28  # bytes: of a stream without an end the first, which then is no image
-
-
-@dataclasses.dataclass(frozen=True)
-class Prediction:
-    """What a net says of N images: arrays of numpy.
-
-    `logits` and `probabilities` (their softmax) are [N, num_classes]; `gates` has the model's
-    named intermediates, each [N, …], and is empty for a model without gates.
-    """
-
-    logits: np.ndarray
-    probabilities: np.ndarray
-    gates: dict[str, np.ndarray]
-
-
-@dataclasses.dataclass
-class Net:
-    """The weights of one saved step, as evaluation takes them, and what they were trained for."""
-
-    parts: experiment.Experiment
-    step: int
-    variables: dict[str, Any]
-    class_names: tuple[str, ...]
-    _predictor: Predictor | None = None
-
-    def predict(self, images: np.ndarray) -> Prediction:
-        """Returns logits, probabilities and gates of images, uint8 [N, 32, 32, 3] of 0 to 255.
-
-        The first call compiles; later ones do so only where N needs another number of batches.
-
-        Raises:
-          UserError: images of another type or shape.
-        """
-        images = np.asarray(images)
-        if images.dtype != np.uint8 or images.shape[1:] != (32, 32, 3) or not len(images):
-            raise UserError(
-                f"images are {images.dtype} {list(images.shape)}; expected uint8 [N, 32, 32, 3],"
-                " values 0 to 255, as they are before any normalisation"
-            )
-        if self._predictor is None:
-            self._predictor = self.parts.predictor(images)
-        else:
-            self._predictor.take(images)
-        logits, gates = self._predictor(self.variables)
-        probabilities = jax.nn.softmax(logits.astype(np.float32))
-        return Prediction(*jax.tree.map(np.asarray, (logits, probabilities, gates)))
-
-
-def load(checkpoint: str | pathlib.Path, step: str | int = "latest") -> Net:
-    """Returns the net of the run in the folder `checkpoint`, at "latest", "best" or a saved step.
-
-    Everything is rebuilt from the config that the run saved; its optimizer is not needed.
-
-    Raises:
-      UserError: no run or step there, or one that is damaged or cannot be read.
-    """
-    directory = pathlib.Path(checkpoint)
-    parts = experiment.build(workdir.load_config(directory), to_train=False)
-    with Checkpoints(directory) as checkpoints:
-        number = checkpoints.number(str(step))
-        model = checkpoints.restore_model(number, parts.abstract_model())
-        names = tuple(checkpoints.meta(number)["class_names"])
-    return Net(parts, number, state.eval_variables(**model), names)
 
 
 Ranked = list[tuple[str, float]]  # classes and their probabilities, the likeliest first
@@ -185,7 +118,7 @@ def as_text(picture: image_files.Picture, best: Ranked, shown: bool) -> str:
 
 def main() -> None:
     """Runs the command; where some images cannot be read it ends with status 1."""
-    parser = errors.command_parser("predict", "Says what is in images.")
+    parser = command.command_parser("predict", "Says what is in images.")
     parser.add_argument("--checkpoint", required=True, metavar="DIR", help="the run's workdir")
     parser.add_argument("--step", default="latest", help="N, best or latest (default: latest)")
     form = parser.add_mutually_exclusive_group()
@@ -194,7 +127,7 @@ def main() -> None:
     parser.add_argument("images", nargs="+", metavar="IMAGE", help="files, folders, - for stdin")
     arguments = parser.parse_args()
     backend.configure()
-    net = load(arguments.checkpoint, arguments.step)
+    net = load_net(arguments.checkpoint, arguments.step)
     pictures, unread = [], 0
     for file, name in find(arguments.images):
         try:
@@ -216,4 +149,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    errors.run_command(main)
+    command.run_command(main)

@@ -4,111 +4,24 @@ python -m jaxcifar.reproduce [--claims=ID,…] [--seeds=N] [--jobs=N] [--shard=I
 python -m jaxcifar.reproduce --list | --table
 """
 
-from jaxcifar import errors
+from jaxcifar.system import command
 
 if __name__ == "__main__":
-    errors.leave_on_interrupt()  # what follows takes seconds to import
+    command.leave_on_interrupt()  # what follows takes seconds to import
 
 import pathlib
-import statistics
-import sys
-from collections.abc import Iterable, Sequence
 
-from jaxcifar import files, jobs
-from jaxcifar.claims import figures, records, tables
-from jaxcifar.claims.judge import Claim, judge_all
-from jaxcifar.claims.records import Records
-from jaxcifar.claims.reports import CLAIMS, RUNS
-from jaxcifar.errors import UserError
-from jaxcifar.run import workdir
-
-WORKDIRS = pathlib.Path("checkpoints/reproduce")
-HOURS = 60.0  # minutes; a run that takes as long has all the cores
-BY_LENGTH = -1  # the cores of a run: all of them or one, by that
-
-
-def choose(ids: str) -> list[Claim]:
-    """Returns the claims of a comma-separated list of ids, or prefixes of ids; all for ""."""
-    chosen = []
-    for wanted in filter(None, ids.split(",")):
-        found = [claim for claim in CLAIMS if claim.id.startswith(wanted)]
-        if not found:
-            raise UserError(f"--claims: no claim {wanted!r}; --list shows them all")
-        chosen += found
-    return chosen or list(CLAIMS)
-
-
-def plan(
-    chosen: Iterable[Claim], seeds: int, found: Records, shard: str = "0/1", cores: int = BY_LENGTH
-) -> list[jobs.Job]:
-    """Returns the missing runs of the claims that are in the shard, the cheapest first.
-
-    Shards are of all the runs, so that they stay the same while records come in. `cores` of each
-    on CPU; BY_LENGTH: one for a run of minutes and all for one of hours.
-    """
-    wanted = {run for claim in chosen for run in claim.runs}
-    every = [(run, seed) for run in RUNS if run in wanted for seed in range(seeds)]
-    missing = [(run, seed) for run, seed in jobs.shard(every, shard) if seed not in found[run]]
-    planned = [
-        jobs.Job(
-            run,
-            seed,
-            minutes_of(run, found),
-            int(RUNS[run] < HOURS) if cores == BY_LENGTH else cores,
-            records.config_of(run, seed),
-        )
-        for run, seed in missing
-    ]
-    return sorted(planned, key=lambda job: job.minutes)
-
-
-def minutes_of(run: str, found: Records) -> float:
-    """Returns what a run takes: as measured where it was, else the estimate for two CPU cores."""
-    measured = [record["seconds"] / 60 for record in found[run].values()]
-    return statistics.median(measured) if measured else RUNS[run]
-
-
-def listing(chosen: Sequence[Claim], seeds: int, found: Records) -> str:
-    """Returns a line per claim: id, verdict, what it still needs and the estimated time."""
-    lines, judged = [], judge_all(CLAIMS, found)
-    for claim in chosen:
-        todo = plan([claim], seeds, found)
-        needs = ", ".join(map(str, todo))
-        lines.append(f"{claim.id:22} {tables.verdict(judged[claim]):35} {claim.text}")
-        if todo:
-            minutes = sum(job.minutes for job in todo)
-            lines.append(f"{'':59}needs {needs} (about {minutes:,.0f} min)")
-    total = sum(job.minutes for job in plan(chosen, seeds, found))
-    lines.append(f"{len(chosen)} claims; missing runs: about {total:,.0f} minutes (CPU estimate)")
-    return "\n".join(lines)
-
-
-def write_table(out: pathlib.Path) -> None:
-    """Writes the pictures, out/README.md, and the claims table of the README beside `out`.
-
-    A README there that has no place for the table, or cannot be written, is left as it is.
-    """
-    found = records.read(out, RUNS)
-    judged = judge_all(CLAIMS, found)
-    files.writable(out, "--out")
-    pictures = figures.draw(out, found, judged)
-    workdir.write_text(out / "README.md", tables.page(out, found, judged, pictures))
-    print(f"wrote {out / 'README.md'} and {len(pictures)} pictures; {tables.verdicts(judged)}")
-    readme = out.resolve().parent / "README.md"
-    if readme.exists():
-        table = tables.headline_table(judged, found)
-        try:
-            files.replace_between_marks(readme, tables.MARKS, table)
-        except (UserError, OSError, UnicodeDecodeError) as error:
-            why = errors.first_line(error)
-            print(f"no table beside {out}: {why}; it is left as it is", file=sys.stderr)
-        else:
-            print(f"wrote the table of {readme}")
+from jaxcifar.claims import records
+from jaxcifar.claims.reports import RUNS
+from jaxcifar.claims.results import write_table
+from jaxcifar.launch import jobs
+from jaxcifar.launch.claim_runs import BY_LENGTH, WORKDIRS, choose, listing, plan
+from jaxcifar.system import atomic
 
 
 def main() -> None:
     """Runs the command; exit status 130 where a signal stopped it."""
-    parser = errors.command_parser(
+    parser = command.command_parser(
         "reproduce", "Re-runs what the reports claim, cheapest first, and judges it."
     )
     parser.add_argument("--claims", default="", metavar="ID,…", help="ids or prefixes; default all")
@@ -137,7 +50,7 @@ def main() -> None:
         print(listing(chosen, arguments.seeds, found))
         return
     planned = plan(chosen, arguments.seeds, found, arguments.shard, arguments.cores)
-    files.writable(arguments.out, "--out")
+    atomic.writable(arguments.out, "--out")
     place = jobs.Place(arguments.out, WORKDIRS)
     outcome = jobs.run_all(planned, place, arguments.jobs, budget, at_once)
     if arguments.shard == "0/1" and not outcome.stopped:
@@ -146,4 +59,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    errors.run_command(main)
+    command.run_command(main)

@@ -21,13 +21,17 @@ os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
 # Keeping memory (backend.py) is for computing; compiling is a tenth slower with it.
 os.environ.setdefault("MALLOC_ARENA_MAX", "8")
 
-from jaxcifar import backend  # noqa: E402
+from jaxcifar.system import backend
 
 backend.configure()  # before the first computation of the session
 
-from jaxcifar import config as configs  # noqa: E402
-from jaxcifar import data, errors  # noqa: E402
-from jaxcifar.data import tfds  # noqa: E402
+from jaxcifar import data
+from jaxcifar.config import (
+    files,
+    schema,
+)
+from jaxcifar.data import tfds
+from jaxcifar.system import command
 
 ROOT = pathlib.Path(__file__).parent.parent
 WHOLE_LOAD = data.load  # before any fixture puts a smaller one in its place
@@ -59,10 +63,10 @@ def pytest_configure(config):
 
 def page(name, **changes):
     """The config of configs/NAME with the changes, such as **{"model.depth": 8}, made."""
-    config = configs.load(str(ROOT / "configs" / name)).copy_and_resolve_references()
+    config = files.run_config_file(str(ROOT / "configs" / name)).copy_and_resolve_references()
     with config.unlocked():
         config.update_from_flattened_dict(changes)
-    return configs.check(config)
+    return schema.check_top_level(config)
 
 
 def tiny(**changes):
@@ -138,7 +142,7 @@ def run(monkeypatch, capfd):
         monkeypatch.setattr(sys, "argv", ["command", *map(str, words)])
         capfd.readouterr()
         try:
-            status = errors.run_command(main) or 0
+            status = command.run_command(main) or 0
         except SystemExit as end:
             status = end.code or 0
         return status, *capfd.readouterr()

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import pytest
 from conftest import ROOT, page
 
-from jaxcifar import experiment
+from jaxcifar.training import experiment
 
 SYSTEMS = ("adaptive", "resnet20", "simple_cnn")
 

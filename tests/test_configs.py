@@ -11,12 +11,13 @@ import pytest
 from conftest import ROOT, TEST, page
 from ml_collections import ConfigDict
 
-from jaxcifar import config as configs
-from jaxcifar import data, evaluate, experiment, models, schema, signature, train
+from jaxcifar import data, models
+from jaxcifar.config import fields, schema
 from jaxcifar.errors import UserError
 from jaxcifar.models.adaptive import AdaptiveBlock
-from jaxcifar.training import augment, losses, optim
+from jaxcifar.training import augment, experiment, losses, optim, trainer
 from jaxcifar.training.evaluation import Evaluation
+from jaxcifar.weights import evaluation
 
 PAGES = sorted(path.name for path in (ROOT / "configs").glob("*.py"))
 VARIANTS = {
@@ -37,11 +38,11 @@ def test_page_trains_two_steps_and_is_evaluated(name, small_data, tmp_path):
     if config.schedule.name == "warmup_cosine":
         with config.unlocked():
             config.schedule.warmup_epochs = 0.5
-    result = train.train(config, tmp_path / "run")
+    result = trainer.train(config, tmp_path / "run")
     assert result.finished
     assert int(result.state.step) == 2
     assert np.isfinite(result.lines[0]["train_loss"])
-    scores = evaluate.evaluate(tmp_path / "run", "latest", "test")
+    scores = evaluation.evaluate(tmp_path / "run", "latest", "test")
     assert scores["examples"] == TEST
     assert scores["accuracy"] == result.lines[0]["test_accuracy"]
     assert scores["loss"] == pytest.approx(result.lines[0]["test_loss"], rel=1e-6)
@@ -125,7 +126,7 @@ def flatten(tree, prefix=""):
 
 def start(config):
     """All that reads a config before training."""
-    experiment.build(configs.check(config))
+    experiment.build(schema.check_top_level(config))
 
 
 @pytest.fixture
@@ -151,8 +152,8 @@ def test_every_key_without_a_default_is_needed(name, plain):
 
 def has_default(config, section, leaf):
     """Whether a key may be left out: what reads it has a neutral value for it."""
-    keys = schema.parameters(section[0], config[section[0]]) if section else None
-    keys = keys or signature.parameters(configs.Config)
+    keys = schema.section_parameters(section[0], config[section[0]]) if section else None
+    keys = keys or fields.parameters(schema.Config)
     return keys[leaf].default is not inspect.Parameter.empty
 
 
@@ -196,8 +197,8 @@ def test_every_key_is_read_by_what_takes_it(name):
     for section, functions in takers.items():
         read = set().union(*map(names_read, functions))
         assert set(config.get(section, {})) - shared <= read, section
-    sources = "".join(inspect.getsource(m) for m in (experiment, train, optim))
-    for key in set(configs.Config._fields) - set(takers):
+    sources = "".join(inspect.getsource(m) for m in (experiment, trainer, optim))
+    for key in set(schema.Config._fields) - set(takers):
         assert f"config.{key}" in sources or f"c.{key}" in sources, key
     for key in optim.Shared._fields:
         assert f"shared.{key}" in sources or f"optimizer.{key}" in sources, key

@@ -60,7 +60,8 @@ def test_each_change_is_taken_alone(changed):
 import jax
 import jax.numpy as jnp
 from jaxcifar import experiment, overrides, train
-from jaxcifar.training.augment import SIZE, Batch
+from jaxcifar.data.split import SIZE
+from jaxcifar.training.augment import Batch
 for words in {trains}:
     known, words = train.parse(words)
     page, workdir = known.config, known.workdir

@@ -9,10 +9,14 @@ import numpy as np
 import pytest
 from conftest import ROOT, TEST, TRAIN, tiny
 
-from jaxcifar import calibration, evaluate, experiment, files, predict, train
+from jaxcifar import evaluate, train
 from jaxcifar.errors import UserError
 from jaxcifar.run.checkpoint import Checkpoints
-from jaxcifar.training import losses
+from jaxcifar.stats import calibration
+from jaxcifar.system import atomic
+from jaxcifar.training import experiment, losses, trainer
+from jaxcifar.weights import evaluation
+from jaxcifar.weights.net import load_net
 
 VALIDATION = 24
 
@@ -22,7 +26,7 @@ def trained(tmp_path_factory, small_data_for_module):
     """A finished run of four epochs with averaged weights, and its metrics."""
     folder = tmp_path_factory.mktemp("runs") / "run"
     changes = {"data.validation": VALIDATION, "optimizer.ema_decay": 0.8, "num_epochs": 4}
-    return folder, train.train(tiny(**changes), folder).lines
+    return folder, trainer.train(tiny(**changes), folder).lines
 
 
 @pytest.mark.parametrize("split", ["test", "validation"])
@@ -31,7 +35,7 @@ def test_evaluation_gives_what_training_logged(trained, step, split):
     folder, lines = trained
     with Checkpoints(folder) as checkpoints:
         want = checkpoints.best_step() if step == "best" else checkpoints.steps()[-1]
-    result = evaluate.evaluate(folder, str(want) if step == "number" else step, split)
+    result = evaluation.evaluate(folder, str(want) if step == "number" else step, split)
     line = next(line for line in lines if line["step"] == want)
     assert result["step"] == want
     assert result["accuracy"] == line[f"{split}_accuracy"]
@@ -42,7 +46,7 @@ def test_evaluation_gives_what_training_logged(trained, step, split):
     ("split", "examples"), [("test", TEST), ("train", TRAIN), ("validation", VALIDATION)]
 )
 def test_every_image_is_counted_once_under_its_class(trained, synthetic, split, examples):
-    result = evaluate.evaluate(trained[0], "latest", split)
+    result = evaluation.evaluate(trained[0], "latest", split)
     matrix = np.array(result["confusion_matrix"])
     labels = {
         "train": synthetic.train.labels[:TRAIN],
@@ -64,18 +68,18 @@ def test_confusion_matrix_is_the_slow_count():
         if row.argmax() < 10:  # a model may have classes that the data have not
             want[label, row.argmax()] += 1
     assert want.sum() < 50
-    np.testing.assert_array_equal(evaluate.confusion_matrix(jnp.array(logits), labels, 10), want)
+    np.testing.assert_array_equal(evaluation.confusion_matrix(jnp.array(logits), labels, 10), want)
 
 
 def test_accuracy_and_confusion_matrix_count_the_same(trained):
     """Of a net with more classes than the data: the largest of all its logits is what it says."""
     rng = np.random.default_rng(0)
     logits, labels = jnp.array(rng.normal(size=(200, 20))), rng.integers(0, 10, 200)
-    matrix = evaluate.confusion_matrix(logits, labels, 10)
+    matrix = evaluation.confusion_matrix(logits, labels, 10)
     counted = losses.count(jnp.zeros(200), logits, jnp.array(labels))
     assert matrix.trace() == int(counted.correct) > 0
     assert matrix.sum() == (np.asarray(logits).argmax(1) < 10).sum() < 200
-    result = evaluate.evaluate(trained[0], "latest", "test")
+    result = evaluation.evaluate(trained[0], "latest", "test")
     assert "do not have" not in evaluate.report(result)
     less = result | {"examples": result["examples"] + 7}
     assert "7 images are predicted as a class that the data do not" in evaluate.report(less)
@@ -85,7 +89,7 @@ def test_a_folder_that_cannot_be_written_costs_the_files_alone(trained, run, mon
     def fail(*_):
         raise OSError(30, "Read-only file system")
 
-    monkeypatch.setattr(files, "replacing", fail)
+    monkeypatch.setattr(atomic, "replacing", fail)
     status, out, err = run(evaluate.main, [f"--checkpoint={trained[0]}"])
     assert status == 0
     assert f"accuracy {trained[1][-1]['test_accuracy']:.4f}" in out
@@ -124,7 +128,7 @@ def test_ctrl_c_while_importing_is_one_line_too(command, tmp_path):
 def other(tmp_path_factory, small_data_for_module):
     """The folder of a run of one epoch, without validation images."""
     folder = tmp_path_factory.mktemp("runs") / "other"
-    train.train(tiny(num_epochs=1, seed=1), folder)
+    trainer.train(tiny(num_epochs=1, seed=1), folder)
     return folder
 
 
@@ -133,43 +137,43 @@ def test_views_are_those_of_a_run_that_has_them_in_its_config(trained, tmp_path)
     (tmp_path / "steps").symlink_to(folder / "steps")
     config = json.loads((folder / "config.json").read_text()) | {"evaluation": {"views": 6}}
     (tmp_path / "config.json").write_text(json.dumps(config))
-    want = evaluate.evaluate(tmp_path, "latest", "test")
-    got = evaluate.evaluate(folder, "latest", "test", views=6)
+    want = evaluation.evaluate(tmp_path, "latest", "test")
+    got = evaluation.evaluate(folder, "latest", "test", views=6)
     assert got | {"checkpoint": ""} == want | {"checkpoint": ""}
-    assert got["loss"] != evaluate.evaluate(folder, "latest", "test")["loss"]
+    assert got["loss"] != evaluation.evaluate(folder, "latest", "test")["loss"]
 
 
 def test_calibration_is_fitted_on_what_was_held_out(trained, other):
     folder, lines = trained
-    result = evaluate.evaluate(folder, "latest", "test", calibrate=True)
+    result = evaluation.evaluate(folder, "latest", "test", calibrate=True)
     found = result["calibration"]
     assert (found["fitted_on"], found["fitted_images"]) == ("validation", VALIDATION)
     assert found["images"] == TEST
     assert result["accuracy"] == lines[-1]["test_accuracy"]
     assert found["cross_entropy_before"] == pytest.approx(lines[-1]["test_loss"], rel=1e-5)
-    net = predict.load(folder)
+    net = load_net(folder)
     examples = experiment.load_data(net.parts.config)
     held_out = net.predict(examples.validation.images).logits, examples.validation.labels
     assert found["temperature"] == calibration.temperature(*held_out)
-    own = evaluate.evaluate(folder, "latest", "validation", calibrate=True)["calibration"]
+    own = evaluation.evaluate(folder, "latest", "validation", calibrate=True)["calibration"]
     assert (own["fitted_on"], own["fitted_images"] + own["images"]) == ("half of validation", 24)
-    halves = evaluate.evaluate(other, "latest", "test", calibrate=True)
+    halves = evaluation.evaluate(other, "latest", "test", calibrate=True)
     assert halves["calibration"]["fitted_on"] == "half of test"
     assert halves["calibration"]["fitted_images"] == halves["calibration"]["images"] == TEST // 2
     assert "fitted on half of test, 20 images; scored on the other half, 20" in (
         evaluate.report(halves)
     )
-    assert evaluate.evaluate(other, "latest", "test", calibrate=True) == halves
+    assert evaluation.evaluate(other, "latest", "test", calibrate=True) == halves
 
 
 def test_two_nets_are_compared_on_the_same_images(trained, other):
     folder, _ = trained
-    itself = evaluate.evaluate(folder, "latest", "test", against=folder)
+    itself = evaluation.evaluate(folder, "latest", "test", against=folder)
     assert itself["against"]["accuracy"] == itself["accuracy"]
     assert itself["against"]["interval"] == itself["interval"]
     assert (itself["against"]["right_alone"], itself["against"]["p"]) == (0, 1.0)
-    here = evaluate.evaluate(folder, "latest", "test", against=other)
-    there = evaluate.evaluate(other, "latest", "test", against=folder)
+    here = evaluation.evaluate(folder, "latest", "test", against=other)
+    there = evaluation.evaluate(other, "latest", "test", against=folder)
     its = here["against"]
     assert its["accuracy"] == there["accuracy"]
     assert its["right_alone"] == there["against"]["wrong_alone"]
@@ -180,15 +184,15 @@ def test_two_nets_are_compared_on_the_same_images(trained, other):
 
 
 def test_a_net_of_other_classes_is_no_opponent(trained, other, monkeypatch):
-    load = predict.load
+    load = load_net
 
     def renamed(folder, step):
         net = load(folder, step)
         return dataclasses.replace(net, class_names=("a", "b")) if folder == other else net
 
-    monkeypatch.setattr(predict, "load", renamed)
+    monkeypatch.setattr(evaluation, "load_net", renamed)
     with pytest.raises(UserError, match=r"other is a net of other classes \(a, b\); expected disc"):
-        evaluate.evaluate(trained[0], "latest", "test", against=other)
+        evaluation.evaluate(trained[0], "latest", "test", against=other)
 
 
 def test_what_else_is_asked_for_is_told_and_kept_beside(trained, other, run):
@@ -217,7 +221,7 @@ def test_what_else_is_asked_for_is_told_and_kept_beside(trained, other, run):
 @pytest.mark.parametrize("step", ["3", "-1", "first", "1.5"])
 def test_a_step_that_is_not_saved_is_refused(trained, step):
     with pytest.raises(UserError, match=r"expected best, latest or one of .*16"):
-        evaluate.evaluate(trained[0], step, "test")
+        evaluation.evaluate(trained[0], step, "test")
 
 
 def test_the_command_writes_numbers_and_a_picture(trained, run):
@@ -239,7 +243,7 @@ def test_the_command_writes_numbers_and_a_picture(trained, run):
 
 
 def test_the_command_tells_mistakes_in_one_line(trained, run, small_data, tmp_path):
-    train.train(tiny(num_epochs=1), tmp_path / "run")
+    trainer.train(tiny(num_epochs=1), tmp_path / "run")
     for words, message in (
         ([f"--checkpoint={tmp_path / 'none'}"], "not a run's folder"),
         ([f"--checkpoint={tmp_path / 'run'}", "--step=99"], "step 99 is not saved"),

@@ -10,7 +10,7 @@ import zipfile
 import pytest
 from conftest import ROOT
 
-from jaxcifar import pages
+from jaxcifar.config import files
 from jaxcifar.errors import UserError
 
 PARTS = ("jaxcifar", "configs")
@@ -69,10 +69,12 @@ assert records.config_of("simple_cnn:swish", 3).seed == 3
 
 def test_the_users_own_file_comes_before_ours(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert pages.find("configs/adaptive.py") == ROOT / "configs" / "adaptive.py"
+    assert files.find_config("configs/adaptive.py") == ROOT / "configs" / "adaptive.py"
     (tmp_path / "configs").mkdir()
     (tmp_path / "configs" / "adaptive.py").touch()
-    assert pages.find("configs/adaptive.py").resolve() == tmp_path / "configs" / "adaptive.py"
+    assert (
+        files.find_config("configs/adaptive.py").resolve() == tmp_path / "configs" / "adaptive.py"
+    )
     for name in ("adaptive.py", "elsewhere/configs/adaptive.py", "configs/adaptiv.py"):
         with pytest.raises(UserError, match=r"no file .*; the pages .*: configs/adaptive\.py, "):
-            pages.find(name)
+            files.find_config(name)

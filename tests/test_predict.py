@@ -16,14 +16,16 @@ from conftest import ROOT, random_images, tiny
 from PIL import Image
 
 import jaxcifar
-from jaxcifar import experiment, image_files, predict, train
+from jaxcifar import predict
+from jaxcifar.data import image_files
 from jaxcifar.errors import UserError
+from jaxcifar.training import experiment, trainer
 
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory, small_data_for_module):
     folder = tmp_path_factory.mktemp("runs") / "checkpoints" / "quickstart"
-    return folder, train.train(tiny(num_epochs=3, **{"optimizer.ema_decay": 0.5}), folder)
+    return folder, trainer.train(tiny(num_epochs=3, **{"optimizer.ema_decay": 0.5}), folder)
 
 
 def test_a_net_says_what_training_logged(trained, synthetic):

@@ -11,13 +11,14 @@ import pytest
 from conftest import ROOT, tiny
 from ml_collections import ConfigDict
 
-from jaxcifar import jobs, reproduce
-from jaxcifar.claims import measure, records
+from jaxcifar import reproduce
+from jaxcifar.claims import measure, records, results
 from jaxcifar.claims.claim import Claim, Comparison, Metric, column
 from jaxcifar.claims.reports import CLAIMS, RUNS
+from jaxcifar.launch import claim_runs, jobs
 from jaxcifar.run import provenance
-from jaxcifar.run.log import RunLog
-from jaxcifar.run.slots import Slot
+from jaxcifar.run.progress import RunLog
+from jaxcifar.system.slots import Slot
 
 FIRST, SECOND = "simple_cnn:base", "simple_cnn:augment"
 ONE = Metric("one", lambda record: 1.0, "share")
@@ -36,7 +37,8 @@ def tiny_runs(small_data, monkeypatch, tmp_path):
         return tiny(seed=seed, num_epochs=EPOCHS[run])
 
     monkeypatch.setattr(records, "config_of", config_of)
-    monkeypatch.setattr(reproduce, "CLAIMS", TINY_CLAIMS)
+    monkeypatch.setattr(claim_runs, "CLAIMS", TINY_CLAIMS)
+    monkeypatch.setattr(results, "CLAIMS", TINY_CLAIMS)
     monkeypatch.setattr(jobs, "share", lambda *_: [Slot((), "")])  # one after another, in here
     monkeypatch.chdir(tmp_path)
     return tmp_path / "results" / "runs"
@@ -83,7 +85,7 @@ def test_what_is_missing_is_run_once_and_a_deleted_record_comes_back_alone(
 
     # and trained anew, where that is gone too
     deleted.unlink()
-    workdir = tmp_path / reproduce.WORKDIRS / deleted.stem
+    workdir = tmp_path / claim_runs.WORKDIRS / deleted.stem
     workdir.rename(tmp_path / "elsewhere")
     run(reproduce.main, [])
     again = texts(tiny_runs)
@@ -188,7 +190,7 @@ jaxcifar.reproduce.main()
 
 
 def test_a_readme_of_something_else_is_left_alone_and_all_else_written(run, tmp_path, monkeypatch):
-    monkeypatch.setattr(reproduce.figures, "draw", lambda *_: [])
+    monkeypatch.setattr(results.figures, "draw", lambda *_: [])
     (tmp_path / "README.md").write_text("Of something else.\n")
     status, out, err = run(reproduce.main, ["--table", f"--out={tmp_path / 'results'}"])
     assert status == 0

@@ -1,39 +1,34 @@
-"""Data flows one way, and so do imports; nothing happens at import."""
+"""The layout: folders in layers, imports that only go down, nothing done at import."""
 
 import ast
+import graphlib
 import subprocess
 import sys
 
 import pytest
 from conftest import ROOT
 
-# Each module imports only what stands before it; a wing's __init__ is where its name stands.
-ORDER = """
-    errors files pages signature config backend accuracy calibration
-    data.split data.official data.tfds data.cifar10 data.synthetic data.npz data
-    models.batch_norm models.convolution models.winograd models.layers models.adaptive
-    models.resnet models.simple_cnn models.mlp models.speednet models.whitening
-    models
-    training training.parallel training.boxes training.mixing training.augment
-    training.evaluation training.losses
-    training.transforms training.optim training.state
-    training.step training.loop
-    schema overrides
-    run run.damage run.selection run.metrics run.provenance run.interrupt run.workdir run.log
-    run.plots run.checkpoint run.slots run.overview
-    experiment image_files predict exchange find_rate profiling scoring train together evaluate
-    release export import_torch
-    claims claims.records claims.claim claims.intervals claims.judge claims.reports claims.tables
-    claims.figures claims.measure
-    report report.markup report.charts report.tables report.pictures report.findings
-    report.of_predictions report.of_weights report.of_runs report.of_study report.__main__
-    jobs reproduce sweep
-""".split()  # noqa: SIM905 -- a page, not a list
+# A module imports from its own folder and from the lines above its own, never from the same line.
+LAYERS = (
+    ("errors",),
+    ("config", "system", "stats", "ops"),
+    ("data", "models", "run", "figures"),
+    ("training",),
+    ("weights", "claims"),
+    ("launch", "pages"),
+    (
+        *("train", "evaluate", "predict", "sweep", "reproduce", "report"),
+        *("release", "export", "import_torch"),
+    ),
+)
+LAYER = {part: number for number, parts in enumerate(LAYERS) for part in parts}
 FILES = {
     ".".join(f.relative_to(ROOT / "jaxcifar").with_suffix("").parts).removesuffix(".__init__"): f
     for f in sorted((ROOT / "jaxcifar").rglob("*.py"))
     if f != ROOT / "jaxcifar" / "__init__.py"
 }
+LONGEST_FUNCTION, DEEPEST_NESTING = 50, 4
+NESTING = (ast.If, ast.For, ast.While, ast.With, ast.Try, ast.Match)
 
 
 def imported(file):
@@ -46,36 +41,38 @@ def imported(file):
             names = [f"{node.module}.{alias.name}" for alias in node.names]
         else:
             continue
-        for name in names:  # of a module, or of something in one
+        for name in names:  # a module, or something in one
             parts = name.split(".")
             if parts[0] == "jaxcifar":
-                whole, outer = ".".join(parts[1:]), ".".join(parts[1:-1])
-                yield whole if whole in FILES else outer
+                module, outer = ".".join(parts[1:]), ".".join(parts[1:-1])
+                yield module if module in FILES else outer
 
 
-def test_every_module_has_its_place():
-    assert sorted(ORDER) == sorted(FILES)
+def part_of(module):
+    """The folder that a module is in, or the module itself at the top of the package."""
+    return module.partition(".")[0]
+
+
+def test_the_top_of_the_package_holds_the_layers_and_nothing_else():
+    assert {part_of(module) for module in FILES} == set(LAYER)
+    assert len(LAYERS) <= 7
 
 
 @pytest.mark.parametrize("module", FILES)
-def test_a_module_imports_only_what_stands_before_it(module):
-    before = ORDER[: ORDER.index(module)]
-    assert set(imported(FILES[module])) <= set(before)
+def test_a_module_imports_only_from_its_folder_and_from_lower_layers(module):
+    own = part_of(module)
+    for other in map(part_of, imported(FILES[module])):
+        assert other == own or LAYER[other] < LAYER[own], f"{module} imports {other}"
 
 
-WINGS = ["data", "models", "training", "run", "claims", "report"]
+def test_no_imports_go_in_a_circle():
+    graph = {module: set(imported(file)) - {module} for module, file in FILES.items()}
+    graphlib.TopologicalSorter(graph).prepare()  # raises CycleError
 
 
-def test_the_order_keeps_each_wing_together():
-    """So "what stands before" goes by wings: the common files, the wings in turn, the commands."""
-    in_order = [m.partition(".")[0] for m in ORDER if m.partition(".")[0] in WINGS]
-    changes = [w for w, before in zip(in_order, ["", *in_order], strict=False) if w != before]
-    assert changes == WINGS
-
-
-@pytest.mark.parametrize("page", sorted((ROOT / "configs").glob("*.py")), ids=lambda f: f.stem)
-def test_a_page_imports_ml_collections_only(page):
-    tree = ast.parse(page.read_text())
+@pytest.mark.parametrize("file", sorted((ROOT / "configs").glob("*.py")), ids=lambda f: f.stem)
+def test_a_config_file_imports_ml_collections_only(file):
+    tree = ast.parse(file.read_text())
     modules = {n.module for n in ast.walk(tree) if isinstance(n, ast.ImportFrom)}
     assert modules == {"ml_collections"}
     assert not any(isinstance(n, ast.Import) for n in ast.walk(tree))
@@ -86,7 +83,7 @@ def test_importing_everything_computes_nothing():
     code = f"""
 import importlib, jax
 before = dict(jax.config.values)
-for name in {ORDER!r}:
+for name in {sorted(FILES)!r}:
     importlib.import_module("jaxcifar." + name)
 from jax._src import xla_bridge
 assert not xla_bridge._backends, xla_bridge._backends
@@ -95,3 +92,24 @@ assert not changed, changed
 """
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+def depth(node, level=0):
+    """How many statements are nested in one another below a node; an elif counts as its if."""
+    deepest = level
+    for field, children in ast.iter_fields(node):
+        for child in children if isinstance(children, list) else [children]:
+            if isinstance(child, ast.AST):
+                chained = field == "orelse" and isinstance(child, ast.If)
+                deeper = level + (isinstance(child, NESTING) and not chained)
+                deepest = max(deepest, depth(child, deeper))
+    return deepest
+
+
+@pytest.mark.parametrize("module", FILES)
+def test_no_function_is_long_or_deep(module):
+    for node in ast.walk(ast.parse(FILES[module].read_text())):
+        if isinstance(node, ast.FunctionDef):
+            lines = node.end_lineno - node.lineno + 1
+            assert lines <= LONGEST_FUNCTION, f"{node.name} has {lines} lines"
+            assert depth(node) <= DEEPEST_NESTING, f"{node.name} is nested too deep"

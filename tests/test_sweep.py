@@ -6,16 +6,18 @@ import pathlib
 
 import pytest
 
-from jaxcifar import config as configs
-from jaxcifar import jobs, sweep
+from jaxcifar import sweep
 from jaxcifar.claims import records
+from jaxcifar.config import schema
 from jaxcifar.errors import UserError
-from jaxcifar.jobs import Outcome
-from jaxcifar.run import plots
+from jaxcifar.figures import plots
+from jaxcifar.launch import jobs, sweep_results
+from jaxcifar.launch.grid import Swept, make_grid, plan, read_swept
+from jaxcifar.launch.jobs import Outcome
 
 PAGE = "configs/simple_cnn.py:batchnorm"
-RATES = sweep.Swept("optimizer.learning_rate", ("0.1", "0.01", "0.001"))
-DEPTHS = sweep.Swept("model.widths", ("(8, 16)", "(4, 8)"))
+RATES = Swept("optimizer.learning_rate", ("0.1", "0.01", "0.001"))
+DEPTHS = Swept("model.widths", ("(8, 16)", "(4, 8)"))
 
 
 def record(accuracy, loss=1.0):
@@ -31,12 +33,12 @@ def record(accuracy, loss=1.0):
 
 
 def test_values_are_parted_at_commas_outside_brackets():
-    assert sweep.read_swept("optimizer.learning_rate=0.1,0.01,0.001") == RATES
-    assert sweep.read_swept("config.model.widths=(8, 16),(4, 8)") == DEPTHS
+    assert read_swept("optimizer.learning_rate=0.1,0.01,0.001") == RATES
+    assert read_swept("config.model.widths=(8, 16),(4, 8)") == DEPTHS
 
 
 def test_the_grid_is_every_combination_of_the_page(monkeypatch):
-    grid = sweep.make_grid(PAGE, [RATES, DEPTHS], ["--config.num_epochs=3"])
+    grid = make_grid(PAGE, [RATES, DEPTHS], ["--config.num_epochs=3"])
     assert len(grid.runs) == 6
     found = {
         (config.optimizer.learning_rate, tuple(config.model.widths))
@@ -75,11 +77,11 @@ def test_bad_input_is_one_line_before_anything_starts(words, expected, run, tmp_
 
 
 def test_what_is_done_is_not_done_again_and_seeds_come_in_turn():
-    grid = sweep.make_grid(PAGE, [RATES], [])
+    grid = make_grid(PAGE, [RATES], [])
     runs = list(grid.runs)
     found = {run: {} for run in runs} | {runs[0]: {0: record(0.5)}}
-    plan = [(job.run, job.seed) for job in sweep.plan(grid, 2, 1, found)]
-    assert plan == [(run, 0) for run in runs[1:]] + [(run, 1) for run in runs]
+    planned = [(job.run, job.seed) for job in plan(grid, 2, 1, found)]
+    assert planned == [(run, 0) for run in runs[1:]] + [(run, 1) for run in runs]
 
 
 def test_the_table_is_sorted_by_result_and_says_what_diverged():
@@ -89,23 +91,23 @@ def test_the_table_is_sorted_by_result_and_says_what_diverged():
         "c": {0: record(0.1, loss=None)},
         "d": {},
     }
-    rows = [line.split("|")[1:4] for line in sweep.table(found).splitlines()[2:5]]
+    rows = [line.split("|")[1:4] for line in sweep_results.table(found).splitlines()[2:5]]
     assert [[cell.strip() for cell in row] for row in rows] == [
         ["b", "1", "0.7000"],
         ["a", "2", "0.5500 ± 0.0707"],
         ["c (diverged)", "1", "0.1000"],
     ]
-    assert "0.6500 ± 0.0707" in sweep.table(found)  # the best epochs of a
-    assert sweep.table(found).endswith("Not yet run: d.")
+    assert "0.6500 ± 0.0707" in sweep_results.table(found)  # the best epochs of a
+    assert sweep_results.table(found).endswith("Not yet run: d.")
 
 
 def test_accuracy_is_drawn_where_the_value_is(monkeypatch, tmp_path):
     drawn = {}
     monkeypatch.setattr(plots, "save", lambda fig, path: drawn.update({path.name: fig}))
-    grid = sweep.make_grid(PAGE, [RATES, DEPTHS], [])
+    grid = make_grid(PAGE, [RATES, DEPTHS], [])
     found = {run: {0: record(0.5), 1: record(0.6)} for run in grid.runs}
     found["optimizer.learning_rate=0.1,model.widths=_8__16_"] = {0: record(0.1, loss=None)}
-    sweep.draw_accuracy(tmp_path / "a.png", grid, found)
+    sweep_results.draw_accuracy(tmp_path / "a.png", grid, found)
     axis = drawn["a.png"].axes[0]
     assert axis.get_xscale() == "log"
     first = axis.containers[0].lines[0]
@@ -124,7 +126,7 @@ def test_the_command_writes_what_there_is_and_goes_on(run, tmp_path, monkeypatch
     def run_all(missing, place, wanted, at_once):
         job = missing[0]
         content = {key: {} for key in records.KEYS} | record(0.5)
-        config = json.loads(configs.to_json(job.config))
+        config = json.loads(schema.to_json(job.config))
         records.write(place.out, content | {"run": job.run, "seed": job.seed, "config": config})
         return Outcome(len(missing) > 1, [])
 
@@ -145,4 +147,4 @@ def test_the_command_writes_what_there_is_and_goes_on(run, tmp_path, monkeypatch
 
 def test_a_wrong_key_is_an_error_of_the_users():
     with pytest.raises(UserError):
-        sweep.make_grid(PAGE, [sweep.Swept("nothing", ("1",))], [])
+        make_grid(PAGE, [Swept("nothing", ("1",))], [])

@@ -12,11 +12,11 @@ import chex
 import pytest
 from conftest import ROOT, page, tiny
 
-from jaxcifar import experiment, train
 from jaxcifar.run import metrics
 from jaxcifar.run.checkpoint import Checkpoints
-from jaxcifar.run.log import RunLog
-from jaxcifar.training.loop import TrainLoop
+from jaxcifar.run.progress import RunLog
+from jaxcifar.training import experiment, trainer
+from jaxcifar.training.epoch import TrainLoop
 
 # All that has a memory: momenta, accumulated gradients, averages, running statistics, dropout,
 # augmentation. 4 steps an epoch, 8 examples left over, updates that straddle the epochs' ends.
@@ -60,7 +60,7 @@ def comparable(lines):
 
 @pytest.fixture(scope="module")
 def uninterrupted(tmp_path_factory, small_data_for_module):
-    return train.train(tiny(**CHANGES), tmp_path_factory.mktemp("runs") / "whole")
+    return trainer.train(tiny(**CHANGES), tmp_path_factory.mktemp("runs") / "whole")
 
 
 @pytest.mark.parametrize("stops", [(2, 7), (4,)], ids=str)
@@ -68,19 +68,19 @@ def test_a_stopped_run_goes_on_bit_for_bit(stops, uninterrupted, small_data, sto
     folder, config = tmp_path / "run", tiny(**CHANGES)
     for step in stops:
         stop_at(step)
-        stopped = train.train(config, folder)
+        stopped = trainer.train(config, folder)
         assert not stopped.finished
         assert int(stopped.state.step) == step
         assert len(metrics.read(folder)) == step // 4
     stop_at()
-    resumed = train.train(config, folder)
+    resumed = trainer.train(config, folder)
     assert resumed.finished
     chex.assert_trees_all_equal(resumed.state, uninterrupted.state)
     assert comparable(metrics.read(folder)) == comparable(uninterrupted.lines)
 
 
 def test_norms_are_among_the_metrics_where_they_are_asked_for(uninterrupted, small_data, tmp_path):
-    whole = train.train(tiny(**CHANGES | {"log_norms": False}), tmp_path / "run")
+    whole = trainer.train(tiny(**CHANGES | {"log_norms": False}), tmp_path / "run")
     chex.assert_trees_all_close(whole.state, uninterrupted.state, rtol=1e-4, atol=1e-6)
     for off, on in zip(whole.lines, uninterrupted.lines, strict=True):
         assert on.keys() - off.keys() == {"gradient_norm", "weight_norm"}
@@ -125,12 +125,12 @@ def test_lines_that_a_killed_run_wrote_ahead_of_its_checkpoint_are_written_anew(
 ):
     folder, config = tmp_path / "run", tiny(**CHANGES)
     stop_at(6)
-    train.train(config, folder)
+    trainer.train(config, folder)
     ahead = uninterrupted.lines[1] | {"test_accuracy": 0.123}
     with (folder / "metrics.jsonl").open("a") as file:
         file.write(json.dumps(ahead) + "\n" + '{"epoch": 3, "st')
     stop_at()
-    resumed = train.train(config, folder)
+    resumed = trainer.train(config, folder)
     chex.assert_trees_all_equal(resumed.state, uninterrupted.state)
     assert comparable(metrics.read(folder)) == comparable(uninterrupted.lines)
 
@@ -140,12 +140,12 @@ def test_a_run_goes_on_from_the_step_before_a_damaged_one(
 ):
     folder, config = tmp_path / "run", tiny(**CHANGES)
     stop_at(7)
-    train.train(config, folder)
+    trainer.train(config, folder)
     for file in (folder / "steps" / "7").glob("model/**/d/*"):
         file.unlink()
     stop_at()
     with pytest.warns(UserWarning, match="step 7 is damaged"):
-        resumed = train.train(config, folder)
+        resumed = trainer.train(config, folder)
     chex.assert_trees_all_equal(resumed.state, uninterrupted.state)
     assert comparable(metrics.read(folder)) == comparable(uninterrupted.lines)
 
@@ -164,9 +164,9 @@ def test_the_metrics_say_what_happened(uninterrupted):
 
 def test_a_finished_run_is_left_as_it_is(small_data, tmp_path, capsys):
     config = tiny(num_epochs=1)
-    first = train.train(config, tmp_path / "run")
+    first = trainer.train(config, tmp_path / "run")
     metrics = (tmp_path / "run" / "metrics.jsonl").read_text()
-    again = train.train(config, tmp_path / "run")
+    again = trainer.train(config, tmp_path / "run")
     assert again.finished
     assert (tmp_path / "run" / "metrics.jsonl").read_text() == metrics
     chex.assert_trees_all_equal(again.state, first.state)
@@ -175,7 +175,7 @@ def test_a_finished_run_is_left_as_it_is(small_data, tmp_path, capsys):
 
 def test_a_seed_is_a_run(small_data, tmp_path):
     one, again, other = (
-        train.train(tiny(num_epochs=1, seed=seed), tmp_path / name).state.params
+        trainer.train(tiny(num_epochs=1, seed=seed), tmp_path / name).state.params
         for name, seed in (("one", 1), ("again", 1), ("other", 2))
     )
     chex.assert_trees_all_equal(one, again)
@@ -185,7 +185,7 @@ def test_a_seed_is_a_run(small_data, tmp_path):
 
 def test_the_best_step_is_chosen_on_the_validation_images(small_data, tmp_path):
     config = tiny(num_epochs=3, **{"data.validation": 24})
-    lines = train.train(config, tmp_path / "run").lines
+    lines = trainer.train(config, tmp_path / "run").lines
     best = max(lines, key=lambda line: (line["validation_accuracy"], -line["step"]))
     with Checkpoints(tmp_path / "run") as checkpoints:
         assert checkpoints.best_step() == best["step"]
@@ -211,7 +211,7 @@ def test_a_run_that_diverges_ends_there_and_keeps_the_last_finite_step(
     small_data, tmp_path, capsys, monkeypatch
 ):
     config = diverging()
-    result = train.train(config, tmp_path / "run")
+    result = trainer.train(config, tmp_path / "run")
     assert result.finished
     assert [line["train_loss"] is None for line in result.lines] == [False, True]
     assert math.isfinite(result.lines[-1]["test_accuracy"])  # the last epoch is always scored
@@ -228,7 +228,7 @@ def test_a_run_that_diverges_ends_there_and_keeps_the_last_finite_step(
     assert "NaN" not in written
     # It is over: the same command trains nothing and says the same.
     monkeypatch.delattr(TrainLoop, "run")
-    again = train.train(config, tmp_path / "run")
+    again = trainer.train(config, tmp_path / "run")
     assert again.finished
     assert (tmp_path / "run" / "metrics.jsonl").read_text() == written
     chex.assert_trees_all_equal(again.state, result.state)
@@ -240,18 +240,18 @@ def test_a_run_that_diverges_ends_there_and_keeps_the_last_finite_step(
 
 def test_a_stop_within_an_epoch_that_diverges_saves_nothing_of_it(small_data, stop_at, tmp_path):
     stop_at(6)
-    stopped = train.train(diverging(), tmp_path / "run")
+    stopped = trainer.train(diverging(), tmp_path / "run")
     assert not stopped.finished
     assert int(stopped.state.step) == 4
     chex.assert_tree_all_finite(stopped.state)
     stop_at()
-    assert metrics.diverged(train.train(diverging(), tmp_path / "run").lines)
+    assert metrics.diverged(trainer.train(diverging(), tmp_path / "run").lines)
 
 
 def test_updates_that_are_left_out_are_counted_and_all_of_them_are_none(small_data, tmp_path):
     """At a rate beyond float32 no update after the first is finite."""
     off = {"optimizer.learning_rate": 1e30, "optimizer.skip_nonfinite": True}
-    result = train.train(tiny(**off), tmp_path / "run")
+    result = trainer.train(tiny(**off), tmp_path / "run")
     assert [line["skipped_updates"] for line in result.lines] == [3, 7]
     assert [line["train_loss"] is None for line in result.lines] == [False, True]
 
@@ -260,19 +260,19 @@ def test_a_resume_holds_one_copy_of_the_state(small_data, stop_at, monkeypatch, 
     """Nothing is made anew of what is restored: the state before the first step least of all."""
     config = tiny(num_epochs=1)
     stop_at(2)
-    train.train(config, tmp_path / "run")
+    trainer.train(config, tmp_path / "run")
     stop_at()
     monkeypatch.delattr(experiment.Experiment, "start")
-    assert train.train(config, tmp_path / "run").finished
+    assert trainer.train(config, tmp_path / "run").finished
 
 
 def test_steps_that_are_gone_leave_the_metrics_aside(small_data, tmp_path, capsys):
     folder = tmp_path / "run"
-    first = train.train(tiny(), folder)
+    first = trainer.train(tiny(), folder)
     written = (folder / "metrics.jsonl").read_text()
     shutil.rmtree(folder / "steps")
     capsys.readouterr()
-    again = train.train(tiny(), folder)
+    again = trainer.train(tiny(), folder)
     assert "from the start: no saved step was found; 2 later lines" in capsys.readouterr().out
     assert (folder / "metrics_aside.jsonl").read_text() == written
     assert comparable(metrics.read(folder)) == comparable(first.lines)
@@ -286,6 +286,6 @@ def test_real_images_are_learned(real_data, tmp_path, capsys):
         **{"data.train_examples": 6400, "batch_size": 64, "num_epochs": 1},
         **{"optimizer.learning_rate": 0.03},
     )
-    lines = train.train(config, tmp_path / "run").lines
+    lines = trainer.train(config, tmp_path / "run").lines
     assert "data: cifar10, 6,400 training and 10,000 test images" in capsys.readouterr().out
     assert lines[0]["test_accuracy"] > 0.2

@@ -11,7 +11,7 @@ from jaxcifar.claims.claim import Claim
 from jaxcifar.claims.judge import EXCEEDED, FAILS, HOLDS, UNDECIDED, Judgement
 from jaxcifar.claims.records import Record, Records
 from jaxcifar.claims.reports import L2_SWEEP, LR_SWEEP, RUNS
-from jaxcifar.run import plots
+from jaxcifar.figures import plots
 
 # file name -> title and the runs drawn together; figures of report 003, then of 002
 CURVES: dict[str, tuple[str, Mapping[str, str]]] = {

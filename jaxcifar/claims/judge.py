@@ -12,10 +12,10 @@ from collections.abc import Iterable, Sequence
 from decimal import Decimal
 from typing import NamedTuple
 
-from jaxcifar.claims import intervals
 from jaxcifar.claims.claim import LOSS, Claim, Comparison, diverged
-from jaxcifar.claims.intervals import LEVEL, Spread, mean_std
 from jaxcifar.claims.records import Records
+from jaxcifar.stats import intervals
+from jaxcifar.stats.intervals import LEVEL, Spread, mean_std
 
 HOLDS, FAILS, EXCEEDED = "holds", "does not hold", "exceeded"
 UNDECIDED, UNMEASURED = "undecided", "not yet measured"

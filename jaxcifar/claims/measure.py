@@ -8,11 +8,11 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from jaxcifar import config as configs
-from jaxcifar import data, experiment
+from jaxcifar import data
 from jaxcifar.claims.records import Record
-from jaxcifar.train import Result
-from jaxcifar.training import losses
+from jaxcifar.config import schema
+from jaxcifar.training import experiment, losses
+from jaxcifar.training.trainer import Result
 
 HISTOGRAM_RANGE, HISTOGRAM_BINS = 0.3, 121  # an odd number, so that one bin is centred on 0
 INITIAL_EXAMPLES = 10_000
@@ -26,7 +26,7 @@ def record(run: str, config: ConfigDict, result: Result) -> Record:
     return {
         "run": run,
         "seed": config.seed,
-        "config": json.loads(configs.to_json(config)),
+        "config": json.loads(schema.to_json(config)),
         "data": result.meta["data"],
         "device": result.meta["device"],
         "versions": result.meta["versions"],

@@ -8,8 +8,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from jaxcifar import config as configs
-from jaxcifar import overrides, pages, schema
+from jaxcifar.config import files, overrides, schema
 from jaxcifar.errors import UserError, first_line
 from jaxcifar.run import provenance, workdir
 
@@ -44,7 +43,9 @@ def path_of(out: pathlib.Path, run: str, seed: int) -> pathlib.Path:
 def config_of(run: str, seed: int) -> ConfigDict:
     """Returns the config of a run, "PAGE" or "PAGE:VARIANT" of configs/, with a seed."""
     page, colon, variant = run.partition(":")
-    return overrides.load(f"{pages.folder() / page}.py{colon}{variant}", [f"--config.seed={seed}"])
+    return overrides.load_config(
+        f"{files.config_folder() / page}.py{colon}{variant}", [f"--config.seed={seed}"]
+    )
 
 
 def read(
@@ -68,7 +69,7 @@ def _seeds(
     for file in sorted((out / "runs").glob(glob.escape(name).replace("seed[*]", "seed*"))):
         record = read_record(file)
         try:
-            saved = configs.from_json(json.dumps(record["config"]))
+            saved = schema.from_json(json.dumps(record["config"]))
             differences = schema.differences(saved, of(run, record["seed"]))
         except (UserError, ValueError, TypeError) as error:
             raise UserError(f"{file}: {first_line(error)}") from error

@@ -7,10 +7,10 @@ import pathlib
 from collections.abc import Iterable, Mapping, Sequence
 
 from jaxcifar.claims.claim import BEST, LAST, Claim, Comparison, last_epoch
-from jaxcifar.claims.intervals import LEVEL, holm, mean_std
 from jaxcifar.claims.judge import EXCEEDED, FAILS, HOLDS, UNDECIDED, UNMEASURED, Judgement, Test
 from jaxcifar.claims.records import Record, Records
 from jaxcifar.claims.reports import HEADLINES, RUNS
+from jaxcifar.stats.intervals import LEVEL, holm, mean_std
 
 Judged = Mapping[Claim, Judgement]
 MARKS = ("<!-- claims: made by `python -m jaxcifar.reproduce --table` -->", "<!-- /claims -->")

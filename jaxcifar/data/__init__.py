@@ -3,10 +3,10 @@
 from collections.abc import Callable
 from pathlib import Path
 
+from jaxcifar.config.fields import check_choice
 from jaxcifar.data import cifar10, npz, synthetic
-from jaxcifar.data.split import Dataset, Split, divide
+from jaxcifar.data.split import Dataset, Split, hold_out
 from jaxcifar.errors import UserError
-from jaxcifar.signature import check_choice
 
 __all__ = ["SOURCES", "Dataset", "Split", "load"]
 
@@ -33,4 +33,4 @@ def load(source: str, dir: str, validation: int, train_examples: int) -> Dataset
     check_choice("data.source", source, SOURCES)
     if dir and not Path(dir).expanduser().exists():
         raise UserError(f"config.data.dir: there is no {dir}; expected the data's file or folder")
-    return divide(SOURCES[source](dir), validation, train_examples)
+    return hold_out(SOURCES[source](dir), validation, train_examples)

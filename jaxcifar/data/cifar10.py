@@ -10,11 +10,11 @@ from pathlib import Path
 
 import numpy as np
 
-from jaxcifar import files
-from jaxcifar.backend import cache_folder
 from jaxcifar.data import official, tfds
-from jaxcifar.data.split import Dataset, Split, content_sha256, whole
+from jaxcifar.data.split import Dataset, Split, content_sha256, make_dataset
 from jaxcifar.errors import UserError
+from jaxcifar.system import atomic
+from jaxcifar.system.backend import cache_folder
 
 CLASS_NAMES: tuple[str, ...] = (
     "airplane",
@@ -41,7 +41,7 @@ def load(dir: str) -> Dataset:
       UserError: it is nowhere, or what was found is damaged.
     """
     train, test, origin = _find_and_read(dir)
-    return whole("cifar10", origin, CLASS_NAMES, train, test, CIFAR10_SHA256)
+    return make_dataset("cifar10", origin, CLASS_NAMES, train, test, CIFAR10_SHA256)
 
 
 def _find_and_read(dir: str) -> tuple[Split, Split, str]:
@@ -115,7 +115,7 @@ def write_cache(path: Path, train: Split, test: Split) -> None:
     """Writes the arrays, uncompressed, under a temporary name first; warns where it cannot."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with files.replacing(path) as file:
+        with atomic.replacing(path) as file:
             np.savez(
                 file,
                 train_images=train.images,

@@ -12,7 +12,7 @@ from typing import IO
 
 import numpy as np
 
-from jaxcifar.data.split import Dataset, Split, content_sha256, whole
+from jaxcifar.data.split import Dataset, Split, content_sha256, make_dataset
 from jaxcifar.errors import UserError, first_line
 
 NEEDED = ("train_images", "train_labels", "test_images", "test_labels")
@@ -46,7 +46,7 @@ def load(dir: str) -> Dataset:
     names = _class_names(path, arrays)
     train = Split(arrays["train_images"], arrays["train_labels"].astype(np.int32))
     test = Split(arrays["test_images"], arrays["test_labels"].astype(np.int32))
-    return whole("npz", str(path), names, train, test, content_sha256(train, test))
+    return make_dataset("npz", str(path), names, train, test, content_sha256(train, test))
 
 
 def _read(path: Path, archive: zipfile.ZipFile) -> dict[str, np.ndarray]:

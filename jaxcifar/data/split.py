@@ -8,6 +8,8 @@ import numpy as np
 
 from jaxcifar.errors import UserError
 
+SIZE = 32  # pixels a side
+
 
 class Split(NamedTuple):
     """Images and labels of one part of a data set."""
@@ -29,7 +31,7 @@ class Dataset:
     checksum: str  # 16 digits of the sha256 of the whole: before `validation`, `train_examples`
 
 
-def whole(
+def make_dataset(
     source: str, origin: str, class_names: tuple[str, ...], train: Split, test: Split, digest: str
 ) -> Dataset:
     """Returns a data set as its source has it, nothing held out; `digest` its `content_sha256`."""
@@ -45,7 +47,7 @@ def content_sha256(train: Split, test: Split) -> str:
     return digest.hexdigest()
 
 
-def divide(dataset: Dataset, validation: int, train_examples: int) -> Dataset:
+def hold_out(dataset: Dataset, validation: int, train_examples: int) -> Dataset:
     """Holds out the last `validation` training images and keeps the first `train_examples`.
 
     Raises:

@@ -8,11 +8,10 @@ from collections.abc import Callable
 
 import numpy as np
 
-from jaxcifar.data.split import Dataset, Split, content_sha256, whole
+from jaxcifar.data.split import SIZE, Dataset, Split, content_sha256, make_dataset
 
 TRAIN = (0, 10_000)  # seed, images
 TEST = (1, 2_000)
-SIZE = 32
 BLOCK = 500  # images drawn at once: the work arrays then stay in the processor's cache
 
 
@@ -89,7 +88,7 @@ def load(dir: str) -> Dataset:
     """Returns the data set; `dir` is of no use to it."""
     train, test = make(*TRAIN), make(*TEST)
     origin = "drawn by jaxcifar/data/synthetic.py"
-    return whole("synthetic", origin, CLASS_NAMES, train, test, content_sha256(train, test))
+    return make_dataset("synthetic", origin, CLASS_NAMES, train, test, content_sha256(train, test))
 
 
 def make(seed: int, num_images: int) -> Split:

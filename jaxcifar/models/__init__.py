@@ -7,7 +7,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from jaxcifar import signature
+from jaxcifar.config import fields
+from jaxcifar.config.fields import AboveZero, Constraint, Positive
 from jaxcifar.models import layers, whitening
 from jaxcifar.models.adaptive import AdaptiveNet
 from jaxcifar.models.mlp import PixelMLP
@@ -15,7 +16,6 @@ from jaxcifar.models.resnet import ResNet
 from jaxcifar.models.simple_cnn import SimpleCNN
 from jaxcifar.models.speednet import SpeedNet
 from jaxcifar.models.whitening import Scaled, Whitened
-from jaxcifar.signature import AboveZero, Positive, Where
 
 MODELS: dict[str, Callable[..., nn.Module]] = {
     "adaptive": AdaptiveNet,
@@ -24,13 +24,7 @@ MODELS: dict[str, Callable[..., nn.Module]] = {
     "mlp": PixelMLP,
     "speednet": SpeedNet,
 }
-DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
-
-
-def dtype(compute_dtype: str) -> Any:
-    """Returns the compute type that `config.compute_dtype` names."""
-    signature.check_choice("compute_dtype", compute_dtype, DTYPES)
-    return DTYPES[compute_dtype]
+DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}  # by `config.compute_dtype`
 
 
 class Shared(NamedTuple):
@@ -41,7 +35,7 @@ class Shared(NamedTuple):
     and an epsilon is added to the eigenvalues. `logit_scale` multiplies the logits.
     """
 
-    whitening_size: Annotated[int, Where(lambda n: 0 <= n <= 8, "0 to 8")] = 0
+    whitening_size: Annotated[int, Constraint(lambda n: 0 <= n <= 8, "0 to 8")] = 0
     whitening_activation: layers.Activation = "gelu"
     whitening_examples: Positive = 5000
     whitening_epsilon: AboveZero = 5e-4
@@ -53,8 +47,8 @@ def build(keys: Mapping, dtype: Any, platform: str) -> nn.Module:
 
     On "cpu" some layers compute the same function in another way.
     """
-    shared, own = signature.divide(Shared, "model", keys)
-    net = signature.build(MODELS, "model", own, dtype=dtype, platform=platform)
+    shared = fields.pick(Shared, keys)
+    net = fields.build_choice(MODELS, keys, Shared._fields, dtype=dtype, platform=platform)
     if shared.whitening_size:
         net = Whitened(net, shared.whitening_size, shared.whitening_activation, dtype)
     return net if shared.logit_scale == 1 else Scaled(net, shared.logit_scale)
@@ -62,7 +56,7 @@ def build(keys: Mapping, dtype: Any, platform: str) -> nn.Module:
 
 def examples_measured(keys: Mapping) -> int:
     """Returns how many training images `measure` needs."""
-    shared, _ = signature.divide(Shared, "model", keys)
+    shared = fields.pick(Shared, keys)
     return shared.whitening_examples if shared.whitening_size else 0
 
 
@@ -71,7 +65,7 @@ def measure(batch_stats: Any, images: jax.Array, keys: Mapping) -> Any:
 
     The images are normalised as in evaluation, float32 [N, 32, 32, 3].
     """
-    shared, _ = signature.divide(Shared, "model", keys)
+    shared = fields.pick(Shared, keys)
     if not shared.whitening_size:
         return batch_stats
     kernel = whitening.kernel(images, shared.whitening_size, shared.whitening_epsilon)

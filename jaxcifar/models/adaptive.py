@@ -12,9 +12,10 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from jaxcifar.config.fields import Count, Injected, Positive, Share, Sizes, one_of
 from jaxcifar.models import layers
-from jaxcifar.models.batch_norm import batch_norm
-from jaxcifar.signature import Count, Given, Positive, Share, Sizes, one_of
+from jaxcifar.ops import dropout, pooling
+from jaxcifar.ops.batch_norm import batch_norm
 
 Array = jax.Array
 
@@ -71,8 +72,8 @@ class AdaptiveBlock(nn.Module):
         activate = layers.activation(self.branch_activation)
         y = y if commutes else activate(y)
         if train and self.branch_dropout:
-            y = layers.dropout(y, self.branch_dropout, self.make_rng("dropout"))
-        y = layers.max_pool(y, self.branch_pool)
+            y = dropout.dropout(y, self.branch_dropout, self.make_rng("dropout"))
+        y = pooling.max_pool(y, self.branch_pool)
         y = activate(y) if commutes else y
         y = y.reshape(*y.shape[:3], K, C)
         weights = a.reshape(-1, 1, 1, K, C if self.gate_per_channel else 1)
@@ -120,8 +121,8 @@ class AdaptiveNet(nn.Module):
     head_input: Annotated[str, one_of(("mean", "flatten"))]
     head_hidden: Sequence[Positive]
     head_dropout: Share
-    dtype: Given[Any] = jnp.float32
-    platform: Given[str] = ""
+    dtype: Injected[Any] = jnp.float32
+    platform: Injected[str] = ""
 
     def __post_init__(self) -> None:
         layers.check_lengths(self, "widths", "num_blocks")
@@ -133,7 +134,7 @@ class AdaptiveNet(nn.Module):
         gates: dict[str, Array] = {}
         for segment, (width, blocks) in enumerate(zip(self.widths, self.num_blocks, strict=True)):
             if segment and self.segment_pool:
-                x = layers.max_pool(x, 2)
+                x = pooling.max_pool(x, 2)
             for _ in range(blocks):
                 name = f"block{len(gates)}"
                 x, gates[name] = self._block(width, name)(x, train=train)

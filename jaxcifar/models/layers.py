@@ -11,11 +11,10 @@ from typing import Annotated, Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-import numpy as np
-from jax import lax
 
+from jaxcifar.config.fields import one_of
 from jaxcifar.errors import UserError
-from jaxcifar.models.convolution import (
+from jaxcifar.ops.conv2d import (
     conv,
     conv_apart,
     conv_as_matrix,
@@ -23,8 +22,8 @@ from jaxcifar.models.convolution import (
     conv_fenced,
     from_windows,
 )
-from jaxcifar.models.winograd import best_tile, conv_winograd, is_faster
-from jaxcifar.signature import one_of
+from jaxcifar.ops.dropout import dropout
+from jaxcifar.ops.winograd import best_tile, conv_winograd, is_faster
 
 Array = jax.Array
 
@@ -132,70 +131,6 @@ Activation = Annotated[str, one_of(ACTIVATIONS)]
 def activation(name: str) -> Callable[[Array], Array]:
     """Returns the activation that a config names; a PReLU is a new module with its own slopes."""
     return ACTIVATIONS[name]()
-
-
-def max_pool(x: Array, size: int) -> Array:
-    """Max over size×size windows with stride `size`, [B, H, W, C] -> [B, H/size, W/size, C].
-
-    A reshape and a maximum fuse with what stands around them and have a deterministic gradient;
-    `reduce_window`'s select-and-scatter gradient has neither. Rows and columns left over by the
-    division are dropped, as PyTorch does. Of 2×2 windows [B, H/2, W/2, 4, C] the maximum is left.
-    """
-    if x.ndim == 5:
-        return maximum(x, (3,))
-    if size == 1:
-        return x
-    b, h, w, c = x.shape
-    if min(h, w) < size:
-        raise UserError(
-            f"config.model does not fit the images: a {size}×{size} max-pool on a map of"
-            f" {h}×{w} pixels"
-        )
-    x = x[:, : h // size * size, : w // size * size]
-    return maximum(x.reshape(b, h // size, size, w // size, size, c), (2, 4))
-
-
-@functools.partial(jax.custom_vjp, nondiff_argnums=(1,))
-def maximum(x: Array, axes: tuple[int, ...]) -> Array:
-    """`x.max(axes)`, equals sharing the gradient, as in JAX; but never 0/0.
-
-    XLA may compute x once more for the gradient and round it otherwise, so that none is the
-    maximum: JAX's own gradient is NaN then, and this is 0.
-    """
-    return x.max(axes)
-
-
-def _maximum_forward(x, axes):
-    y = x.max(axes, keepdims=True)
-    return y.squeeze(axes), (x, y)
-
-
-def _maximum_backward(axes, saved, gradient):
-    x, y = saved
-    equal = (x == y).astype(x.dtype)
-    count = jnp.maximum(equal.sum(axes, keepdims=True), 1)
-    return (jnp.expand_dims(gradient, axes) / count * equal,)
-
-
-maximum.defvjp(_maximum_forward, _maximum_backward)
-
-
-def dropout(x: Array, rate: float, key: Array) -> Array:
-    """Zeroes each value with probability `rate` and scales the others by 1/(1 − rate)."""
-    return jnp.where(keep_mask(key, x.shape, rate), x / (1 - rate), 0)
-
-
-def keep_mask(key: Array, shape: tuple[int, ...], rate: float) -> Array:
-    """Booleans, true with probability 1 − rate: a 32-bit hash of (index, key), for < 2³² values.
-
-    Arithmetic on the index fuses into the loop that uses the mask, so that no bits are ever
-    stored: 54 ms for `adaptive`'s widest map on CPU, where rbg's bits take 257 and threefry's 577.
-    """
-    a, b = jax.random.bits(key, (2,), jnp.uint32)
-    x = lax.iota(jnp.uint32, math.prod(shape)).reshape(shape) * np.uint32(0x9E3779B9) + a
-    x = (x ^ (x >> 16)) * np.uint32(0x21F0AAAD)  # two rounds of multiply and xor-shift
-    x = (x ^ (x >> 15) ^ b) * np.uint32(0xD35A2D97)
-    return (x ^ (x >> 15)) >= np.uint32(round(rate * 2**32))
 
 
 class MLP(nn.Module):

@@ -7,8 +7,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from jaxcifar.config.fields import Injected, Positive, Share
 from jaxcifar.models import layers
-from jaxcifar.signature import Given, Positive, Share
 
 Array = jax.Array
 
@@ -19,8 +19,8 @@ class PixelMLP(nn.Module):
     num_classes: Positive
     hidden: Sequence[Positive]
     dropout: Share
-    dtype: Given[Any] = jnp.float32
-    platform: Given[str] = ""
+    dtype: Injected[Any] = jnp.float32
+    platform: Injected[str] = ""
 
     @nn.compact
     def __call__(self, x: Array, *, train: bool) -> tuple[Array, dict[str, Array]]:

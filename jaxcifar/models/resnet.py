@@ -8,12 +8,12 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from jaxcifar.config.fields import Constraint, Injected, Positive, one_of
 from jaxcifar.models import layers
-from jaxcifar.models.batch_norm import batch_norm
-from jaxcifar.signature import Given, Positive, Where, one_of
+from jaxcifar.ops.batch_norm import batch_norm
 
 Array = jax.Array
-Depth = Annotated[int, Where(lambda n: n >= 8 and n % 6 == 2, "6n+2: 20, 32, 44, 56 …")]
+Depth = Annotated[int, Constraint(lambda n: n >= 8 and n % 6 == 2, "6n+2: 20, 32, 44, 56 …")]
 
 
 # He et al., arXiv 1502.01852: standard deviation √(2/fan_in)
@@ -65,8 +65,8 @@ class ResNet(nn.Module):
     depth: Depth
     width: Positive
     shortcut: Annotated[str, one_of(("A", "B"))]
-    dtype: Given[Any] = jnp.float32
-    platform: Given[str] = ""
+    dtype: Injected[Any] = jnp.float32
+    platform: Injected[str] = ""
 
     @nn.compact
     def __call__(self, x: Array, *, train: bool) -> tuple[Array, dict[str, Array]]:

@@ -7,9 +7,10 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from jaxcifar.config.fields import Injected, Positive, Sizes
 from jaxcifar.models import layers
-from jaxcifar.models.batch_norm import batch_norm
-from jaxcifar.signature import Given, Positive, Sizes
+from jaxcifar.ops import pooling
+from jaxcifar.ops.batch_norm import batch_norm
 
 Array = jax.Array
 
@@ -26,8 +27,8 @@ class SimpleCNN(nn.Module):
     hidden: Sequence[Positive]
     norm: bool
     activation: layers.Activation
-    dtype: Given[Any] = jnp.float32
-    platform: Given[str] = ""
+    dtype: Injected[Any] = jnp.float32
+    platform: Injected[str] = ""
 
     def __post_init__(self) -> None:
         layers.check_lengths(self, "widths", "kernel_sizes")
@@ -51,7 +52,7 @@ class SimpleCNN(nn.Module):
                 x = batch_norm(train, self.dtype, f"norm{i}", self.platform)(x)
             # ReLU and max-pool commute; Swish is not monotone.
             commutes = self.activation == "relu"
-            x = layers.max_pool(x if commutes else activate(x), 2)
+            x = pooling.max_pool(x if commutes else activate(x), 2)
             x = activate(x) if commutes else x
         x = x.reshape(x.shape[0], -1)
         x = layers.MLP(self.hidden, self.num_classes, dtype=self.dtype, name="head")(x, train=train)

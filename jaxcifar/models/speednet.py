@@ -7,9 +7,10 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from jaxcifar.config.fields import AboveZero, Injected, Positive, Share, Sizes
 from jaxcifar.models import layers
-from jaxcifar.models.batch_norm import batch_norm
-from jaxcifar.signature import AboveZero, Given, Positive, Share, Sizes
+from jaxcifar.ops import pooling
+from jaxcifar.ops.batch_norm import batch_norm
 
 Array = jax.Array
 
@@ -38,8 +39,8 @@ class SpeedNet(nn.Module):
     activation: layers.Activation
     norm_momentum: Share
     norm_epsilon: AboveZero
-    dtype: Given[Any] = jnp.float32
-    platform: Given[str] = ""
+    dtype: Injected[Any] = jnp.float32
+    platform: Injected[str] = ""
 
     @nn.compact
     def __call__(self, x: Array, *, train: bool) -> tuple[Array, dict[str, Array]]:
@@ -50,13 +51,13 @@ class SpeedNet(nn.Module):
             for i in range(self.depth):
                 name = f"group{group}_{{}}{i}"
                 x = self._conv(width, name.format("conv"), pooled=i == 0)(x)
-                x = layers.max_pool(x, 2) if i == 0 else x
+                x = pooling.max_pool(x, 2) if i == 0 else x
                 x = self._norm(train, name.format("norm"))(x)
                 if self.residual and 0 < i == self.depth - 1:
                     x += first
                 x = activate(x)
                 first = x if i == 0 else first
-        x = layers.maximum(x, (1, 2))
+        x = pooling.maximum(x, (1, 2))
         head = self.param("head", nn.initializers.normal(1.0), (x.shape[-1], self.num_classes))
         return x.astype(jnp.float32) @ head, {}
 

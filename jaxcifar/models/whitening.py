@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxcifar.models import layers
-from jaxcifar.models.convolution import conv
+from jaxcifar.ops.conv2d import conv
 
 Array = jax.Array
 

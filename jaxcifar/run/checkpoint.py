@@ -12,21 +12,35 @@ import pathlib
 import warnings
 import zlib
 from collections.abc import Container, Sequence
-from typing import Any
+from typing import Any, Protocol, Self, TypeVar
 
 import jax
 import numpy as np
 
 from jaxcifar.errors import UserError
 from jaxcifar.run import damage, selection
-from jaxcifar.training import parallel
-from jaxcifar.training.losses import Sums
-from jaxcifar.training.state import Carry, State
+from jaxcifar.system import devices
 
 DIRECTORY, DAMAGED = "steps", "damaged"
 RELEASED = "released"  # in the JSON of a step that has no item `train`
 NO_ACCURACY = -1.0  # below all there are, and JSON
 LATEST = 2  # so that one damaged file never costs a run
+
+
+class Saveable(Protocol):
+    """What training carries from step to step, as the named items of a checkpoint and back.
+
+    The items are `model` {params, batch_stats, ema} and `train` {opt_state, step, sums}.
+    """
+
+    def to_items(self) -> dict[str, Any]:
+        """Returns the items, trees of arrays."""
+
+    def from_items(self, items: dict[str, Any]) -> Self:
+        """Returns the same kind of thing with the arrays of the items."""
+
+
+S = TypeVar("S", bound=Saveable)
 
 
 class Checkpoints:
@@ -47,7 +61,7 @@ class Checkpoints:
         self._saving: Any = None
         if not (writing or self.directory.is_dir()):
             raise UserError(f"no checkpoint in {workdir}; train first")
-        with damage.told(f"cannot read {self.directory}"):
+        with damage.as_user_error(f"cannot read {self.directory}"):
             for folder in self.directory.glob("*"):
                 try:
                     _check_metrics(folder)
@@ -75,7 +89,7 @@ class Checkpoints:
         """Waits until the last save is on disk."""
         if self._saving is not None:
             saving, self._saving = self._saving, None
-            with damage.told(f"cannot save in {self.directory}"):
+            with damage.as_user_error(f"cannot save in {self.directory}"):
                 try:
                     saving.result()
                 except Exception:
@@ -104,14 +118,15 @@ class Checkpoints:
             raise UserError(f"step {name} is not saved; expected best, latest or one of {saved}")
         return int(name)
 
-    def save(self, carry: Carry, meta: dict[str, Any], accuracy: float | None) -> None:
+    def save(self, carry: Saveable, meta: dict[str, Any], accuracy: float | None) -> None:
         """Starts saving; waits first for the save before. A step saved already is left alone."""
         self.wait()
         self._check_place()
-        step = int(carry.state.step)
+        items = carry.to_items()
+        step = int(items["train"]["step"])
         if step in self.steps():
             return
-        self._save(step, _items(carry), meta, accuracy)
+        self._save(step, items, meta, accuracy)
 
     def release(
         self, step: int, model: dict[str, Any], meta: dict[str, Any], accuracy: float | None
@@ -123,7 +138,7 @@ class Checkpoints:
     def _save(
         self, step: int, items: dict[str, Any], meta: dict[str, Any], accuracy: float | None
     ) -> None:
-        with damage.told(f"cannot save in {self.directory}"):
+        with damage.as_user_error(f"cannot save in {self.directory}"):
             self._saving = self._checkpointer.save_checkpointables_async(
                 step,
                 items,
@@ -135,10 +150,10 @@ class Checkpoints:
     def meta(self, step: int) -> dict[str, Any]:
         """Returns the JSON saved with a step."""
         self.wait()
-        with damage.judged(self._folder(step)):
+        with damage.classify_read_error(self._folder(step)):
             return self._meta(step)
 
-    def restore_latest(self, like: Carry) -> Carry | None:
+    def restore_latest(self, like: S) -> S | None:
         """Returns the latest step that is whole, placed as `like` is; None where none was saved.
 
         `like` has arrays, or their shapes, types and places. A damaged step is moved to
@@ -152,7 +167,7 @@ class Checkpoints:
         strange: list[tuple[int, damage.Strange]] = []
         for step in reversed(self.steps()):
             try:
-                items = self._load(step, _items(like))
+                items = self._load(step, like.to_items())
             except damage.Damaged as error:
                 self._set_aside(step, error)
                 self._checkpointer.reload()
@@ -163,9 +178,7 @@ class Checkpoints:
             for other, unread in strange:
                 self._set_aside(other, unread.damaged)
                 self._checkpointer.reload()
-            model, train = items["model"], items["train"]
-            state = State(step=train["step"], opt_state=train["opt_state"], **model)
-            return Carry(state, Sums(*train["sums"]))
+            return like.from_items(items)
         if strange:
             raise strange[0][1]
         if self._aside.is_dir() and (found := sorted(f.name for f in self._aside.iterdir())):
@@ -181,7 +194,7 @@ class Checkpoints:
 
     def _load(self, step: int, like: dict[str, Any]) -> dict[str, Any]:
         folder = self._folder(step)
-        with damage.judged(folder):
+        with damage.classify_read_error(folder):
             meta = self._meta(step)
             if meta.get(RELEASED) and "train" in like:
                 raise UserError(
@@ -215,10 +228,10 @@ class Checkpoints:
         return self.directory / str(step)
 
     def _set_aside(self, step: int, error: damage.Damaged) -> None:
-        parallel.together("damaged")  # all have seen it
-        if parallel.is_leader():
+        devices.barrier("damaged")  # all have seen it
+        if devices.is_leader():
             self._move_aside(step, error)
-        parallel.together("moved")
+        devices.barrier("moved")
 
     def _move_aside(self, step: int, error: damage.Damaged) -> None:
         self._aside.mkdir(exist_ok=True)
@@ -240,7 +253,7 @@ class _Kept:
 def _check_metrics(folder: pathlib.Path) -> None:
     """Raises Damaged where Orbax would end on the step's metrics, even in listing the steps."""
     if folder.name.isdigit():  # not one of a save that was killed
-        with damage.judged(folder), contextlib.suppress(FileNotFoundError):
+        with damage.classify_read_error(folder), contextlib.suppress(FileNotFoundError):
             metrics = json.loads((folder / "metrics" / "metrics").read_text())
             if not isinstance(metrics, dict) or type(metrics.get("accuracy")) not in (int, float):
                 raise damage.Wrong(f"metrics: {metrics!r}")
@@ -248,15 +261,6 @@ def _check_metrics(folder: pathlib.Path) -> None:
 
 def _accuracy(checkpoint: Any) -> float:
     return -math.inf if checkpoint.metrics is None else checkpoint.metrics["accuracy"]
-
-
-def _items(carry: Carry) -> dict[str, Any]:
-    state = carry.state
-    sums = tuple(jax.tree.leaves(carry.sums))  # without those that are not counted
-    return {
-        "model": {"params": state.params, "batch_stats": state.batch_stats, "ema": state.ema},
-        "train": {"opt_state": state.opt_state, "step": state.step, "sums": sums},
-    }
 
 
 def _abstract(leaf: Any) -> jax.ShapeDtypeStruct:

@@ -66,7 +66,7 @@ def unsealed(content: Any) -> dict[str, Any]:
 
 
 @contextlib.contextmanager
-def judged(folder: pathlib.Path) -> Iterator[None]:
+def classify_read_error(folder: pathlib.Path) -> Iterator[None]:
     """Judges an error in reading the step in `folder`; a UserError is passed on.
 
     Raises:
@@ -95,7 +95,7 @@ def judged(folder: pathlib.Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def told(what: str) -> Iterator[None]:
+def as_user_error(what: str) -> Iterator[None]:
     """Turns an error that may pass, or a file that is not there, into a UserError's one line."""
     try:
         yield

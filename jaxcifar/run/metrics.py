@@ -8,8 +8,8 @@ import warnings
 from collections.abc import Sequence
 from typing import Any
 
-from jaxcifar import files
 from jaxcifar.errors import UserError
+from jaxcifar.system import atomic
 
 FILE = "metrics.jsonl"
 ASIDE = "metrics_aside.jsonl"
@@ -48,7 +48,7 @@ def go_on(folder: pathlib.Path, last_step: int, writing: bool = True) -> tuple[l
         moved = [raw for raw, line in content if line is None or line["step"] > last_step]
         with (folder / ASIDE).open("ab") as file:
             file.write(b"".join(raw + b"\n" for raw in moved))
-        with files.replacing(folder / FILE) as file:
+        with atomic.replacing(folder / FILE) as file:
             file.write(b"".join(raw + b"\n" for raw, _ in kept))
     return [line for _, line in kept if line], len(ahead)
 

@@ -11,10 +11,10 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from jaxcifar import config as configs
-from jaxcifar import files, schema
+from jaxcifar.config import schema
 from jaxcifar.errors import UserError
 from jaxcifar.run import damage, metrics
+from jaxcifar.system import atomic
 
 HALF = "*.[0-9]*.tmp"  # what `files.replacing` writes to
 LEFT = (".lock", ".writable", HALF)  # by a process that was killed before the folder was a run's
@@ -39,7 +39,7 @@ def check(path: pathlib.Path, config: ConfigDict) -> None:
             raise UserError(f"{path} is not empty and not a run's; choose another --workdir")
     except OSError as error:
         raise UserError(f"cannot write to --workdir {path}: {error.strerror}") from error
-    files.writable(path, "--workdir")
+    atomic.writable(path, "--workdir")
 
 
 @contextlib.contextmanager
@@ -67,11 +67,11 @@ def claim(path: pathlib.Path, config: ConfigDict) -> Iterator[None]:
         file.write(f"process {os.getpid()} on {socket.gethostname()}")
         file.flush()
         check(path, config)  # another may have claimed it since
-        with damage.told(f"cannot write to --workdir {path}"):
+        with damage.as_user_error(f"cannot write to --workdir {path}"):
             for half in path.glob(HALF):
                 half.unlink()
             if not (path / "config.json").exists():
-                write_text(path / "config.json", configs.to_json(config) + "\n")
+                write_text(path / "config.json", schema.to_json(config) + "\n")
         yield
 
 
@@ -82,7 +82,7 @@ def beside(path: pathlib.Path, name: str) -> pathlib.Path:
       UserError: nothing can be written there.
     """
     path = path.resolve()
-    files.writable(path.parent, "the folder of --workdir")
+    atomic.writable(path.parent, "the folder of --workdir")
     numbered = (
         f"{path.name}-{name}{number}" for number in ("", *(f"-{n}" for n in range(2, 1000)))
     )
@@ -95,7 +95,7 @@ def load_config(path: pathlib.Path) -> ConfigDict:
     if not file.is_file():
         raise UserError(f"{path} is not a run's folder: no config.json; expected what train wrote")
     try:
-        return configs.from_json(file.read_text())
+        return schema.from_json(file.read_text())
     except UserError as error:
         raise UserError(f"{file}: {error}") from error
     except OSError as error:
@@ -106,7 +106,7 @@ def load_config(path: pathlib.Path) -> ConfigDict:
 
 def write_text(path: pathlib.Path, text: str) -> None:
     """Writes through a temporary file, so that neither reader nor crash sees half of it."""
-    with files.replacing(path) as file:
+    with atomic.replacing(path) as file:
         file.write(text.encode())
 
 

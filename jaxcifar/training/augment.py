@@ -13,23 +13,23 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxcifar.config.fields import Constraint, Count, Injected, NonNegative, one_of
+from jaxcifar.data.split import SIZE
 from jaxcifar.errors import UserError
-from jaxcifar.signature import Count, Given, NonNegative, Where, one_of
 from jaxcifar.training import boxes, mixing
 
 Array = jax.Array
-SIZE = 32  # pixels a side of the data
 MIRROR_STREAM = 0x3144  # keeps the mirrors' random numbers apart from other uses of the seed
 ERASING, MIXING = 4, 5  # keys beside the first four
 
-Pixels = Annotated[int, Where(lambda n: 0 <= n <= 32, "0 to 32")]
-UpToOne = Annotated[float, Where(lambda x: 0 < x <= 1, "above 0 and at most 1")]
-Mean = Annotated[float, Where(lambda x: 0 <= x <= 1, "0 to 1, as pixels are divided by 255")]
-Three = Where(lambda values: len(values) == 3, "one of each channel")
-Stage = Where(lambda s: len(s) == 2 and s[1] > 0, "an epoch and a size above 0")
-Rising = Where(lambda s: not s or (s[0][0] == 0 and rising(s)), "rising epochs, the first 0")
-Range = Where(lambda s: len(s) == 2 and s[0] <= s[1], "least and most")
-Scale = Where(lambda s: not s or Range.holds(s), "least and most, or () for none")
+Pixels = Annotated[int, Constraint(lambda n: 0 <= n <= 32, "0 to 32")]
+UpToOne = Annotated[float, Constraint(lambda x: 0 < x <= 1, "above 0 and at most 1")]
+Mean = Annotated[float, Constraint(lambda x: 0 <= x <= 1, "0 to 1, as pixels are divided by 255")]
+Three = Constraint(lambda values: len(values) == 3, "one of each channel")
+Stage = Constraint(lambda s: len(s) == 2 and s[1] > 0, "an epoch and a size above 0")
+Rising = Constraint(lambda s: not s or (s[0][0] == 0 and rising(s)), "rising epochs, the first 0")
+Range = Constraint(lambda s: len(s) == 2 and s[0] <= s[1], "least and most")
+Scale = Constraint(lambda s: not s or Range.holds(s), "least and most, or () for none")
 
 
 class Batch(NamedTuple):
@@ -168,17 +168,17 @@ def build(
     cutout_size: Pixels,
     resized_crop_scale: Annotated[Sequence[UpToOne], Scale],
     resized_crop_pad: Pixels,
-    rotation_degrees: Annotated[float, Where(lambda x: 0 <= x <= 180, "0 to 180")],
+    rotation_degrees: Annotated[float, Constraint(lambda x: 0 <= x <= 180, "0 to 180")],
     mean: Annotated[Sequence[Mean], Three],
     std: Annotated[Sequence[UpToOne], Three],
     alternating_flip: bool = False,
     curriculum: Annotated[Sequence[Annotated[Sequence[Count], Stage]], Rising] = (),
-    erasing_share: Annotated[float, Where(lambda x: 0 <= x <= 1, "0 to 1")] = 0.0,
+    erasing_share: Annotated[float, Constraint(lambda x: 0 <= x <= 1, "0 to 1")] = 0.0,
     erasing_area: Annotated[Sequence[UpToOne], Range] = (0.02, 0.4),
     mixup_alpha: NonNegative = 0.0,
     cutmix_alpha: NonNegative = 0.0,
     mixed_share: UpToOne = 1.0,
-    dtype: Given[Any],
+    dtype: Injected[Any],
 ) -> Augmentation:
     """Composes the operations in the reports' order; 0 or () leaves an operation out.
 

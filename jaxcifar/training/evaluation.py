@@ -6,7 +6,7 @@ from typing import Annotated, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxcifar.signature import Positive, Where
+from jaxcifar.config.fields import Constraint, Positive
 
 Array = jax.Array
 VIEWS = {1: "", 2: ", image and mirror image", 6: ", six views of each image"}  # as they are told
@@ -20,7 +20,7 @@ class Evaluation(NamedTuple):
     epochs, and the last, are scored.
     """
 
-    views: Annotated[int, Where(lambda n: n in VIEWS, "1, 2 or 6")] = 1
+    views: Annotated[int, Constraint(lambda n: n in VIEWS, "1, 2 or 6")] = 1
     every_epochs: Positive = 1
 
     def due(self, epoch: int, num_epochs: int) -> bool:

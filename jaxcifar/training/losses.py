@@ -9,8 +9,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from jaxcifar import signature
-from jaxcifar.signature import NonNegative, Share
+from jaxcifar.config import fields
+from jaxcifar.config.fields import NonNegative, Share
 
 Array = jax.Array
 _norm = jax.jit(optax.tree.norm)
@@ -44,7 +44,7 @@ LOSSES = {"cross_entropy": cross_entropy}
 
 def build(keys: Mapping) -> Loss:
     """Returns the loss that `config.loss` describes."""
-    return signature.build(LOSSES, "loss", keys)
+    return fields.build_choice(LOSSES, keys, ())
 
 
 class Sums(NamedTuple):

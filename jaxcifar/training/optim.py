@@ -15,9 +15,9 @@ import jax.numpy as jnp
 import optax
 from optax import contrib
 
-from jaxcifar import signature
+from jaxcifar.config import fields
+from jaxcifar.config.fields import AboveZero, Count, Injected, NonNegative, Positive, Share
 from jaxcifar.errors import UserError
-from jaxcifar.signature import AboveZero, Count, Given, NonNegative, Positive, Share
 from jaxcifar.training import transforms
 
 ALL = 2**31 - 1  # however many gradients in a row are not finite
@@ -116,8 +116,8 @@ def build(
     over `accumulate_steps` batches. With `skip_nonfinite` a batch whose gradient is not finite is
     left out as if it had not come: the count of steps that `schedule` is asked for stands still.
     """
-    shared, own = signature.divide(Shared, "optimizer", keys)
-    chosen = signature.build(OPTIMIZERS, "optimizer", own)
+    shared = fields.pick(Shared, keys)
+    chosen = fields.build_choice(OPTIMIZERS, keys, Shared._fields)
     if shared.decoupled_weight_decay:
         chosen = optax.chain(chosen, optax.add_decayed_weights(shared.decoupled_weight_decay))
     last = []
@@ -156,7 +156,7 @@ def skipped(opt_state: Any) -> dict[str, int]:
 
 
 def constant(
-    *, learning_rate: Given[float], steps_per_epoch: Given[int], num_epochs: Given[int]
+    *, learning_rate: Injected[float], steps_per_epoch: Injected[int], num_epochs: Injected[int]
 ) -> Schedule:
     """The rate as it is."""
     return lambda step: learning_rate
@@ -165,9 +165,9 @@ def constant(
 def warmup_cosine(
     *,
     warmup_epochs: NonNegative = 0.0,
-    learning_rate: Given[float],
-    steps_per_epoch: Given[int],
-    num_epochs: Given[int],
+    learning_rate: Injected[float],
+    steps_per_epoch: Injected[int],
+    num_epochs: Injected[int],
 ) -> Schedule:
     """Linear from 0 over `warmup_epochs`, then half a cosine to 0 at the end, per step.
 
@@ -191,9 +191,9 @@ def step_decay(
     *,
     every_epochs: Positive,
     factor: NonNegative,
-    learning_rate: Given[float],
-    steps_per_epoch: Given[int],
-    num_epochs: Given[int],
+    learning_rate: Injected[float],
+    steps_per_epoch: Injected[int],
+    num_epochs: Injected[int],
 ) -> Schedule:
     """Multiplies the rate by `factor` after every `every_epochs` epochs."""
     every_steps = every_epochs * steps_per_epoch
@@ -204,9 +204,9 @@ def cosine(
     *,
     floor: NonNegative = 0.0,
     period_epochs: Positive,
-    learning_rate: Given[float],
-    steps_per_epoch: Given[int],
-    num_epochs: Given[int],
+    learning_rate: Injected[float],
+    steps_per_epoch: Injected[int],
+    num_epochs: Injected[int],
 ) -> Schedule:
     """floor + (rate − floor)·(1 + cos(π·epoch/period_epochs))/2, stepped once per epoch."""
 
@@ -222,9 +222,9 @@ def triangle(
     start: NonNegative,
     peak: Share,
     end: NonNegative,
-    learning_rate: Given[float],
-    steps_per_epoch: Given[int],
-    num_epochs: Given[int],
+    learning_rate: Injected[float],
+    steps_per_epoch: Injected[int],
+    num_epochs: Injected[int],
 ) -> Schedule:
     """Linear from start·rate to the rate at `peak` of the run, then to end·rate at its end."""
     total = num_epochs * steps_per_epoch
@@ -250,10 +250,10 @@ def build_schedule(
     keys: Mapping, learning_rate: float, steps_per_epoch: int, num_epochs: int
 ) -> Schedule:
     """Returns the function step -> rate that `config.schedule` describes."""
-    return signature.build(
+    return fields.build_choice(
         SCHEDULES,
-        "schedule",
         keys,
+        (),
         learning_rate=learning_rate,
         steps_per_epoch=steps_per_epoch,
         num_epochs=num_epochs,

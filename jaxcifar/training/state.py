@@ -110,6 +110,21 @@ class Carry(NamedTuple):
     state: State
     sums: Sums
 
+    def to_items(self) -> dict[str, Any]:
+        """Returns the items of a checkpoint; the sums without those that are not counted."""
+        state, sums = self.state, tuple(jax.tree.leaves(self.sums))
+        return {
+            "model": {"params": state.params, "batch_stats": state.batch_stats, "ema": state.ema},
+            "train": {"opt_state": state.opt_state, "step": state.step, "sums": sums},
+        }
+
+    def from_items(self, items: dict[str, Any]) -> "Carry":
+        """Returns what the items of a checkpoint hold, in the structure of this one."""
+        train = items["train"]
+        state = State(step=train["step"], opt_state=train["opt_state"], **items["model"])
+        sums = jax.tree.unflatten(jax.tree.structure(self.sums), train["sums"])
+        return Carry(state, sums)
+
 
 def create(
     seed: Array | int, model: nn.Module, optimizer: optax.GradientTransformation, ema: bool

@@ -22,7 +22,7 @@ Array = jax.Array
 OPTIMIZER = "optimizer"  # the name of its operations in a compiled program
 
 
-class Shown(NamedTuple):
+class ModelInputs(NamedTuple):
     """What an update is given: a batch as the model sees it."""
 
     x: Array  # [B, size, size, 3] of the augmentation's type
@@ -31,19 +31,19 @@ class Shown(NamedTuple):
     dropout_key: Array
 
 
-def prepare(batch: Batch, step: Array, *, size: int, augment: Augmentation) -> Shown:
+def prepare(batch: Batch, step: Array, *, size: int, augment: Augmentation) -> ModelInputs:
     """Augments the batch of a step, its images resized to `size` pixels a side."""
     key = jax.random.fold_in(jax.random.key(batch.seed), step)
     augment_key, dropout_key = jax.random.split(key)
     x, weight = augment.train(augment_key, batch, size), None
     if augment.mix is not None:
         x, weight = augment.mix(jax.random.fold_in(augment_key, MIXING), x)
-    return Shown(x, batch.labels, weight, dropout_key)
+    return ModelInputs(x, batch.labels, weight, dropout_key)
 
 
 def update(
     state: State,
-    shown: Shown,
+    shown: ModelInputs,
     *,
     separate: Callable[[Joined], Any] | None = None,
     model: nn.Module,

@@ -7,11 +7,11 @@ import re
 import pytest
 from conftest import ROOT, page
 
-from jaxcifar import config as configs
 from jaxcifar import data
 from jaxcifar.claims import judge, records, tables
 from jaxcifar.claims.claim import diverged, last_epoch
 from jaxcifar.claims.reports import CLAIMS, HEADLINES, RUNS
+from jaxcifar.config import schema
 from jaxcifar.errors import UserError
 from jaxcifar.run import provenance
 
@@ -48,7 +48,7 @@ def keep(out, run, seed, record, **overrides):
     """Writes a record under the run's own config, except for the overrides."""
     name, colon, variant = run.partition(":")
     config = page(f"{name}.py{colon}{variant}", seed=seed, **overrides)
-    known = {"run": run, "seed": seed, "config": json.loads(configs.to_json(config))}
+    known = {"run": run, "seed": seed, "config": json.loads(schema.to_json(config))}
     return records.write(out, record | known)
 
 

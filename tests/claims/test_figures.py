@@ -7,7 +7,7 @@ from conftest import ROOT
 
 from jaxcifar.claims import figures, judge, records
 from jaxcifar.claims.reports import CLAIMS, RUNS
-from jaxcifar.run import plots
+from jaxcifar.figures import plots
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from jaxcifar.claims import intervals, judge, tables
+from jaxcifar.claims import judge, tables
 from jaxcifar.claims.claim import (
     ACCURACY,
     LOSS,
@@ -16,8 +16,9 @@ from jaxcifar.claims.claim import (
     best_claim,
     within_claim,
 )
-from jaxcifar.claims.intervals import Spread
 from jaxcifar.claims.judge import EXCEEDED, FAILS, HOLDS, UNDECIDED, UNMEASURED
+from jaxcifar.stats import intervals
+from jaxcifar.stats.intervals import Spread
 
 METRIC = Metric("accuracy", lambda record: record["value"], ACCURACY)
 COST = Metric("cost", lambda record: record["value"], LOSS)

@@ -13,10 +13,11 @@ import numpy as np
 import pytest
 from reading import assert_same, load, one_line
 
-from jaxcifar import backend, data
+from jaxcifar import data
 from jaxcifar.data import cifar10, official, split, tfds
 from jaxcifar.data.split import Split
 from jaxcifar.errors import UserError
+from jaxcifar.system import backend
 
 pytestmark = pytest.mark.usefixtures("nothing_outside")
 

@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 from conftest import random_images, tiny
 
-from jaxcifar import data, evaluate, train
+from jaxcifar import data, evaluate
 from jaxcifar.errors import UserError
+from jaxcifar.training import trainer
+from jaxcifar.weights import evaluation
 
 
 def arrays(train=30, test=12, classes=3, **changes):
@@ -182,9 +184,9 @@ def test_own_data_train_and_are_evaluated(written, tmp_path, run):
     with pytest.raises(
         UserError, match=r"num_classes is 3; .* 4 classes: set --config\.model\.num_c"
     ):
-        train.train(tiny(**own, **{"model.num_classes": 3}), tmp_path / "none")
+        trainer.train(tiny(**own, **{"model.num_classes": 3}), tmp_path / "none")
     assert not (tmp_path / "none").exists()
-    result = train.train(tiny(**own, **{"model.num_classes": 4}), tmp_path / "run")
+    result = trainer.train(tiny(**own, **{"model.num_classes": 4}), tmp_path / "run")
     assert result.meta["class_names"] == [f"class {i}" for i in range(4)]
     status, out, _ = run(evaluate.main, ["--checkpoint", tmp_path / "run"])
     assert status == 0
@@ -192,18 +194,18 @@ def test_own_data_train_and_are_evaluated(written, tmp_path, run):
     rows = [line.split() for line in out.splitlines() if line.startswith("class ")]
     assert [row[1] for row in rows] == list("0123")
     assert [sum(map(int, row[4:])) for row in rows] == [3] * 4  # after accuracy and interval
-    scores = evaluate.evaluate(tmp_path / "run", "latest", "test")
+    scores = evaluation.evaluate(tmp_path / "run", "latest", "test")
     assert scores["accuracy"] == result.lines[-1]["test_accuracy"]
     # The file has moved: the same run. Another file in its place: another run, left as it was.
     moved = str(tmp_path / "moved.npz")
     (tmp_path / "own.npz").rename(moved)
     with pytest.raises(UserError, match="there is no"):
-        evaluate.evaluate(tmp_path / "run", "latest", "test")
-    assert evaluate.evaluate(tmp_path / "run", "latest", "test", moved) == scores
+        evaluation.evaluate(tmp_path / "run", "latest", "test")
+    assert evaluation.evaluate(tmp_path / "run", "latest", "test", moved) == scores
     own["model.num_classes"] = 4
-    assert train.train(tiny(**own | {"data.dir": moved}), tmp_path / "run").finished
+    assert trainer.train(tiny(**own | {"data.dir": moved}), tmp_path / "run").finished
     written(train=48, test=12, classes=4, train_images=random_images(48, 32, 32, 3, seed=1))
     before = {f: f.read_bytes() for f in (tmp_path / "run").rglob("*") if f.is_file()}
     with pytest.raises(UserError, match=r"run holds a run on other data: .*own\.npz [0-9a-f]{16};"):
-        train.train(tiny(**own), tmp_path / "run")
+        trainer.train(tiny(**own), tmp_path / "run")
     assert {f: f.read_bytes() for f in (tmp_path / "run").rglob("*") if f.is_file()} == before

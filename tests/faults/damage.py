@@ -19,12 +19,12 @@ import warnings
 from collections.abc import Callable
 
 sys.path[:0] = [str(pathlib.Path(__file__).parents[n]) for n in (1, 2)]
-sys.path.append(str(pathlib.Path(__file__).parents[1] / "run"))
+sys.path.append(str(pathlib.Path(__file__).parents[1] / "helpers"))
 
-import chex  # noqa: E402
-from saving import at, restore, save, start  # noqa: E402
+import chex
+from saving import at, restore, save, start
 
-from jaxcifar.errors import UserError  # noqa: E402
+from jaxcifar.errors import UserError
 
 Damage = Callable[[bytes], bytes | None]
 

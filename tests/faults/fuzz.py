@@ -26,15 +26,24 @@ from collections.abc import Callable
 ROOT = pathlib.Path(__file__).parents[2]
 sys.path[:0] = [str(ROOT / "tests"), str(ROOT)]
 
-import numpy as np  # noqa: E402
-from PIL import ExifTags, Image  # noqa: E402
+import numpy as np
+from PIL import ExifTags, Image
 
-from jaxcifar import config as configs  # noqa: E402
-from jaxcifar import image_files  # noqa: E402
-from jaxcifar.claims import claim, records  # noqa: E402
-from jaxcifar.data import npz, official  # noqa: E402
-from jaxcifar.errors import UserError  # noqa: E402
-from jaxcifar.run import metrics, workdir  # noqa: E402
+from jaxcifar.claims import (
+    claim,
+    records,
+)
+from jaxcifar.config import schema
+from jaxcifar.data import (
+    image_files,
+    npz,
+    official,
+)
+from jaxcifar.errors import UserError
+from jaxcifar.run import (
+    metrics,
+    workdir,
+)
 
 SLOW = 5.0  # seconds
 TOKENS = [
@@ -136,7 +145,7 @@ def kinds(
         "unpacked archive": ([archive()], packed),
         "config": (
             [json.dumps(json.loads(record)["config"]).encode()],
-            at("config.json", lambda file: configs.to_json(workdir.load_config(file.parent))),
+            at("config.json", lambda file: schema.to_json(workdir.load_config(file.parent))),
         ),
         "record": ([record], at("record.json", read_record)),
         "metrics": ([lines], at(metrics.FILE, lambda file: metrics.read(file.parent))),

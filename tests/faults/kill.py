@@ -30,12 +30,12 @@ def run(folder: pathlib.Path) -> None:
     from conftest import tiny
     from ml_collections import ConfigDict
 
-    from jaxcifar import train
     from jaxcifar.run import metrics
+    from jaxcifar.training import trainer
 
     changes = {"num_epochs": EPOCHS, "data.train_examples": 64, "optimizer.ema_decay": 0.9}
     config = tiny(**changes).to_dict() | {"evaluation": {"every_epochs": 4}}
-    result = train.train(ConfigDict(config), folder)
+    result = trainer.train(ConfigDict(config), folder)
     digest = hashlib.sha256()
     for leaf in jax.tree.leaves(result.state):
         digest.update(np.asarray(leaf).tobytes())

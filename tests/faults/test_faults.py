@@ -15,9 +15,9 @@ import numpy as np
 import pytest
 from conftest import tiny
 
-from jaxcifar import train
 from jaxcifar.errors import UserError
 from jaxcifar.run import metrics
+from jaxcifar.training import trainer
 
 CLOCK = ("seconds", "examples_per_second")
 EPOCHS = 3
@@ -34,7 +34,7 @@ def module(name):
 
 def end_of(folder):
     """What a run in `folder` ends with: the leaves of its state, and its metrics."""
-    result = train.train(tiny(num_epochs=EPOCHS), folder)
+    result = trainer.train(tiny(num_epochs=EPOCHS), folder)
     assert result.finished
     lines = [{k: v for k, v in x.items() if k not in CLOCK} for x in metrics.read(folder)]
     return [np.asarray(leaf) for leaf in jax.tree.leaves(result.state)], lines
@@ -54,8 +54,8 @@ def assert_equal(one, other):
 
 WRITES = [
     "jaxcifar.run.metrics.append",
-    "jaxcifar.run.log.Events.write",
-    "jaxcifar.run.plots.save",
+    "jaxcifar.run.progress.Events.write",
+    "jaxcifar.figures.plots.save",
     "jaxcifar.run.workdir.write_text",
     "orbax.checkpoint.experimental.v1.training.Checkpointer.save_checkpointables_async",
 ]

@@ -9,15 +9,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from test_faults import module
 
-from jaxcifar import config as configs
-from jaxcifar import overrides, schema
 from jaxcifar.claims import records
+from jaxcifar.config import files, overrides, schema
 from jaxcifar.data import official
 from jaxcifar.errors import UserError
 from jaxcifar.run import metrics
 
 PAGE = str(ROOT / "configs" / "quickstart.py")
-KEYS = list(schema.flatten(configs.load(PAGE).to_dict()))
+KEYS = list(schema.flatten(files.run_config_file(PAGE).to_dict()))
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
     lambda parts: st.lists(parts) | st.dictionaries(st.text(), parts),
@@ -40,8 +39,8 @@ def refused_in_a_line():
 @given(key=st.sampled_from(KEYS) | st.text(), text=TEXTS)
 def test_an_override_is_of_the_keys_type_or_refused(key, text):
     with refused_in_a_line():
-        config = overrides.load(PAGE, [f"--config.{key}={text}"])
-        again = configs.from_json(configs.to_json(config))
+        config = overrides.load_config(PAGE, [f"--config.{key}={text}"])
+        again = schema.from_json(schema.to_json(config))
         assert schema.differences(again, config) == []
 
 

@@ -10,9 +10,10 @@ import chex
 import pytest
 from conftest import ROOT, overrides, page
 
-from jaxcifar import experiment, train
+from jaxcifar import train
 from jaxcifar.run import metrics
 from jaxcifar.run.checkpoint import Checkpoints
+from jaxcifar.training import experiment, trainer
 
 PAGE = "simple_cnn.py:batchnorm"
 CHANGES = {
@@ -61,7 +62,7 @@ def until(process, text):
 @pytest.fixture(scope="module")
 def one(tmp_path_factory):
     """The result of one process."""
-    return train.train(page(PAGE, **CHANGES), tmp_path_factory.mktemp("one") / "run")
+    return trainer.train(page(PAGE, **CHANGES), tmp_path_factory.mktemp("one") / "run")
 
 
 def assert_ended_as(one, folder):

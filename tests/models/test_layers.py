@@ -10,14 +10,15 @@ from jax import lax
 from slow import PLATFORMS, init, slow_conv, slow_pool
 
 from jaxcifar.models import layers, resnet
-from jaxcifar.models.batch_norm import batch_norm
+from jaxcifar.ops import dropout, pooling
+from jaxcifar.ops.batch_norm import batch_norm
 
 
 @pytest.mark.parametrize("impl", ["rbg", "threefry2x32"])
 @pytest.mark.parametrize("rate", [0.1, 0.5])
 def test_dropout_statistics(rate, impl):
     shape = (64, 9, 9, 33)  # an odd number of channels
-    y = np.asarray(layers.dropout(jnp.full(shape, 3.0), rate, jax.random.key(0, impl=impl)))
+    y = np.asarray(dropout.dropout(jnp.full(shape, 3.0), rate, jax.random.key(0, impl=impl)))
     zero = y == 0
     np.testing.assert_allclose(y[~zero], 3 / (1 - rate), rtol=1e-6)
     sigma = (rate * (1 - rate) / zero.size) ** 0.5
@@ -25,20 +26,20 @@ def test_dropout_statistics(rate, impl):
     for axis in range(4):  # no value tells of its neighbour
         one, other = np.delete(zero, 0, axis), np.delete(zero, -1, axis)
         assert abs(np.corrcoef(one.ravel(), other.ravel())[0, 1]) < 5 / one.size**0.5
-    other = layers.dropout(jnp.full(shape, 3.0), rate, jax.random.key(1, impl=impl))
+    other = dropout.dropout(jnp.full(shape, 3.0), rate, jax.random.key(1, impl=impl))
     assert abs(((other == 0) & zero).mean() - rate**2) < 5 * sigma
 
 
 def test_dropout_has_the_gradient_of_its_mask():
     x, key = jnp.linspace(-1, 1, 4000).reshape(10, 400), jax.random.key(0)
-    y, pull = jax.vjp(lambda x: layers.dropout(x, 0.25, key), x)
+    y, pull = jax.vjp(lambda x: dropout.dropout(x, 0.25, key), x)
     np.testing.assert_allclose(pull(jnp.ones_like(x))[0], np.where(y == 0, 0, 4 / 3), rtol=1e-6)
 
 
 def test_relu_commutes_with_dropout_and_max_pool():
     x, key = jax.random.normal(jax.random.key(0), (4, 8, 8, 6)), jax.random.key(1)
-    one = layers.max_pool(layers.dropout(nn.relu(x), 0.3, key), 2)
-    other = nn.relu(layers.max_pool(layers.dropout(x, 0.3, key), 2))
+    one = pooling.max_pool(dropout.dropout(nn.relu(x), 0.3, key), 2)
+    other = nn.relu(pooling.max_pool(dropout.dropout(x, 0.3, key), 2))
     np.testing.assert_array_equal(one, other)
 
 
@@ -52,11 +53,11 @@ def test_max_pool_is_reduce_window_in_value_and_gradient(shape, size):
         window = (1, size, size, 1)
         return lax.reduce_window(x, -jnp.inf, lax.max, window, window, "VALID")
 
-    np.testing.assert_array_equal(layers.max_pool(x, size), reference(x))
+    np.testing.assert_array_equal(pooling.max_pool(x, size), reference(x))
     weights = jax.random.normal(jax.random.key(1), reference(x).shape)
     one, other = (
         jax.grad(lambda x, pool=pool: (pool(x) * weights).sum())(x)
-        for pool in (reference, lambda x: layers.max_pool(x, size))
+        for pool in (reference, lambda x: pooling.max_pool(x, size))
     )
     np.testing.assert_allclose(one, other, rtol=1e-6)
 
@@ -71,7 +72,7 @@ def test_max_pool_of_what_xla_computes_twice_has_a_gradient():
 
     def score(variables):
         y = norm.apply(variables_of_norm, conv.apply(variables, x), mutable=["batch_stats"])[0]
-        return (layers.max_pool(y, 2) ** 2).sum()
+        return (pooling.max_pool(y, 2) ** 2).sum()
 
     chex.assert_tree_all_finite(jax.jit(jax.grad(score))(variables))
 
@@ -112,7 +113,7 @@ def test_convolution_pads_as_pytorch_does(case, platform):
     variables = init(conv, x)
 
     def pooling(y):
-        return layers.max_pool(y, 2) if pooled else y
+        return pooling.max_pool(y, 2) if pooled else y
 
     want = slow_conv(x, **variables["params"], padding=padding, stride=stride)
     want = slow_pool(want, 2) if pooled else want

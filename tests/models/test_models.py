@@ -17,9 +17,10 @@ from slow import (
     slow_pool,
 )
 
-from jaxcifar import experiment, models
+from jaxcifar import models
 from jaxcifar.errors import UserError
 from jaxcifar.models.resnet import ResNet
+from jaxcifar.training import experiment
 
 PARAMETERS = [  # page, changes, parameters
     ("adaptive.py", {}, 9_483_636),
@@ -60,7 +61,7 @@ def test_shapes_and_types(name, dtype, train, platform):
         out = model.apply(variables, images, train=train, rngs=rngs, mutable=mutable)
         return variables, out[0] if train else out
 
-    images = jnp.zeros((5, 32, 32, 3), models.dtype(dtype))
+    images = jnp.zeros((5, 32, 32, 3), models.DTYPES[dtype])
     variables, (logits, gates) = jax.eval_shape(everything, images)
     chex.assert_shape(logits, (5, 10))
     chex.assert_type([logits, *jax.tree.leaves(variables), *gates.values()], jnp.float32)
@@ -78,7 +79,7 @@ def test_shapes_and_types(name, dtype, train, platform):
 def test_bfloat16_computes_what_float32_does():
     x = jax.random.normal(jax.random.key(1), (4, 32, 32, 3))
     one, other = (
-        models.build(tiny().model, models.dtype(dtype), "cpu") for dtype in ("float32", "bfloat16")
+        models.build(tiny().model, models.DTYPES[dtype], "cpu") for dtype in ("float32", "bfloat16")
     )
     variables = init(one, x, train=False)
     outs = [jax.jit(lambda v, m=m: m.apply(v, x, train=False)[0])(variables) for m in (one, other)]

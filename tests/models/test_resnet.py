@@ -7,9 +7,9 @@ import pytest
 from conftest import page
 from slow import PLATFORMS, init, random_like, slow_conv, slow_norm
 
-from jaxcifar import experiment
 from jaxcifar.errors import UserError
 from jaxcifar.models.resnet import BasicBlock, ResNet
+from jaxcifar.training import experiment
 
 
 @pytest.mark.parametrize("depth", [8, 20, 56, 110])

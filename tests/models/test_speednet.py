@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from conftest import page, tiny
 
-from jaxcifar import experiment, models
+from jaxcifar import models
 from jaxcifar.models import speednet, whitening
+from jaxcifar.training import experiment
 
 KEYS = {
     "name": "speednet",

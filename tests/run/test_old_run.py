@@ -7,8 +7,8 @@ import jax
 import pytest
 from conftest import ROOT, tiny
 
-from jaxcifar import train
 from jaxcifar.run import metrics
+from jaxcifar.training import trainer
 
 
 def test_a_run_of_the_first_layout_goes_on(tmp_path):
@@ -22,8 +22,8 @@ def test_a_run_of_the_first_layout_goes_on(tmp_path):
     before = metrics.read(tmp_path / "old" / "run")
     assert [line["step"] for line in before] == [4]
     config = tiny(**{"data.train_examples": 64})
-    new = train.train(config, tmp_path / "new")
-    old = train.train(config, tmp_path / "old" / "run")
+    new = trainer.train(config, tmp_path / "new")
+    old = trainer.train(config, tmp_path / "old" / "run")
     assert old.finished
     assert old.lines[0] == before[0]
     chex.assert_trees_all_close(old.state, new.state, rtol=1e-3, atol=1e-5)

@@ -8,7 +8,7 @@ import sys
 import pytest
 from conftest import ROOT, TINY, tiny
 
-from jaxcifar import schema
+from jaxcifar.config import schema
 from jaxcifar.errors import UserError
 from jaxcifar.run import workdir
 

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from conftest import random_images, tiny
 
-from jaxcifar import experiment
 from jaxcifar.errors import UserError
 from jaxcifar.training import augment as operations
+from jaxcifar.training import experiment
 
 # compiled; what is not the key or the images is a Python number
 crop_and_flip = jax.jit(operations.crop_and_flip, static_argnums=(2, 3, 4))

@@ -7,6 +7,7 @@ import pytest
 from conftest import random_images, tiny
 
 from jaxcifar import train
+from jaxcifar.training import trainer
 from jaxcifar.training.evaluation import Evaluation, in_views
 
 
@@ -40,9 +41,9 @@ def test_which_epochs_are_scored():
 def test_a_run_that_is_scored_once(small_data, tmp_path, run):
     """At its end: its epochs before have no held-out metrics, and everything else is as ever."""
     config = tiny(num_epochs=3, evaluation={"every_epochs": 3, "views": 6})
-    result = train.train(config, tmp_path / "run")
+    result = trainer.train(config, tmp_path / "run")
     assert ["test_accuracy" in line for line in result.lines] == [False, False, True]
     assert (tmp_path / "run" / "curves.png").stat().st_size > 10_000
-    once = train.train(config, tmp_path / "run")  # resumed, finished
+    once = trainer.train(config, tmp_path / "run")  # resumed, finished
     assert once.lines == result.lines
     assert "best (epoch 3" in train.summary(result, 3, "synthetic")

@@ -12,10 +12,9 @@ import pytest
 from conftest import tiny
 from ml_collections import ConfigDict
 
-from jaxcifar import config as configs
-from jaxcifar import experiment, schema
+from jaxcifar.config import schema
 from jaxcifar.errors import UserError
-from jaxcifar.training import optim
+from jaxcifar.training import experiment, optim
 
 STEPS = 10
 
@@ -244,10 +243,10 @@ def test_wrong_values_are_refused(section, wrong):
     config = tiny().to_dict()
     config[section] |= wrong
     if "name" in wrong:  # the other choice's keys
-        keys = schema.parameters(section, config[section])
+        keys = schema.section_parameters(section, config[section])
         config[section] = {k: v for k, v in config[section].items() if k in keys}
     with pytest.raises(UserError, match=rf"config\.{section}\.{next(iter(wrong))} is "):
-        experiment.build(configs.check(ConfigDict(config)))
+        experiment.build(schema.check_top_level(ConfigDict(config)))
 
 
 def test_a_rate_of_zero_is_allowed():

@@ -3,7 +3,7 @@
 import jax
 import numpy as np
 
-from jaxcifar.training.loop import epoch_order
+from jaxcifar.training.epoch import epoch_order
 
 
 def test_epoch_order_is_a_permutation_of_seed_and_epoch():

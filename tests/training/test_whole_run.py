@@ -5,8 +5,8 @@ import jax
 import jax.numpy as jnp
 from conftest import page
 
-from jaxcifar import experiment
-from jaxcifar.training import parallel
+from jaxcifar.system import devices
+from jaxcifar.training import experiment
 
 RUN = {
     "data.source": "synthetic",
@@ -20,7 +20,7 @@ RUN = {
 
 
 def test_a_whole_run_is_its_epochs(small_data, monkeypatch):
-    monkeypatch.setattr(parallel, "is_accelerated", lambda mesh: True)
+    monkeypatch.setattr(devices, "is_accelerated", lambda mesh: True)
     config = page("speedrun.py", **RUN)
     parts, dataset = experiment.build(config), experiment.load_data(config)
     optimizer, _ = parts.optimizer(len(dataset.train.labels) // config.batch_size)

@@ -1,0 +1,1 @@
+"""What a config may hold: fields and checks, config files, overrides, JSON."""

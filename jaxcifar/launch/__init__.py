@@ -1,0 +1,1 @@
+"""Many runs: which, how many in parallel, and what came of them."""

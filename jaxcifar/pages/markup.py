@@ -1,0 +1,102 @@
+"""HTML by elements: whatever a user has named is text, never markup."""
+
+import pathlib
+from collections.abc import Iterable
+from importlib import resources
+from typing import NamedTuple
+from xml.etree import ElementTree
+from xml.etree.ElementTree import Element
+
+from jaxcifar.errors import UserError
+from jaxcifar.system import atomic
+
+GENERATOR = "jaxcifar.report"
+# Nothing is fetched: not a script, not a style, not a font, not a picture.
+POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
+Child = Element | str | None
+
+
+class Section(NamedTuple):
+    """A part of a page: what a link to it says, and what stands in it."""
+
+    title: str
+    content: Iterable[Child]
+
+    @property
+    def id(self) -> str:
+        return self.title.lower().replace(" ", "-").replace(",", "")
+
+
+def tag(name: str, /, *children: Child | Iterable[Child], **attributes: object) -> Element:
+    """Returns an element: `tag("th", "cat", scope="row")`, with `class_` and `aria_label`.
+
+    Texts are escaped where the page is written; a child or an attribute that is None is left out.
+    """
+    given = {k.rstrip("_").replace("_", "-"): v for k, v in attributes.items() if v is not None}
+    made = Element(name, {key: str(value) for key, value in given.items()})
+    for child in children:
+        for part in [child] if isinstance(child, str | Element) else child or ():
+            if isinstance(part, Element):
+                made.append(part)
+            elif part and len(made):
+                made[-1].tail = (made[-1].tail or "") + part
+            elif part:
+                made.text = (made.text or "") + part
+    return made
+
+
+def page(title: str, lead: Iterable[Child], sections: Iterable[Section]) -> str:
+    """Returns a whole page, with its style and script in it."""
+    parts = list(sections)
+    resource = resources.files(__package__)
+    links = [tag("li", tag("a", part.title, href=f"#{part.id}")) for part in parts]
+    head = tag(
+        "head",
+        tag("meta", charset="utf-8"),
+        tag("meta", name="generator", content=GENERATOR),
+        tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
+        tag("meta", name="color-scheme", content="light dark"),
+        tag("meta", http_equiv="Content-Security-Policy", content=POLICY),
+        tag("title", title),
+        tag("style", resource.joinpath("page.css").read_text()),
+    )
+    body = tag(
+        "body",
+        tag("a", "To the content", href="#content", class_="skip"),
+        tag("header", tag("h1", title), lead),
+        tag("nav", tag("ul", links), aria_label="parts of this page"),
+        tag(
+            "main",
+            (tag("section", tag("h2", part.title), part.content, id=part.id) for part in parts),
+            id="content",
+        ),
+        tag("footer", "Made by ", tag("code", "python -m jaxcifar.report"), "."),
+        tag("script", resource.joinpath("page.js").read_text()),
+    )
+    html = tag("html", head, body, lang="en")
+    return "<!doctype html>\n" + ElementTree.tostring(html, encoding="unicode", method="html")
+
+
+def check(path: pathlib.Path) -> None:
+    """Raises a UserError where the file is there and no page that this program made."""
+    try:
+        ours = not path.exists() or GENERATOR.encode() in path.read_bytes()[:500]
+    except OSError as error:
+        raise UserError(f"cannot write to --out={path}: {error.strerror}") from error
+    if not ours:
+        raise UserError(f"--out={path} exists and is no page of this command; choose another")
+
+
+def write(path: pathlib.Path, text: str) -> None:
+    """Writes a page, in place of one that this program made.
+
+    Raises:
+      UserError: the file is another's, or cannot be written.
+    """
+    check(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with atomic.replacing(path) as file:
+            file.write(text.encode())
+    except OSError as error:
+        raise UserError(f"cannot write to --out={path}: {error.strerror}") from error

@@ -1,1 +1,0 @@
-"""What runs and claims look like: one HTML page that needs nothing beside it."""

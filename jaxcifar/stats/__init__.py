@@ -1,0 +1,1 @@
+"""Intervals and tests for accuracies and for few seeds; calibration."""

@@ -1,0 +1,168 @@
+"""A config's parts, built and bound: what train, evaluate and the benchmarks start from."""
+
+import dataclasses
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax.sharding import Mesh
+from ml_collections import ConfigDict
+
+from jaxcifar import data, models
+from jaxcifar.config import schema
+from jaxcifar.data.split import SIZE
+from jaxcifar.errors import UserError
+from jaxcifar.system import devices
+from jaxcifar.training import augment, evaluation, losses, optim, state, step
+from jaxcifar.training.augment import Batch
+from jaxcifar.training.epoch import TrainLoop, Update
+from jaxcifar.training.predictor import Predictor
+from jaxcifar.training.state import Carry
+
+
+@dataclasses.dataclass(frozen=True)
+class Experiment:
+    """The parts of one config; building it reads no data and finds mistakes in the config."""
+
+    config: ConfigDict
+    model: nn.Module
+    loss: losses.Loss
+    augment: augment.Augmentation
+    evaluation: evaluation.Evaluation
+    mesh: Mesh
+
+    def optimizer(
+        self, steps_per_epoch: int
+    ) -> tuple[optax.GradientTransformation, optim.Schedule]:
+        """Returns the optimizer and its schedule, batch step -> rate."""
+        c = self.config
+        schedule = optim.build_schedule(
+            c.schedule, c.optimizer.learning_rate, steps_per_epoch, c.num_epochs
+        )
+        total = c.num_epochs * steps_per_epoch
+        return optim.build(c.optimizer, schedule, c.accumulate_steps, total), schedule
+
+    def start(self, optimizer: optax.GradientTransformation, images: np.ndarray) -> Carry:
+        """Returns the state before the first step, placed on the mesh.
+
+        What a model measures of the training images, uint8 [N, 32, 32, 3], is in it.
+        """
+        some = images[: models.examples_measured(self.config.model)]
+        return self.starter(optimizer)(np.int32(self.config.seed), some)
+
+    def starter(self, optimizer: optax.GradientTransformation) -> Callable[..., Carry]:
+        """Returns `start` as a compiled function of the seed and the images that are measured."""
+
+        def create(seed: jax.Array, images: jax.Array) -> Carry:
+            carry = self._create(seed, optimizer)
+            # float32 whatever the compute type: `eigh` has no bfloat16
+            x = augment.normalise(
+                images, self.config.augment.mean, self.config.augment.std, jnp.float32
+            )
+            stats = models.measure(carry.state.batch_stats, x, self.config.model)
+            return Carry(dataclasses.replace(carry.state, batch_stats=stats), carry.sums)
+
+        return jax.jit(create, out_shardings=devices.replicated(self.mesh))
+
+    def abstract_start(self, optimizer: optax.GradientTransformation) -> Carry:
+        """Returns the shapes, types and places of what `start` returns."""
+        shapes = jax.eval_shape(functools.partial(self._create, optimizer=optimizer), 0)
+        sharding = devices.replicated(self.mesh)
+        return jax.tree.map(
+            lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding), shapes
+        )
+
+    def abstract_model(self) -> dict[str, Any]:
+        """Returns the shapes, types and places of {params, batch_stats, ema}."""
+        shapes = self.abstract_start(optax.identity()).state
+        return {"params": shapes.params, "batch_stats": shapes.batch_stats, "ema": shapes.ema}
+
+    def _create(self, seed: jax.Array | int, optimizer: optax.GradientTransformation) -> Carry:
+        ema = bool(self.config.optimizer.get("ema_decay", 0))  # `optimizer` may be one unknown here
+        sums = losses.zero_sums(self.config.log_norms)
+        return Carry(state.create(seed, self.model, optimizer, ema), sums)
+
+    def prepare(self, batch: Batch, number: jax.Array, size: int = SIZE) -> step.ModelInputs:
+        """Returns the batch of a step as the model is to see it."""
+        return step.prepare(batch, number, size=size, augment=self.augment)
+
+    def update(self, optimizer: optax.GradientTransformation) -> Update:
+        """Returns the update of a step, (state, shown) -> (state, sums)."""
+        return functools.partial(
+            step.update,
+            model=self.model,
+            optimizer=optimizer,
+            loss=self.loss,
+            ema_decay=self.config.optimizer.ema_decay,
+            log_norms=self.config.log_norms,
+        )
+
+    def train_loop(self, split: data.Split, optimizer: optax.GradientTransformation) -> TrainLoop:
+        """Returns the loop that trains on `split`."""
+        c = self.config
+        return TrainLoop(
+            self.prepare,
+            self.update(optimizer),
+            split,
+            c.batch_size,
+            c.seed,
+            self.mesh,
+            self.augment.size_of,
+            joined=optim.is_elementwise(c.optimizer),
+        )
+
+    def predictor(self, images: np.ndarray) -> Predictor:
+        """Returns the forward pass over `images`, uint8 [N, 32, 32, 3]."""
+        forward = functools.partial(
+            step.forward, model=self.model, augment=self.augment, views=self.evaluation.views
+        )
+        return Predictor(forward, images, self.config.batch_size, self.mesh)
+
+
+def build(config: ConfigDict, *, to_train: bool = True, mesh: Mesh | None = None) -> Experiment:
+    """Returns the parts of `config`, by default for the devices that are there.
+
+    Unless they are `to_train`, with any optimizer or schedule.
+
+    Raises:
+      UserError: an unknown name or key, a wrong value, or a model that 32×32 images do not fit.
+    """
+    config = schema.complete_config(config, () if to_train else ("optimizer", "schedule"))
+    dtype = models.DTYPES[config.compute_dtype]
+    mesh = mesh or devices.make_mesh(config.batch_size)
+    experiment = Experiment(
+        config=config,
+        model=models.build(config.model, dtype, devices.platform(mesh)),
+        loss=losses.build(config.loss),
+        augment=augment.build(**config.augment, dtype=dtype),
+        evaluation=evaluation.Evaluation(**config.evaluation),
+        mesh=mesh,
+    )
+    experiment.abstract_model()  # a layer that its map does not fit says so
+    return experiment
+
+
+def load_data(config: ConfigDict) -> data.Dataset:
+    """Returns the data set of `config`, large enough for a batch and with few enough classes."""
+    dataset = data.load(**config.data)
+    examples, classes = len(dataset.train.labels), len(dataset.class_names)
+    if config.batch_size > examples:
+        raise UserError(
+            f"config.batch_size is {config.batch_size}, but there are {examples} training images"
+        )
+    if config.model.num_classes < classes:
+        raise UserError(
+            f"config.model.num_classes is {config.model.num_classes}; the data have {classes}"
+            f" classes: set --config.model.num_classes={classes}"
+        )
+    return dataset
+
+
+def describe_parameters(params: Any) -> str:
+    """Returns the number of parameters, "269,722 parameters"."""
+    return f"{sum(leaf.size for leaf in jax.tree.leaves(params)):,} parameters"

@@ -1,0 +1,75 @@
+"""The forward pass over every image of a split, exactly once."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jax.sharding import Mesh
+from jax.stages import Compiled
+
+from jaxcifar.system import devices
+
+Array = jax.Array
+Forward = Callable[[Any, Array], tuple[Array, dict[str, Array]]]
+
+
+class Predictor:
+    """Runs a forward pass over every image of a split exactly once, whatever the batch size.
+
+    The images are padded to whole batches and what comes of the padding is dropped.
+    """
+
+    def __init__(self, forward: Forward, images: np.ndarray, batch_size: int, mesh: Mesh):
+        self.batch_size, self.mesh = batch_size, mesh
+        self.take(images)
+        self._scanned = devices.is_accelerated(mesh)
+
+        def batch(variables: Any, images: Array, i: Array) -> Any:
+            x = lax.dynamic_slice_in_dim(images, i * batch_size, batch_size)
+            x = lax.with_sharding_constraint(x, devices.split_batch(mesh))
+            return forward(variables, x)
+
+        def all_batches(variables: Any, images: Array) -> Any:
+            numbers = jnp.arange(len(images) // batch_size)
+            each = lax.map(lambda i: batch(variables, images, i), numbers)
+            return jax.tree.map(lambda a: a.reshape(-1, *a.shape[2:]), each)
+
+        self._run = jax.jit(
+            all_batches if self._scanned else batch, out_shardings=devices.replicated(mesh)
+        )
+
+    def take(self, images: np.ndarray) -> None:
+        """Puts other images in the place of those before; what is compiled for as many is kept."""
+        self.num_images = len(images)
+        self.num_batches = -(-self.num_images // self.batch_size)
+        padding = self.num_batches * self.batch_size - self.num_images
+        if padding:
+            zeros = np.zeros((padding, *images.shape[1:]), images.dtype)
+            images = np.concatenate([images, zeros])
+        self._images = devices.place(images, self.mesh)
+
+    def program(self, variables: Any) -> Compiled:
+        """Returns what a call runs, once or for each batch, compiled.
+
+        The images may be a shape, of whole batches, on devices that need not be there.
+        """
+        number = () if self._scanned else (np.int32(0),)
+        return self._run.lower(variables, self._images, *number).compile()
+
+    def __call__(self, variables: Any) -> tuple[Array, dict[str, Array]]:
+        """Returns logits [N, num_classes] and the named intermediates [N, …], in order."""
+        if self._scanned:
+            out = self._run(variables, self._images)
+        else:
+            batches = range(self.num_batches)
+            # Waiting for each: many queued programs with collectives deadlock virtual CPU devices.
+            outs = [
+                jax.block_until_ready(self._run(variables, self._images, np.int32(i)))
+                for i in batches
+            ]
+            out = jax.tree.map(lambda *parts: jnp.concatenate(parts), *outs)
+        # every device has the whole, so that of this process' first will do
+        return jax.tree.map(lambda a: a.addressable_data(0)[: self.num_images], out)

@@ -1,0 +1,1 @@
+"""The weights of a run: restored, scored, released, exchanged with PyTorch."""

@@ -1,0 +1,106 @@
+"""Writes weights in formats that other programs read."""
+
+import io
+import json
+import os
+import pathlib
+from collections.abc import Callable
+
+import jax
+import jax.export
+import jax.numpy as jnp
+import numpy as np
+from flax import traverse_util
+
+from jaxcifar import models
+from jaxcifar.config import schema
+from jaxcifar.errors import UserError
+from jaxcifar.run import damage
+from jaxcifar.system import atomic
+from jaxcifar.training.step import forward
+from jaxcifar.weights import torch_names
+from jaxcifar.weights.net import Net, load_net
+
+PLATFORMS = ("cpu", "cuda")
+
+
+def to_safetensors(net: Net) -> bytes:
+    """Returns the weights as safetensors: names such as params/conv/kernel, layouts as in Flax.
+
+    The metadata have `config`, `class_names`, `mean` and `std` as JSON, and `step`.
+    """
+    import safetensors.numpy
+
+    flat = traverse_util.flatten_dict(net.variables, sep="/")
+    config = net.parts.config.copy_and_resolve_references()
+    config.data.dir = ""  # as nobody else's business
+    metadata = {
+        "config": schema.to_json(config),
+        "class_names": json.dumps(net.class_names),
+        "mean": json.dumps(config.augment.mean),
+        "std": json.dumps(config.augment.std),
+        "step": str(net.step),
+    }
+    tensors = {name: np.ascontiguousarray(leaf) for name, leaf in flat.items()}
+    return safetensors.numpy.save(tensors, metadata)
+
+
+def to_jax(net: Net) -> bytes:
+    """Returns a serialized `jax.export` program, the weights and the normalisation inside.
+
+    It takes uint8 images [B, 32, 32, 3] of any B to probabilities [B, num_classes], float32, on
+    each of `PLATFORMS`.
+    """
+    config = net.parts.config
+    # on no platform in particular: what is faster on one is not chosen for all
+    model = models.build(config.model, models.DTYPES[config.compute_dtype], "")
+    variables = jax.tree.map(np.asarray, net.variables)
+
+    def probabilities(images: jax.Array) -> jax.Array:
+        logits, _ = forward(
+            variables,
+            images,
+            model=model,
+            augment=net.parts.augment,
+            views=net.parts.evaluation.views,
+        )
+        return jax.nn.softmax(logits)
+
+    shape = jax.export.symbolic_shape("batch, 32, 32, 3")
+    images = jax.ShapeDtypeStruct(shape, jnp.uint8)
+    exported = jax.export.export(jax.jit(probabilities), platforms=PLATFORMS)(images)
+    return bytes(exported.serialize())
+
+
+def to_torch(net: Net) -> bytes:
+    """Returns a PyTorch state_dict as `torch.save` writes one, names as `exchange.table`'s."""
+    torch = torch_names.pytorch()
+    tensors = torch_names.to_torch(net.parts.config.model, net.variables)
+    file = io.BytesIO()
+    torch.save({name: torch.tensor(tensor) for name, tensor in tensors.items()}, file)
+    return file.getvalue()
+
+
+FORMATS: dict[str, Callable[[Net], bytes]] = {
+    "safetensors": to_safetensors,
+    "jax": to_jax,
+    "torch": to_torch,
+}
+
+
+def export(source: pathlib.Path, step: str, to: str, out: pathlib.Path) -> int:
+    """Writes a step of the run in `source` to the file `out`; returns how many bytes.
+
+    Raises:
+      UserError: `out` exists or cannot be written; no such run or step; or PyTorch is needed and
+        not there.
+    """
+    if os.path.lexists(out):
+        raise UserError(f"--out={out} exists; choose a file that does not")
+    if to == "torch":
+        torch_names.pytorch()  # its absence is told before anything long
+    atomic.writable(out.parent, "the folder of --out,")
+    content = FORMATS[to](load_net(source, step))
+    with damage.as_user_error(f"cannot write to --out {out}"), atomic.replacing(out) as file:
+        file.write(content)
+    return len(content)

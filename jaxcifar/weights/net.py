@@ -1,0 +1,77 @@
+"""A trained net, restored from a checkpoint and ready to predict."""
+
+import dataclasses
+import pathlib
+from typing import Any
+
+import jax
+import numpy as np
+
+from jaxcifar.errors import UserError
+from jaxcifar.run import workdir
+from jaxcifar.run.checkpoint import Checkpoints
+from jaxcifar.training import experiment, state
+from jaxcifar.training.predictor import Predictor
+
+
+@dataclasses.dataclass(frozen=True)
+class Prediction:
+    """What a net says of N images: arrays of numpy.
+
+    `logits` and `probabilities` (their softmax) are [N, num_classes]; `gates` has the model's
+    named intermediates, each [N, …], and is empty for a model without gates.
+    """
+
+    logits: np.ndarray
+    probabilities: np.ndarray
+    gates: dict[str, np.ndarray]
+
+
+@dataclasses.dataclass
+class Net:
+    """The weights of one saved step, as evaluation takes them, and what they were trained for."""
+
+    parts: experiment.Experiment
+    step: int
+    variables: dict[str, Any]
+    class_names: tuple[str, ...]
+    _predictor: Predictor | None = None
+
+    def predict(self, images: np.ndarray) -> Prediction:
+        """Returns logits, probabilities and gates of images, uint8 [N, 32, 32, 3] of 0 to 255.
+
+        The first call compiles; later ones do so only where N needs another number of batches.
+
+        Raises:
+          UserError: images of another type or shape.
+        """
+        images = np.asarray(images)
+        if images.dtype != np.uint8 or images.shape[1:] != (32, 32, 3) or not len(images):
+            raise UserError(
+                f"images are {images.dtype} {list(images.shape)}; expected uint8 [N, 32, 32, 3],"
+                " values 0 to 255, as they are before any normalisation"
+            )
+        if self._predictor is None:
+            self._predictor = self.parts.predictor(images)
+        else:
+            self._predictor.take(images)
+        logits, gates = self._predictor(self.variables)
+        probabilities = jax.nn.softmax(logits.astype(np.float32))
+        return Prediction(*jax.tree.map(np.asarray, (logits, probabilities, gates)))
+
+
+def load_net(checkpoint: str | pathlib.Path, step: str | int = "latest") -> Net:
+    """Returns the net of the run in the folder `checkpoint`, at "latest", "best" or a saved step.
+
+    Everything is rebuilt from the config that the run saved; its optimizer is not needed.
+
+    Raises:
+      UserError: no run or step there, or one that is damaged or cannot be read.
+    """
+    directory = pathlib.Path(checkpoint)
+    parts = experiment.build(workdir.load_config(directory), to_train=False)
+    with Checkpoints(directory) as checkpoints:
+        number = checkpoints.number(str(step))
+        model = checkpoints.restore_model(number, parts.abstract_model())
+        names = tuple(checkpoints.meta(number)["class_names"])
+    return Net(parts, number, state.eval_variables(**model), names)

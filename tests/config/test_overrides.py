@@ -1,0 +1,299 @@
+"""Reading a page, and what a command says of a mistake: one line, exit status 2, no traceback."""
+
+import pathlib
+import subprocess
+import sys
+
+import pytest
+from conftest import ROOT, TINY, page, tiny
+from conftest import overrides as override
+from ml_collections import ConfigDict
+
+from jaxcifar import evaluate, reproduce, sweep, train
+from jaxcifar.config import fields, files, overrides, schema
+from jaxcifar.errors import UserError
+from jaxcifar.training import experiment
+
+QUICKSTART = str(ROOT / "configs" / "quickstart.py")
+
+# changes to the quickstart's command line, words of the message
+MISTAKES = {
+    "unknown_key": (
+        ["--config.optimizer.learning_rat=1"],
+        [
+            "config.optimizer of name adam has no key learning_rat; did you mean"
+            " config.optimizer.learning_rate? its keys: name, learning_rate, weight_decay, "
+        ],
+    ),
+    "initials": (["--config.lr=1"], ["no key lr; did you mean config.optimizer.learning_rate?"]),
+    "key_elsewhere": (["--config.model.weight_decay=1"], ["mean config.optimizer.weight_decay?"]),
+    "unknown_top_key": (["--config.sed=1"], ["did you mean config.seed? its keys: seed, num_ep"]),
+    "unknown_section": (["--config.optimiser.learning_rate=1"], ["mean config.optimizer?"]),
+    "unknown_depth": (["--config.model.head.hidden=1"], ["config has no key model.head"]),
+    "a_section": (
+        ["--config.optimizer=sgd"],
+        ["config.optimizer is a section", "--config.optimizer.name=VALUE", "learning_rate"],
+    ),
+    "unknown_argument": (["--wrkdir=x"], ["unknown argument --wrkdir=x;", "--help"]),
+    "config_is_missing": (["--batch_size=64"], ["did you mean --config.batch_size?"]),
+    "config_and_section_are_missing": (["--lr=1"], ["mean --config.optimizer.learning_rate?"]),
+    "stray_word": (["fast"], ["argument fast;"]),
+    "no_value": (["--config.batch_size"], ["--config.batch_size=VALUE"]),
+    "no_name_here": (["--config.augment.name=strong"], ["config.augment has no key name"]),
+    "not_a_number": (["--config.optimizer.learning_rate=fast"], ["learning_rate", "fast"]),
+    "not_an_integer": (["--config.batch_size=1.5"], ["batch_size", "1.5"]),
+    "not_a_bool": (["--config.augment.flip=maybe"], ["flip", "maybe"]),
+    "unknown_model": (["--config.model.name=vgg"], ["model.name", "'vgg'", "resnet"]),
+    "unknown_optimizer": (["--config.optimizer.name=lion"], ["optimizer.name", "sgd"]),
+    "unknown_schedule": (["--config.schedule.name=linear"], ["schedule.name", "warmup_cosine"]),
+    "unknown_loss": (["--config.loss.name=mse"], ["loss.name", "cross_entropy"]),
+    "unknown_source": (["--config.data.source=mnist"], ["mnist", "cifar10", "synthetic"]),
+    "unknown_type": (["--config.compute_dtype=float16"], ["float16", "bfloat16"]),
+    "keys_of_another_model": (
+        ["--config.model.name=resnet"],
+        ["config.model of name resnet has no key widths", "depth, width, shortcut"],
+    ),
+    "batch_too_large": (["--config.batch_size=20000"], ["20000", "72"]),
+    "no_batch": (["--config.batch_size=0"], ["batch_size"]),
+    "no_epochs": (["--config.num_epochs=0"], ["num_epochs"]),
+    "too_few_classes": (["--config.model.num_classes=5"], ["num_classes", "5", "10"]),
+    "negative_rate": (["--config.optimizer.learning_rate=-1.0"], ["learning_rate", "-1"]),
+    "dropout_of_all": (["--config.model.branch_dropout=1.0"], ["branch_dropout"]),
+    "seed_too_large": (["--config.seed=3000000000"], ["seed"]),
+    "infinite_rate": (["--config.optimizer.learning_rate=1e999"], ["a finite number", "inf"]),
+    "averages_nothing": (["--config.optimizer.ema_decay=1.5"], ["ema_decay"]),
+}
+
+
+@pytest.mark.parametrize("case", MISTAKES)
+def test_a_mistake_is_told_in_one_line(case, run, small_data, tmp_path):
+    words, parts = MISTAKES[case]
+    folder = tmp_path / "run"
+    command = [f"--config={QUICKSTART}", f"--workdir={folder}", *override(**TINY), *words]
+    told(run(train.main, command), parts)
+    assert not folder.exists()  # found before anything is written
+
+
+PAGES = {
+    "a_model_without_values": (
+        QUICKSTART,
+        ["--config.model.name=resnet"],
+        ["=resnet needs depth, width, shortcut: add --config.model.depth=VALUE --", "/resnet20.py"],
+    ),
+    "missing_page": ("nowhere.py", [], ["nowhere.py", "configs/"]),
+    "missing_page_and_variant": ("nowhere.py:fast", [], ["nowhere.py"]),
+    "a_folder": (str(ROOT / "configs"), [], ["configs"]),
+    "unknown_variant": (f"{ROOT}/configs/simple_cnn.py:fast", [], ["'fast'", "swish"]),
+    "no_variants": (f"{QUICKSTART}:fast", [], ["'fast'", "quickstart"]),
+    "wrong_depth": (
+        f"{ROOT}/configs/resnet20.py",
+        ["--config.model.depth=21", "--config.data.source=synthetic"],
+        ["21", "6n+2", "20, 32"],
+    ),
+    "warm_up_keys_on_a_constant": (
+        f"{ROOT}/configs/simple_cnn.py",
+        ["--config.schedule.warmup_epochs=1"],
+        ["warmup_epochs"],
+    ),
+}
+
+
+@pytest.mark.parametrize("case", PAGES)
+def test_a_wrong_page_is_told_in_one_line(case, run, small_data, tmp_path):
+    name, words, parts = PAGES[case]
+    told(run(train.main, [f"--config={name}", f"--workdir={tmp_path / 'run'}", *words]), parts)
+    assert not (tmp_path / "run").exists()
+
+
+def told(ended, parts):
+    status, out, err = ended
+    assert status == 2
+    assert out == ""
+    assert err.startswith("error: ")
+    assert err.count("\n") == 1
+    assert "Traceback" not in err
+    for part in parts:
+        assert part in err
+
+
+def test_another_configs_workdir_is_told_in_one_line_and_unchanged(run, small_data, tmp_path):
+    command = [f"--config={QUICKSTART}", f"--workdir={tmp_path / 'run'}"]
+    command += override(**TINY | {"num_epochs": 1})
+    assert run(train.main, command)[0] == 0
+    files = {f: f.read_bytes() for f in tmp_path.rglob("*") if f.is_file()}
+    told(run(train.main, [*command, "--config.seed=7"]), ["seed: 0 -> 7", "--workdir"])
+    assert {f: f.read_bytes() for f in tmp_path.rglob("*") if f.is_file()} == files
+
+
+def test_the_real_command_ends_with_status_2():
+    words = [sys.executable, "-m", "jaxcifar.train", "--config=configs/nowhere.py"]
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True)
+    told((done.returncode, done.stdout, done.stderr), ["configs/nowhere.py"])
+
+
+def test_overrides_take_the_type_of_the_page():
+    words = ["--config.optimizer.learning_rate=1", "--config.model.widths=(1,2,3)"]
+    words += ["--config.augment.flip=False", "--config.seed", "5"]
+    config = overrides.load_config(QUICKSTART, words)
+    assert config.optimizer.learning_rate == 1.0
+    assert isinstance(config.optimizer.learning_rate, float)
+    assert config.model.widths == (1, 2, 3)
+    assert config.augment.flip is False
+    assert config.seed == 5
+    with pytest.raises(AttributeError):
+        config.new_key = 1
+
+
+def test_json_round_trip_has_no_differences():
+    config = tiny()
+    again = schema.from_json(schema.to_json(config))
+    assert schema.differences(config, again) == []
+    other = page("quickstart.py")
+    assert "num_epochs: 2 -> 6" in schema.differences(config, other)
+    assert schema.differences(config, tiny(seed=1)) == ["seed: 0 -> 1"]
+
+
+@pytest.mark.parametrize(
+    ("page", "name"),
+    [("configs/simple_cnn.py:l1", "simple_cnn_l1"), ("a/b/quickstart.py", "quickstart")],
+)
+def test_the_name_of_a_page(page, name):
+    assert files.config_name(page) == name
+
+
+def test_another_name_drops_the_keys_that_it_does_not_have(capsys):
+    """And takes the neutral values of those that it has more, or what the command line gives."""
+    words = ["--config.schedule.name=constant", "--config.optimizer.momentum=0.8"]
+    words += ["--config.optimizer.name=sgd", "--config.optimizer.decoupled_weight_decay=0.1"]
+    config = overrides.load_config(QUICKSTART, words)
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err.splitlines() == [
+        "config.schedule.name=constant: dropped warmup_epochs",
+        "config.optimizer.name=sgd: dropped b1, b2, eps; took nesterov=False",
+    ]
+    config = experiment.build(config).config
+    assert config.schedule.to_dict() == {"name": "constant"}
+    assert (config.optimizer.momentum, config.optimizer.nesterov) == (0.8, False)
+    assert config.optimizer.learning_rate == 3e-3
+    for name in ("adam", "rmsprop"):
+        experiment.build(overrides.load_config(QUICKSTART, [f"--config.optimizer.name={name}"]))
+    words = ["--config.model.name=mlp", "--config.model.hidden=()", "--config.model.dropout=0"]
+    assert experiment.build(overrides.load_config(QUICKSTART, words)).model.hidden == ()
+
+
+BAD_PAGES = {  # text of a page -> what is told after its name
+    "def get_config(:": ":1: SyntaxError: ",
+    "import ml_collections\n\nx = nothing": ":3: NameError: name 'nothing' is not defined",
+    "import nothing_of_this_name": ":1: ModuleNotFoundError: No module named 'nothing_of_this_na",
+    "x = 1": " has no function get_config",
+    "def get_config():\n    pass": ": get_config returns NoneType, not an ml_collections.Config",
+    "def get_config():\n    return {}": ": get_config returns dict, not",
+    "def get_config():\n    return {}[1]": ":2: KeyError: 1",
+    "def get_config():\n    raise ValueError('two\\nlines')": ":2: two lines",
+    "def get_config():\n    raise ValueError": ":2: ValueError",
+    "def f():\n    1 / 0\n\ndef get_config():\n    f()": ":2: ZeroDivisionError: division by",
+    "def get_config():\n    import json\n    json.loads('{')": ":3: Expecting property name",
+}
+
+
+@pytest.mark.parametrize("text", BAD_PAGES)
+def test_a_mistake_in_a_page_is_told_with_its_line(text, run, tmp_path):
+    page = tmp_path / "mine.py"
+    page.write_text(text)
+    told(run(train.main, [f"--config={page}"]), [f"error: {page}{BAD_PAGES[text]}"])
+    assert list(tmp_path.iterdir()) == [page]
+
+
+def test_debug_shows_where_a_mistake_in_a_page_came_up(run, tmp_path):
+    page = tmp_path / "mine.py"
+    page.write_text("def get_config():\n    return {}['x']")
+    status, _, err = run(train.main, [f"--config={page}", "--debug"])
+    lines = err.splitlines()
+    assert status == 2
+    assert lines[-1] == f"error: {page}:2: KeyError: 'x'"
+    assert lines[0] == "Traceback (most recent call last):"
+    assert "    return {}['x']" in lines
+
+
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [
+        (train, ["--config=nowhere.py"]),
+        (evaluate, ["--checkpoint=nowhere"]),
+        (reproduce, ["--claims=nothing"]),
+        (sweep, ["--config=nowhere.py", "--sweep=batch_size=8,16", "--out=out"]),
+    ],
+)
+def test_every_command_has_debug(command, words, run, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    told(run(command.main, words), ["no"])
+    assert "ArgumentParser" not in pathlib.Path(command.__file__).read_text()
+    status, _, err = run(command.main, [*words, "--debug"])
+    assert status == 2
+    assert "jaxcifar.errors.UserError: " in err
+
+
+def test_a_page_without_variants_is_told_of_one(run, tmp_path):
+    page = tmp_path / "mine.py"
+    page.write_text("def get_config():\n    pass")
+    told(run(train.main, [f"--config={page}:fast"]), [f"error: {page}: ", "argument"])
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "expected"),
+    [
+        ("batch_size", "128", "config.batch_size is '128'; expected an integer, at least 1"),
+        ("batch_size", 128.0, "an integer"),
+        ("batch_size", True, "an integer"),
+        ("seed", -1, "at least 0"),
+        ("data", "synthetic", "config.data is 'synthetic'; expected a section of keys"),
+        ("compute_dtype", 32, "a text"),
+        ("augment.flip", 1, "True or False"),
+        ("model.gate", 0, "linear, softmax, none"),
+        ("model.widths", "64", "several values"),
+        ("model.widths", 64, "several values"),
+        ("model.num_blocks", (1, "1", 1), r"num_blocks\[1\] is '1'; expected an integer"),
+        ("model.name", 1, "one of adaptive, resnet"),
+        ("optimizer.learning_rate", "1e-3", "a finite number"),
+        ("optimizer.learning_rate", None, "a finite number"),
+        ("schedule.name", ["constant"], "one of constant"),
+        ("data.validation", 0.5, "an integer"),
+        ("data.dir", 0, "a text"),
+    ],
+)
+def test_a_value_of_another_type_is_refused_in_a_page_too(key, value, expected):
+    config = page("quickstart.py").to_dict()
+    section, _, leaf = key.rpartition(".")
+    (config[section] if section else config)[leaf] = value
+    with pytest.raises(UserError, match=expected):
+        experiment.build(schema.check_top_level(ConfigDict(config)))
+
+
+def thing(*, size: int, colour: str = "red", given: fields.Injected[int]):
+    return size, colour, given
+
+
+THINGS = {"thing": thing}
+
+
+def test_a_section_is_checked_against_the_signature_of_its_choice(monkeypatch):
+    monkeypatch.setitem(schema.SECTIONS, "loss", schema.Section(table=f"{__name__}:THINGS"))
+
+    def complete(keys):
+        config = page("quickstart.py").to_dict() | {"loss": keys}
+        return schema.complete_config(ConfigDict(config)).loss.to_dict()
+
+    sized = {"name": "thing", "size": 1}
+    assert complete(sized) == sized | {"colour": "red"}
+    assert fields.build_choice(THINGS, sized, (), given=2) == (1, "red", 2)
+    for keys, message in (
+        ({"name": "thing"}, "config.loss of name thing lacks the key size"),
+        (sized | {"sise": 2}, "no key sise; did you mean config.loss.size\\? its keys: name, size"),
+        (sized | {"given": 2}, "no key given; its keys: name, size, colour"),
+        (sized | {"name": "thong"}, "config.loss.name is 'thong'; expected a text, one of thing"),
+        (sized | {"colour": 1}, "config.loss.colour is 1; expected a text"),
+        ({"size": 1}, "config.loss lacks the key name; choices: thing"),
+    ):
+        with pytest.raises(UserError, match=message):
+            complete(keys)

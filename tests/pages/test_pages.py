@@ -1,0 +1,279 @@
+"""The pages: their numbers are the runs', what is not there is said, and a browser draws them."""
+
+import dataclasses
+import html
+import json
+import pathlib
+import re
+import shutil
+import subprocess
+
+import numpy as np
+import pytest
+from conftest import ROOT, TEST, TRAIN, tiny, use_few_images
+
+from jaxcifar import evaluate
+from jaxcifar.claims.reports import CLAIMS
+from jaxcifar.errors import UserError
+from jaxcifar.pages import findings, run_page, study_page
+from jaxcifar.report import main
+from jaxcifar.training import experiment, trainer
+
+HOSTILE = '"><script>boom()<'
+PARTS = "summary curves configuration classes confusion calibration mistakes filters gates weights"
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+BROWSER = next(filter(None, map(shutil.which, BROWSERS)), None)
+# Stands before all else on the page, and leaves what it sees in an attribute of its body.
+WATCH = f"<script>{pathlib.Path(__file__).with_name('watch.js').read_text()}</script>"
+
+
+@pytest.fixture(scope="module")
+def few_images(synthetic):
+    """The first few synthetic images, whose classes have hostile names."""
+    names = tuple(f"<script>boom({i})</script>" for i in range(10))
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        use_few_images(dataclasses.replace(synthetic, class_names=names), monkeypatch)
+        yield
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory, few_images):
+    """The folders of two runs, and what training them returned."""
+    folder = tmp_path_factory.mktemp("runs")
+    configs = {HOSTILE: tiny(num_epochs=3), "plain": tiny(num_epochs=1, seed=1)}
+    results = {name: trainer.train(config, folder / name) for name, config in configs.items()}
+    assert results[HOSTILE].state.step == 3 * (TRAIN // 16)
+    return folder, results
+
+
+@pytest.fixture(scope="module")
+def pages(tmp_path_factory, trained):
+    """The files of a page of one run, of two, and of the study; the last beside its results."""
+    out = tmp_path_factory.mktemp("pages")
+    folders = [trained[0] / name for name in trained[1]]
+    shutil.copytree(ROOT / "results", out / "results")
+    texts = {
+        "one": run_page.page(findings.read_runs(folders[:1], "latest", None)),
+        "two": run_page.page(findings.read_runs(folders, "latest", None)),
+        "study": study_page.page(out / "results", out / "docs" / "study.html"),
+    }
+    broken = '<img src="data:image/png;base64,AAAA" alt="a"><script>boom()</script></main>'
+    texts["broken"] = texts["study"].replace("</main>", broken)
+    (out / "docs").mkdir()
+    files = {name: out / "docs" / f"{name}.html" for name in texts}
+    for name, file in files.items():
+        file.write_text(texts[name])
+    return files
+
+
+def ids(text):
+    return re.findall(r'<section id="([^"]+)"', text)
+
+
+def test_the_scores_are_what_training_logged(trained):
+    folder, results = trained
+    runs = findings.read_runs([folder / name for name in results], "latest", None)
+    for run, result in zip(runs, results.values(), strict=True):
+        assert run.scores.right.mean() == result.lines[-1]["test_accuracy"]
+        assert run.scores.matrix.sum() == TEST
+        assert run.scores.matrix.trace() == run.scores.right.sum()
+        assert run.lines == result.lines
+    assert [run.name for run in runs] == list(results)
+    assert findings.differing(runs) == ["num_epochs", "seed"]
+
+
+def test_runs_of_one_name_are_told_apart_by_their_folders(trained):
+    folder = trained[0] / "plain"
+    names = [
+        run.name for run in findings.read_runs([folder, folder / ".." / "plain"], "latest", None)
+    ]
+    assert names == [str(folder), str(folder / ".." / "plain")]
+
+
+def test_a_page_has_every_part(pages):
+    text = pages["one"].read_text()
+    assert ids(text) == [*PARTS.split(), "seconds-and-versions"]
+    assert "Left out" not in text
+    assert "On synthetic data, not CIFAR-10" in text
+    assert "What differs" in pages["two"].read_text()
+
+
+def test_two_nets_are_compared_image_by_image(trained, pages):
+    runs = findings.read_runs([trained[0] / name for name in trained[1]], "latest", None)
+    a, b = (run.scores.right for run in runs)
+    told = re.search(r"Right alone: .* on (\d+) images, plain on (\d+);", pages["two"].read_text())
+    assert int(told[1]) - int(told[2]) == a.sum() - b.sum()
+    assert int(told[1]) + int(told[2]) == (a != b).sum()
+
+
+def test_the_pictures_are_the_mistakes_most_sure_and_the_hits_least_sure(trained, pages):
+    (run,) = findings.read_runs([trained[0] / next(iter(trained[1]))], "latest", None)
+    sure, right = run.scores.probabilities.max(1), run.scores.right
+    mistakes, hits = re.findall(r'<ul class="cards">.*?</ul>', pages["one"].read_text(), re.DOTALL)
+    shown, unsure = (
+        [int(n) for n in re.findall(r"<small> no\. (\d+)</small>", part)]
+        for part in (mistakes, hits)
+    )
+    assert not right[shown].any()
+    assert right[unsure].all()
+    others = np.setdiff1d(np.flatnonzero(~right), shown)
+    assert sure[shown].min() >= sure[others].max(initial=0)
+    assert sure[unsure].max() <= sure[np.setdiff1d(np.flatnonzero(right), unsure)].min(initial=1)
+
+
+def test_without_data_the_page_says_what_it_lacks(trained, run, tmp_path, monkeypatch):
+    def none(*_):
+        raise UserError("no data anywhere")
+
+    monkeypatch.setattr(experiment, "load_data", none)
+    out = tmp_path / "a.html"
+    status, told, _ = run(main, [trained[0] / "plain", f"--out={out}"])
+    assert status == 0
+    assert told.startswith(f"wrote {out}, ")
+    text = out.read_text()
+    assert "no data, so nothing that needs predictions (no data anywhere)" in text
+    assert "takes: classes, confusion, calibration, mistakes, gates." in text
+    assert {"curves", "filters", "weights"} < set(ids(text))
+
+
+def test_other_data_than_those_of_training_are_told(trained, monkeypatch):
+    load = evaluate.experiment.load_data
+    other = dataclasses.replace(load(tiny()), checksum="another")
+    monkeypatch.setattr(experiment, "load_data", lambda config: other)
+    (run,) = findings.read_runs([trained[0] / "plain"], "latest", None)
+    assert run.missing == ("the test images here are not of the data that it was trained on",)
+
+
+def test_without_weights_or_metrics_there_is_what_is_left(trained, tmp_path):
+    lone = tmp_path / "lone"
+    lone.mkdir()
+    shutil.copy(trained[0] / "plain" / "config.json", lone)
+    text = run_page.page(findings.read_runs([lone], "latest", None))
+    assert ids(text) == ["summary", "configuration", "seconds-and-versions"]
+    assert f"no weights, so nothing that needs them (no checkpoint in {lone}; train first)" in text
+    with pytest.raises(UserError, match="no checkpoint"):
+        findings.read_runs([lone], "4", None)
+    assert "no metrics.jsonl" in text
+
+
+def test_a_run_scored_once_has_no_best_epoch_and_no_rates_it_did_not_log():
+    line = {"epoch": 2, "step": 50, "train_loss": 1.0, "train_accuracy": 0.5}
+    line |= {"test_loss": 1.0, "test_accuracy": 0.5}
+    config = {"model.name": "x", "data.source": "cifar10", "num_epochs": 2, "seed": 0}
+    once = findings.Run("once", config, [line], {}, None, None, ())
+    with_rate = dataclasses.replace(once, lines=[line | {"learning_rate": 0.1}] * 2)
+    assert run_page.page([once]).count("Learning rate at the end of each epoch") == 0
+    assert run_page.page([with_rate]).count("Learning rate at the end of each epoch") >= 1
+    assert "selected on test" not in run_page.page([once])
+    assert "selected on test" in run_page.page([with_rate])
+
+
+@pytest.mark.parametrize("words", [[], ["a", "--study=b"]])
+def test_runs_or_a_study_are_needed(run, words):
+    status, _, told = run(main, words)
+    assert (status, told.count("\n")) == (2, 1)
+    assert "expected one or more runs' folders, or --study=results" in told
+
+
+def test_a_folder_that_is_no_runs_is_named(run, tmp_path):
+    status, _, told = run(main, [tmp_path, f"--out={tmp_path / 'a.html'}"])
+    assert (status, told.count("\n")) == (2, 1)
+    assert f"{tmp_path} is not a run's folder" in told
+
+
+def test_the_study_has_every_claim_and_its_links_lead_somewhere(pages):
+    text = pages["study"].read_text()
+    articles = re.findall(r'<article id="claim-([^"]+)"', text)
+    assert sorted(articles) == sorted(claim.id for claim in CLAIMS)
+    links = set(re.findall(r'href="([^"]+)"', text))
+    inside = {link[1:] for link in links if link.startswith("#")}
+    assert inside <= set(re.findall(r' id="([^"]+)"', text))
+    outside = {link for link in links if not link.startswith("#")}
+    assert len(outside) > 100
+    assert all((pages["study"].parent / link).is_file() for link in outside)
+
+
+def test_a_study_without_records_has_the_claims_alone(tmp_path):
+    text = study_page.page(tmp_path, tmp_path / "a.html")
+    assert text.count('<p class="note">Needs runs of') == len(CLAIMS)
+    assert "figures" not in ids(text)
+
+
+def test_the_readme_shows_pictures_that_are_there_and_small():
+    shown = re.findall(r"\]\((docs/[^)]+\.png)\)", (ROOT / "README.md").read_text())
+    assert shown
+    assert all(10_000 < (ROOT / name).stat().st_size < 200_000 for name in shown)
+
+
+@pytest.fixture(scope="module")
+def seen(pages, tmp_path_factory):
+    """look(name) -> what a page's watch has seen, and what the browser logged."""
+    known = {}
+
+    if not BROWSER:
+        pytest.skip(f"needs one of {', '.join(BROWSERS)}")
+
+    def look(name):
+        if name not in known:
+            file = pages[name].with_name(f"watched_{name}.html")
+            text = pages[name].read_text()
+            file.write_text(text.replace("<head>", "<head>" + WATCH, 1))
+            profile = tmp_path_factory.mktemp("profile")
+            options = ["--headless", "--no-sandbox", "--disable-gpu", "--window-size=500,900"]
+            options += [f"--user-data-dir={profile}", "--virtual-time-budget=5000", "--dump-dom"]
+            command = [BROWSER, *options, "--enable-logging=stderr", file.as_uri()]
+            done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+            found = re.search(r'data-seen="([^"]*)"', done.stdout)
+            assert found, done.stderr[-2000:]
+            known[name] = json.loads(html.unescape(found[1])), done.stderr
+        return known[name]
+
+    return look
+
+
+@pytest.mark.parametrize("name", ["two", "study"])
+def test_nothing_is_logged_and_everything_is_drawn(seen, name):
+    found, logged = seen(name)
+    assert found["errors"] == []
+    assert "CONSOLE" not in logged
+    assert found["charts"] > 5
+    assert found["pictures"] > 20 or name == "study"
+    assert {k: found[k] for k in ("alike", "undrawn", "flat", "unnamed")} == {
+        "alike": 0,
+        "undrawn": 0,
+        "flat": 0,
+        "unnamed": 0,
+    }
+    assert found["wide"] <= 0  # on a narrow screen too, nothing but tables scrolls sideways
+
+
+def test_what_is_wrong_with_a_page_would_be_seen(seen):
+    found, _ = seen("broken")
+    assert found["undrawn"] == 1
+    assert any("boom" in error for error in found["errors"])
+
+
+def test_keys_read_the_values(seen):
+    used = seen("two")[0]["used"]
+    assert used["reading"] == "epoch 1"
+    assert float(used["first"][0]) == pytest.approx(used["y"][0], rel=1e-3)
+    assert float(used["idle"][0]) == pytest.approx(used["y"][-1], rel=1e-3)
+    assert used["left"] == used["idle"]
+
+
+def test_zooming_keeps_the_line_at_its_numbers(seen):
+    """By the numbers of the grid where the line should be, and there it is."""
+    used = seen("two")[0]["used"]
+    assert used["zoomed"] != used["before"]
+    assert used["after"] == [pytest.approx(point, abs=1e-3) for point in used["before"]]
+    assert used["cursor"] == pytest.approx(used["zoomed"][0][0], abs=0.05)
+    beside = [(float(t), y - 4) for t, x, y in used["numbers"] if x < 50]
+    below = [(float(t), x) for t, x, y in used["numbers"] if x >= 50]
+    for axis, ticks, values in ((0, below, used["x"]), (1, beside, used["y"])):
+        (a, at_a), (b, at_b) = ticks[0], ticks[-1]
+        expected = [at_a + (v - a) / (b - a) * (at_b - at_a) for v in values]
+        assert [point[axis] for point in used["zoomed"]] == pytest.approx(expected, abs=0.6)
+
+
+def test_a_line_is_hidden_by_its_name(seen):
+    assert seen("two")[0]["used"]["hidden"] == ["false", "none"]

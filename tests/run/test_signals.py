@@ -1,0 +1,73 @@
+"""Signals that ask a run to stop, and the terminal that goes away."""
+
+import os
+import pty
+import signal
+import subprocess
+import sys
+
+import pytest
+from conftest import ROOT
+
+from jaxcifar.run.signals import Interrupt
+
+SIGNALS = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
+
+
+@pytest.fixture
+def quiet(monkeypatch):
+    """Keeps pytest's own stdout where it is."""
+    monkeypatch.setattr("jaxcifar.run.signals._mute_terminal", lambda: None)
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+def test_the_first_signal_asks_and_the_second_stops(number, quiet, capsys):
+    before = signal.getsignal(number)
+    with Interrupt("epoch") as interrupt:
+        assert not interrupt.wanted
+        signal.raise_signal(number)
+        assert interrupt.wanted
+        assert "stopping after this epoch" in capsys.readouterr().out
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(number)
+    assert signal.getsignal(number) is before
+
+
+def test_a_signal_that_is_ignored_stays_so():
+    """Under nohup a run outlives its terminal."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with Interrupt("step") as interrupt:
+            signal.raise_signal(signal.SIGHUP)
+            assert not interrupt.wanted
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def test_a_run_whose_terminal_hangs_up_saves_all_the_same(tmp_path):
+    code = """
+import pathlib, time
+from jaxcifar.run.interrupt import Interrupt
+with Interrupt("step") as interrupt:
+    print("ready", flush=True)
+    while not interrupt.wanted:
+        time.sleep(0.01)
+    print("saving", flush=True)  # to nowhere
+    pathlib.Path("saved").touch()
+"""
+    ours, theirs = pty.openpty()
+    path = {"PYTHONPATH": str(ROOT)}
+    process = subprocess.Popen(
+        ["setsid", "--ctty", sys.executable, "-c", code],
+        cwd=tmp_path,
+        env=os.environ | path,
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+    )
+    os.close(theirs)
+    assert b"ready" in os.read(ours, 100)
+    os.close(ours)
+    assert process.wait(20) == 0
+    assert (tmp_path / "saved").exists()

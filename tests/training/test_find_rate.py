@@ -1,0 +1,103 @@
+"""The rate-range test: the rates it trains at, what it suggests, and that it touches nothing."""
+
+import json
+
+import jax
+import numpy as np
+import pytest
+from conftest import ROOT, overrides, page
+from PIL import Image
+
+from jaxcifar import train
+from jaxcifar.system import devices
+from jaxcifar.training import experiment, find_rate, optim
+from jaxcifar.training.losses import zero_sums
+from jaxcifar.training.state import Carry
+
+PLAIN = {
+    "optimizer.momentum": 0.0,
+    "optimizer.weight_decay": 0.0,
+    "batch_size": 16,
+    "data.source": "synthetic",
+}
+
+
+def curve(noise=0.0):
+    """Losses that fall fastest at 1e-3, are least at 0.1 and then diverge."""
+    rates = np.geomspace(1e-7, 10, 160)
+    x = np.log10(rates)
+    loss = 2.3 - 1.5 / (1 + np.exp(-4 * (x + 3))) + 0.05 * (x + 1) ** 2 * (x > -1)
+    loss[x > 0.3] = 1e9
+    loss = loss[: np.flatnonzero(loss > 1e8)[0] + 3]
+    return rates[: len(loss)], loss + noise * np.random.default_rng(0).normal(size=len(loss))
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.05])
+def test_the_suggestions_are_where_the_curve_says(noise):
+    found = find_rate.judge(*curve(noise))
+    assert found.steepest == pytest.approx(1e-3, rel=0.8 if noise else 0.15)
+    assert np.log10(found.tenth) == pytest.approx(-2, abs=0.7 if noise else 0.3)
+    assert found.smoothed.max() < 10  # what diverged does not reach back
+    np.testing.assert_allclose(found.smoothed[:40], 2.3, atol=0.1)  # up to 1e-5
+
+
+def test_it_ends_where_the_loss_diverges_and_not_before():
+    _, loss = curve(0.05)
+    ends = [find_rate.diverged(loss[: n + 1]) for n in range(len(loss))]
+    assert not any(ends[:-3])
+    assert find_rate.diverged(np.append(loss, [1e9] * find_rate.SIGMA))
+    for bad in (np.nan, np.inf):
+        assert find_rate.diverged(np.array([2.3, bad]))
+    falling = np.geomspace(2.3, 1e-6, 100)
+    falling[::7] *= 100  # far above the least, but not above the first
+    assert not find_rate.diverged(falling.clip(max=2.2))
+
+
+def test_a_loss_that_never_falls_gets_no_suggestion():
+    for loss in ([np.nan], [2.3, np.inf], np.linspace(2, 3, 50)):
+        found = find_rate.judge(np.geomspace(1e-7, 1, len(loss)), np.array(loss))
+        assert (found.steepest, found.tenth) == (None, None)
+        assert "never falls" in find_rate.told(found)
+
+
+def test_each_step_is_one_of_plain_sgd_at_its_rate(small_data):
+    """Against steps at the rate of 1, each scaled by hand."""
+    config = page("simple_cnn.py:base", **PLAIN | {"optimizer.learning_rate": 1.0})
+    parts = experiment.build(config)
+    dataset = experiment.load_data(config)
+    found = find_rate.find(parts, dataset, 1e-3, 0.1, 8)  # four steps make an epoch
+    optimizer = optim.build(config.optimizer, lambda step: 1.0, 1, 8)
+    loop, carry = (
+        parts.train_loop(dataset.train, optimizer),
+        parts.start(optimizer, dataset.train.images),
+    )
+    for rate, loss in zip(np.geomspace(1e-3, 0.1, 8), found.losses, strict=True):
+        before = jax.tree.map(np.asarray, carry.state.params)
+        zeros = devices.place(zero_sums(), parts.mesh)
+        carry = loop.run(Carry(carry.state, zeros), lambda *_: False)
+        assert carry.sums.means()["loss"] == pytest.approx(loss, rel=1e-4)
+        moved = jax.tree.map(lambda a, b, r=rate: a + r * (b - a), before, carry.state.params)
+        state = carry.state.replace(params=devices.place(moved, parts.mesh))
+        carry = Carry(state, carry.sums)
+    np.testing.assert_allclose(found.rates, np.geomspace(1e-3, 0.1, 8))
+
+
+def test_the_command_leaves_two_files_in_a_folder_of_their_own(small_data, run, tmp_path):
+    words = [f"--config={ROOT / 'configs' / 'simple_cnn.py'}:base", "--find_rate"]
+    words += [f"--workdir={tmp_path / 'runs' / 'cnn'}", *overrides(**PLAIN | {"batch_size": 8})]
+    (tmp_path / "runs" / "cnn-find_rate").mkdir(parents=True)  # of another test
+    (tmp_path / "runs" / "cnn-find_rate" / "find_rate.png").touch()
+    before = set(tmp_path.rglob("*"))
+    status, out, err = run(train.main, words)
+    assert (status, err) == (0, "")
+    made = tmp_path / "runs" / "cnn-find_rate-2"
+    new = {made, made / "find_rate.png", made / "find_rate.json"}
+    assert set(tmp_path.rglob("*")) - before == new
+    told = json.loads((made / "find_rate.json").read_text())
+    assert told["config"]["batch_size"] == 8
+    assert told["rates"][0] == 1e-7
+    assert 20 < len(told["rates"]) == len(told["losses"]) <= find_rate.STEPS
+    assert f"learning_rate={told['steepest']:.2g}, where the loss falls fastest" in out
+    assert f"wrote {made}" in out
+    with Image.open(made / "find_rate.png") as picture:
+        assert min(picture.size) > 300

@@ -1,0 +1,244 @@
+"""What is exported is read by its own library alone, and says of 100 images what the net says."""
+
+import json
+import pathlib
+import re
+import sys
+
+import jax
+import jax.export
+import numpy as np
+import pytest
+import safetensors
+from conftest import ROOT, tiny
+from flax import traverse_util
+from jax import lax
+from nets import CONFIGS, IMAGES, NAMES, net_of, random_model, torch_or_skip
+
+from jaxcifar import models
+from jaxcifar.config import schema
+from jaxcifar.training import experiment
+from jaxcifar.training.evaluation import in_views
+from jaxcifar.weights import export, release, torch_names
+from jaxcifar.weights.net import load_net
+
+
+@pytest.fixture(scope="module", params=CONFIGS)
+def net(request):
+    return net_of(CONFIGS[request.param])
+
+
+def torch_images(net):
+    """Images as a PyTorch net is given them, normalised, [B, C, H, W]."""
+    keys = net.parts.config.augment
+    return ((IMAGES / 255 - keys.mean) / keys.std).transpose(0, 3, 1, 2).astype(np.float32)
+
+
+def test_the_program_says_what_the_net_says(net):
+    """Of any number of images, on the CPU; what it was made of is not needed any more."""
+    exported = jax.export.deserialize(bytearray(export.to_jax(net)))
+    assert exported.platforms == ("cpu", "cuda")
+    want = net.predict(IMAGES).probabilities
+    assert np.ptp(want, 0).max() > 1e-3  # else equal nets would say nothing
+    for images, expected in ((IMAGES, want), (IMAGES[:3], want[:3])):
+        got = jax.jit(exported.call)(images)
+        assert got.dtype == np.float32
+        np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-6)
+
+
+def test_safetensors_hold_all_that_a_net_is(net, tmp_path):
+    (tmp_path / "net.safetensors").write_bytes(export.to_safetensors(net))
+    with safetensors.safe_open(tmp_path / "net.safetensors", "numpy") as file:
+        metadata = file.metadata()
+        flat = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 -- no dict
+    config = schema.from_json(metadata["config"])
+    names, mean, std = (json.loads(metadata[key]) for key in ("class_names", "mean", "std"))
+    assert (names, metadata["step"]) == (list(NAMES), "7")
+    assert (mean, std) == (list(config.augment.mean), list(config.augment.std))
+    variables = traverse_util.unflatten_dict(flat, sep="/")
+    model = models.build(config.model, np.float32, "")
+    x = torch_images(net).transpose(0, 2, 3, 1)
+    views = config.evaluation.views
+    score = jax.jit(lambda x: model.apply({"batch_stats": {}} | variables, x, train=False)[0])
+    assert_same(in_views(score, x, views), net.predict(IMAGES).logits)
+
+
+def assert_same(logits, want):
+    np.testing.assert_allclose(logits, want, rtol=1e-4, atol=1e-4 * np.abs(want).max())
+
+
+def test_pytorchs_names_and_layouts_are_each_others_inverse(net):
+    config = net.parts.config
+    tensors = torch_names.to_torch(config.model, net.variables)
+    assert len(tensors) == len(jax.tree.leaves(net.variables))  # no name twice
+    model = net.parts.abstract_model()
+    like = {name: model[name] for name in net.variables}
+    back = torch_names.from_torch(config.model, like, tensors)
+    jax.tree.map(np.testing.assert_array_equal, back, net.variables)
+
+
+def conv(x, kernel, stride=1, pad=0):
+    """A convolution as PyTorch has it: [B, C, H, W] with [O, C, k, k]."""
+    padding = [(pad, pad)] * 2
+    return lax.conv_general_dilated(x, kernel, (stride, stride), padding)
+
+
+def norm(x, tensors, name):
+    mean, var, scale, bias = (
+        tensors[f"{name}.{key}"].reshape(-1, 1, 1)
+        for key in ("running_mean", "running_var", "weight", "bias")
+    )
+    return (x - mean) / np.sqrt(var + 1e-5) * scale + bias
+
+
+def linear(x, tensors, name):
+    return x @ tensors[f"{name}.weight"].T + tensors[f"{name}.bias"]
+
+
+def test_a_state_dict_is_of_a_net_that_flattens_as_pytorch_does():
+    """Channels first, then rows and columns: in a net of two convolutions, and on the pixels."""
+    net = net_of(CONFIGS["simple_cnn"])
+    tensors = torch_names.to_torch(net.parts.config.model, net.variables)
+    x = torch_images(net)
+    for i in range(2):
+        x = conv(x, tensors[f"conv{i}.weight"]) + tensors[f"conv{i}.bias"].reshape(-1, 1, 1)
+        x = np.maximum(norm(x, tensors, f"norm{i}"), 0)
+        b, c, h, w = x.shape
+        x = x.reshape(b, c, h // 2, 2, w // 2, 2).max((3, 5))
+    hidden = np.maximum(linear(x.reshape(100, -1), tensors, "head.dense0"), 0)
+    assert_same(linear(hidden, tensors, "head.dense1"), net.predict(IMAGES).logits)
+
+    net = net_of(CONFIGS["mlp"])
+    tensors = torch_names.to_torch(net.parts.config.model, net.variables)
+    hidden = linear(torch_images(net).reshape(100, -1), tensors, "head.dense0")
+    hidden = np.maximum(hidden, 0)
+    assert_same(linear(hidden, tensors, "head.dense1"), net.predict(IMAGES).logits)
+
+    net = net_of(CONFIGS["whitened_mlp"])
+    tensors = torch_names.to_torch(net.parts.config.model, net.variables)
+    x = jax.nn.gelu(conv(torch_images(net), tensors["net.whitening.weight"]), approximate=False)
+    hidden = np.maximum(linear(x.reshape(100, -1), tensors, "net.net.head.dense0"), 0)
+    logits = 0.5 * linear(hidden, tensors, "net.net.head.dense1")
+    assert_same(logits, net.predict(IMAGES).logits)
+
+
+def usual_resnet(torch, blocks, width, shortcut):
+    """The CIFAR ResNet as it is usually written in PyTorch, with its usual names."""
+    nn, F = torch.nn, torch.nn.functional
+
+    class Block(nn.Module):
+        def __init__(self, c_in, c_out, stride):
+            super().__init__()
+            self.conv1 = nn.Conv2d(c_in, c_out, 3, stride, 1, bias=False)
+            self.bn1 = nn.BatchNorm2d(c_out)
+            self.conv2 = nn.Conv2d(c_out, c_out, 3, 1, 1, bias=False)
+            self.bn2 = nn.BatchNorm2d(c_out)
+            self.shortcut, self.extra, self.stride = None, c_out - c_in, stride
+            if self.extra and shortcut == "B":
+                skip = nn.Conv2d(c_in, c_out, 1, stride, bias=False)
+                self.shortcut = nn.Sequential(skip, nn.BatchNorm2d(c_out))
+
+        def forward(self, x):
+            y = self.bn2(self.conv2(F.relu(self.bn1(self.conv1(x)))))
+            if self.shortcut:
+                x = self.shortcut(x)
+            elif self.extra:
+                half = self.extra // 2
+                x = F.pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, half, half))
+            return F.relu(x + y)
+
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv1 = nn.Conv2d(3, width, 3, 1, 1, bias=False)
+            self.bn1 = nn.BatchNorm2d(width)
+            for i in range(3):
+                c, c_in = width * 2**i, width * 2 ** max(i - 1, 0)
+                first = Block(c_in, c, 2 if i else 1)
+                rest = (Block(c, c, 1) for _ in range(blocks - 1))
+                setattr(self, f"layer{i + 1}", nn.Sequential(first, *rest))
+            self.linear = nn.Linear(4 * width, 10)
+
+        def forward(self, x):
+            x = F.relu(self.bn1(self.conv1(x)))
+            x = self.layer3(self.layer2(self.layer1(x)))
+            return self.linear(x.mean((2, 3)))
+
+    return Net()
+
+
+@pytest.mark.parametrize("shortcut", ["A", "B"])
+def test_a_usual_pytorch_resnet_takes_the_state_dict(shortcut, tmp_path):
+    torch = torch_or_skip()
+    net = net_of(CONFIGS["resnet" if shortcut == "A" else "resnet_b"])
+    (tmp_path / "net.pt").write_bytes(export.to_torch(net))
+    twin = usual_resnet(torch, 2, 4, shortcut)
+    twin.load_state_dict(torch.load(tmp_path / "net.pt", weights_only=True))  # strict
+    with torch.no_grad():
+        logits = twin.eval()(torch.from_numpy(torch_images(net))).numpy()
+    assert_same(logits, net.predict(IMAGES).logits)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A step whose averaged weights differ from those of training."""
+    folder = tmp_path_factory.mktemp("runs") / "run"
+    config = tiny(**{"optimizer.ema_decay": 0.9, "data.dir": "/tmp"})
+    meta = {"config": schema.to_json(config), "class_names": NAMES}
+    release.write(folder, 7, random_model(experiment.build(config)), meta, 0.5)
+    return folder
+
+
+@pytest.mark.parametrize("to", ["safetensors", "jax"])
+def test_the_command_writes_what_evaluation_takes_and_overwrites_nothing(
+    to, trained, run, tmp_path
+):
+    out = tmp_path / "new" / "net"
+    words = [f"--checkpoint={trained}", f"--to={to}", f"--out={out}", "--step=best"]
+    status, said, err = run(export.main, words)
+    assert (status, err) == (0, "")
+    assert said.startswith(f"wrote {out} ({to}, ")
+    content = out.read_bytes()
+    net = load_net(trained, "best")
+    if to == "jax":
+        got = jax.export.deserialize(bytearray(content)).call(IMAGES)
+        np.testing.assert_allclose(got, net.predict(IMAGES).probabilities, rtol=1e-4, atol=1e-6)
+    else:
+        want = traverse_util.flatten_dict(net.variables, sep="/")
+        found = safetensors.numpy.load(content)
+        assert set(found) == set(want)
+        for name, leaf in want.items():
+            np.testing.assert_array_equal(found[name], leaf)
+        assert b"/tmp" not in content
+    assert [file.name for file in out.parent.iterdir()] == ["net"]
+    assert run(export.main, words) == (
+        2,
+        "",
+        f"error: --out={out} exists; choose a file that does not\n",
+    )
+    assert out.read_bytes() == content
+
+
+def test_without_pytorch_its_format_is_refused_and_the_others_are_not(
+    trained, run, monkeypatch, tmp_path
+):
+    monkeypatch.setitem(sys.modules, "torch", None)
+    words = [f"--checkpoint={trained}", "--to=torch", f"--out={tmp_path / 'new' / 'net'}"]
+    status, out, err = run(export.main, words)
+    assert (status, out) == (2, "")
+    assert err.startswith("error: this needs PyTorch, which is not installed here: pip install")
+    assert err.count("\n") == 1
+    assert not (tmp_path / "new").exists()
+    assert export.export(trained, "best", "safetensors", tmp_path / "net") > 0
+
+
+def test_the_examples_of_the_docs_run(trained, monkeypatch, tmp_path, capsys):
+    monkeypatch.chdir(tmp_path)
+    for to in ("jax", "safetensors"):
+        export.export(trained, "latest", to, pathlib.Path(f"net.{to}"))
+    text = (ROOT / "docs" / "exchange.md").read_text()
+    for example in re.findall(r"```python\n(.*?)```", text, re.DOTALL):
+        exec(example, {})
+    shape, names, shapes = capsys.readouterr().out.splitlines()
+    assert (shape, names) == ("(5, 10)", str(list(NAMES)))
+    assert "'params/block0/conv/kernel': (3, 3, 3, 8)" in shapes
