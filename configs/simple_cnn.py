@@ -29,17 +29,11 @@ def get_config(variant=""):
             "seed": 0,
             "num_epochs": 30,
             "batch_size": 128,
-            "compute_dtype": "float32",
-            "accumulate_steps": 1,
-            "data": {"source": "cifar10", "dir": "", "validation": 0, "train_examples": 0},
+            "data": {"source": "cifar10"},
             "augment": {
                 "flip": augmented,
                 "crop_pad": 4 if augmented else 0,
                 "crop_fill": "mean",
-                "cutout_size": 0,
-                "resized_crop_scale": (),
-                "resized_crop_pad": 0,
-                "rotation_degrees": 0.0,
                 "mean": (0.4914, 0.4822, 0.4465),
                 "std": (0.2023, 0.1994, 0.2010),
             },
@@ -54,7 +48,6 @@ def get_config(variant=""):
             },
             "loss": {
                 "name": "cross_entropy",
-                "label_smoothing": 0.0,
                 "l1": 1e-4 if variant == "l1" else 0.0,
             },
             "optimizer": {
@@ -62,9 +55,6 @@ def get_config(variant=""):
                 "learning_rate": float(rate),
                 "weight_decay": 0.0 if variant == "l1" else l2s.get(variant, 1e-4),
                 "momentum": 0.9,
-                "nesterov": False,
-                "clip_norm": 0.0,
-                "ema_decay": 0.0,
             },
             "schedule": {"name": "step", "every_epochs": 10, "factor": 0.9}
             if variant == "decay"

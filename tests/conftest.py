@@ -62,8 +62,9 @@ def pytest_configure(config):
 
 
 def page(name, **changes):
-    """The config of configs/NAME with the changes, such as **{"model.depth": 8}, made."""
-    config = files.run_config_file(str(ROOT / "configs" / name)).copy_and_resolve_references()
+    """The config of configs/NAME with all defaults and the changes, **{"model.depth": 8}."""
+    config = files.run_config_file(str(ROOT / "configs" / name))
+    config = schema.complete_config(config).copy_and_resolve_references()
     with config.unlocked():
         config.update_from_flattened_dict(changes)
     return schema.check_top_level(config)

@@ -179,7 +179,7 @@ def test_every_key_is_read_by_what_takes_it(name):
     """A signature accepts a key; this finds one that the body then forgets."""
     config = page(name)
     takers = {
-        "augment": [augment.build],
+        "augment": [augment.Augmentation],
         "loss": [losses.LOSSES[config.loss.name]],
         "model": [
             models.MODELS[config.model.name],

@@ -59,13 +59,15 @@ def test_each_change_is_taken_alone(changed):
     code = f"""
 import jax
 import jax.numpy as jnp
-from jaxcifar import experiment, overrides, train
+from jaxcifar import train
+from jaxcifar.config import overrides
 from jaxcifar.data.split import SIZE
+from jaxcifar.training import experiment
 from jaxcifar.training.augment import Batch
 for words in {trains}:
     known, words = train.parse(words)
     page, workdir = known.config, known.workdir
-    parts = experiment.build(overrides.load(page, words))
+    parts = experiment.build(overrides.load_config(page, words))
     print(parts.model)
     if parts.config.augment.get("grey_share"):
         images = jax.random.bits(jax.random.key(0), (1000, 32, 32, 3), "uint8")

@@ -8,7 +8,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from jaxcifar.config import files, overrides, schema
+from jaxcifar.config import compare, files, overrides, schema
 from jaxcifar.errors import UserError, first_line
 from jaxcifar.run import provenance, workdir
 
@@ -70,7 +70,7 @@ def _seeds(
         record = read_record(file)
         try:
             saved = schema.from_json(json.dumps(record["config"]))
-            differences = schema.differences(saved, of(run, record["seed"]))
+            differences = compare.differences(saved, of(run, record["seed"]))
         except (UserError, ValueError, TypeError) as error:
             raise UserError(f"{file}: {first_line(error)}") from error
         if not differences and file == path_of(out, run, record["seed"]):

@@ -23,14 +23,14 @@ class Config(NamedTuple):
     seed: Annotated[int, Constraint(lambda n: 0 <= n < 2**31, "at least 0 and below 2147483648")]
     num_epochs: Positive
     batch_size: Positive
-    compute_dtype: Annotated[str, fields.one_of(("float32", "bfloat16"))]
-    accumulate_steps: Positive
     data: Mapping
     augment: Mapping
     model: Mapping
     loss: Mapping
     optimizer: Mapping
     schedule: Mapping
+    compute_dtype: Annotated[str, fields.one_of(("float32", "bfloat16"))] = "float32"
+    accumulate_steps: Positive = 1
     evaluation: Mapping = {}  # empty: every epoch is scored, each image in one view
     log_norms: bool = False  # logs the norms of the gradient and of the weights
 
@@ -48,7 +48,7 @@ class Section(NamedTuple):
 
 SECTIONS = {
     "data": Section("jaxcifar.data:load"),
-    "augment": Section("jaxcifar.training.augment:build"),
+    "augment": Section("jaxcifar.training.augment:Augmentation"),
     "model": Section(table="jaxcifar.models:MODELS", shared="jaxcifar.models:Shared"),
     "loss": Section(table="jaxcifar.training.losses:LOSSES"),
     "optimizer": Section(
@@ -59,7 +59,8 @@ SECTIONS = {
 }
 
 
-def _import(place: str) -> Any:
+def import_place(place: str) -> Any:
+    """Returns what "module:name" names."""
     module, _, name = place.partition(":")
     return getattr(importlib.import_module(module), name)
 
@@ -72,12 +73,12 @@ def section_parameters(section: str, keys: Mapping) -> dict[str, inspect.Paramet
     """
     readers = SECTIONS[section]
     if readers.function:
-        return fields.parameters(_import(readers.function))
-    table = _import(readers.table)
+        return fields.parameters(import_place(readers.function))
+    table = import_place(readers.table)
     chosen = fields.find_choice(table, section, keys)
     known = Annotated[str, fields.one_of(table)]
     name = inspect.Parameter("name", inspect.Parameter.KEYWORD_ONLY, annotation=known)
-    shared = fields.parameters(_import(readers.shared)) if readers.shared else {}
+    shared = fields.parameters(import_place(readers.shared)) if readers.shared else {}
     return {"name": name, **shared, **fields.parameters(chosen)}
 
 
@@ -112,20 +113,6 @@ def to_json(config: ConfigDict) -> str:
 def from_json(text: str) -> ConfigDict:
     """Returns the config that `to_json` wrote."""
     return check_top_level(ConfigDict(json.loads(text)))
-
-
-def differences(old: ConfigDict, new: ConfigDict) -> list[str]:
-    """Returns a line per value that differs, "key: old -> new".
-
-    A key that only one config has is compared with its default. `data.dir` is not compared: it
-    says where the data lie, not what they are.
-    """
-    pairs = [flatten(json.loads(to_json(config))) for config in (old, new)]
-    if set(pairs[0]) != set(pairs[1]):
-        pairs = [flatten(json.loads(to_json(complete_config(config)))) for config in (old, new)]
-    keys = sorted(set().union(*pairs) - {"data.dir"})
-    values = [(key, *(flat.get(key) for flat in pairs)) for key in keys]
-    return [f"{key}: {old!r} -> {new!r}" for key, old, new in values if old != new]
 
 
 def flatten(tree: Mapping, prefix: str = "") -> dict[str, Any]:

@@ -1,9 +1,10 @@
-"""The data sets by name: config.data -> images and labels in memory."""
+"""The data sets by name: `config.data` -> images and labels in memory."""
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Annotated
 
-from jaxcifar.config.fields import check_choice
+from jaxcifar.config.fields import Count, one_of
 from jaxcifar.data import cifar10, npz, synthetic
 from jaxcifar.data.split import Dataset, Split, hold_out
 from jaxcifar.errors import UserError
@@ -18,19 +19,24 @@ SOURCES: dict[str, Callable[[str], Dataset]] = {
 }
 
 
-def load(source: str, dir: str, validation: int, train_examples: int) -> Dataset:
-    """Loads a data set; the arguments are the config's keys `data.*`.
+def load(
+    source: Annotated[str, one_of(SOURCES)],
+    dir: str = "",
+    validation: Count = 0,
+    train_examples: Count = 0,
+) -> Dataset:
+    """Loads a data set; the arguments are the keys of `config.data`.
 
     Args:
       source: one of `SOURCES`.
       dir: the file or folder that the source reads, or looks in first; "" for none.
-      validation: how many training images, the last, are held out; 0 for none.
-      train_examples: how many of the rest, the first, are kept; 0 for all.
+      validation: how many training images are held out, the last ones; 0 for none.
+      train_examples: how many of the others are kept, the first ones; 0 for all.
 
-    Raises UserError: an unknown source, no such `dir`, impossible numbers, damaged files, no data
-    and no network.
+    Raises:
+      UserError: `dir` does not exist, there are too few images, a file is damaged, or the data
+        are neither here nor on the network.
     """
-    check_choice("data.source", source, SOURCES)
     if dir and not Path(dir).expanduser().exists():
         raise UserError(f"config.data.dir: there is no {dir}; expected the data's file or folder")
     return hold_out(SOURCES[source](dir), validation, train_examples)

@@ -105,22 +105,22 @@ class AdaptiveNet(nn.Module):
     num_classes: Positive
     widths: Sizes
     num_blocks: Sizes
-    segment_pool: bool
     branches: Positive
     kernel_size: Positive
     padding: Count
     gate: Annotated[str, one_of(("linear", "softmax", "none"))]
-    gate_per_channel: bool
-    branch_norm: bool
-    branch_activation: layers.Activation
-    branch_dropout: Share
-    branch_pool: Positive
-    norm: bool
-    activation: layers.Activation
-    residual: bool
     head_input: Annotated[str, one_of(("mean", "flatten"))]
-    head_hidden: Sequence[Positive]
-    head_dropout: Share
+    segment_pool: bool = False
+    gate_per_channel: bool = False
+    branch_norm: bool = False
+    branch_activation: layers.Activation = "none"
+    branch_dropout: Share = 0.0
+    branch_pool: Positive = 1
+    norm: bool = False
+    activation: layers.Activation = "none"
+    residual: bool = False
+    head_hidden: Sequence[Positive] = ()
+    head_dropout: Share = 0.0
     dtype: Injected[Any] = jnp.float32
     platform: Injected[str] = ""
 

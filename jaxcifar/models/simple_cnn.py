@@ -25,8 +25,8 @@ class SimpleCNN(nn.Module):
     widths: Sizes
     kernel_sizes: Sizes
     hidden: Sequence[Positive]
-    norm: bool
     activation: layers.Activation
+    norm: bool = False
     dtype: Injected[Any] = jnp.float32
     platform: Injected[str] = ""
 

@@ -35,10 +35,10 @@ class SpeedNet(nn.Module):
     num_classes: Positive
     widths: Sizes
     depth: Positive
-    residual: bool
     activation: layers.Activation
     norm_momentum: Share
     norm_epsilon: AboveZero
+    residual: bool = False
     dtype: Injected[Any] = jnp.float32
     platform: Injected[str] = ""
 

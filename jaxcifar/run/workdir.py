@@ -11,7 +11,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from jaxcifar.config import schema
+from jaxcifar.config import compare, schema
 from jaxcifar.errors import UserError
 from jaxcifar.run import damage, metrics
 from jaxcifar.system import atomic
@@ -29,7 +29,7 @@ def check(path: pathlib.Path, config: ConfigDict) -> None:
     """
     try:
         if (path / "config.json").exists():
-            differences = schema.differences(load_config(path), config)
+            differences = compare.differences(load_config(path), config)
             if differences:
                 raise UserError(
                     f"{path} holds a run of another config ({'; '.join(differences)}); "

@@ -4,9 +4,10 @@ Images are uint8 [B, 32, 32, 3] until they are normalised; the resampling operat
 float32 on the same scale, 0 to 255.
 """
 
+import dataclasses
 import itertools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Annotated, Any, NamedTuple
 
 import jax
@@ -147,79 +148,76 @@ def resize(x: Array, size: int) -> Array:
     return x
 
 
-class Augmentation(NamedTuple):
-    """What is done to images, to floats: `train(key, batch, size)` and `test(images)`.
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Augmentation:
+    """The keys of `config.augment`, and what they do to images.
 
-    `size_of(epoch)` is the number of pixels a side that an epoch's training images have. `mix(key,
-    x)` then mixes what `train` returns and weighs the labels; None where nothing is mixed.
+    The operations come in the reports' order; 0 or () leaves an operation out: resized crop →
+    rotation → flip and crop → cutout → normalise → random erasing → resize → mixup or cutmix.
+
+    `crop_fill` is the border that a crop brings in: "black", "reflect", or "mean" for reports that
+    crop after normalising. `curriculum` has pairs (epoch, size): from that epoch on, counted from
+    0, training images are resized to `size` pixels a side. Mixup and cutmix are applied to
+    `mixed_share` of the batches.
     """
 
-    train: Callable[[Array, Batch, int], Array]
-    test: Callable[[Array], Array]
-    size_of: Callable[[int], int]
-    mix: mixing.Mix | None = None
+    mean: Annotated[Sequence[Mean], Three]
+    std: Annotated[Sequence[UpToOne], Three]
+    flip: bool = False
+    crop_pad: Pixels = 0
+    crop_fill: Annotated[str, one_of(("black", "mean", "reflect"))] = "black"
+    cutout_size: Pixels = 0
+    resized_crop_scale: Annotated[Sequence[UpToOne], Scale] = ()
+    resized_crop_pad: Pixels = 0
+    rotation_degrees: Annotated[float, Constraint(lambda x: 0 <= x <= 180, "0 to 180")] = 0.0
+    alternating_flip: bool = False
+    curriculum: Annotated[Sequence[Annotated[Sequence[Count], Stage]], Rising] = ()
+    erasing_share: Annotated[float, Constraint(lambda x: 0 <= x <= 1, "0 to 1")] = 0.0
+    erasing_area: Annotated[Sequence[UpToOne], Range] = (0.02, 0.4)
+    mixup_alpha: NonNegative = 0.0
+    cutmix_alpha: NonNegative = 0.0
+    mixed_share: UpToOne = 1.0
+    dtype: Injected[Any]
 
+    def __post_init__(self) -> None:
+        if self.alternating_flip and not self.flip:
+            raise UserError("config.augment.alternating_flip is True, but flip is False")
 
-def build(
-    *,
-    flip: bool,
-    crop_pad: Pixels,
-    crop_fill: Annotated[str, one_of(("black", "mean", "reflect"))],
-    cutout_size: Pixels,
-    resized_crop_scale: Annotated[Sequence[UpToOne], Scale],
-    resized_crop_pad: Pixels,
-    rotation_degrees: Annotated[float, Constraint(lambda x: 0 <= x <= 180, "0 to 180")],
-    mean: Annotated[Sequence[Mean], Three],
-    std: Annotated[Sequence[UpToOne], Three],
-    alternating_flip: bool = False,
-    curriculum: Annotated[Sequence[Annotated[Sequence[Count], Stage]], Rising] = (),
-    erasing_share: Annotated[float, Constraint(lambda x: 0 <= x <= 1, "0 to 1")] = 0.0,
-    erasing_area: Annotated[Sequence[UpToOne], Range] = (0.02, 0.4),
-    mixup_alpha: NonNegative = 0.0,
-    cutmix_alpha: NonNegative = 0.0,
-    mixed_share: UpToOne = 1.0,
-    dtype: Injected[Any],
-) -> Augmentation:
-    """Composes the operations in the reports' order; 0 or () leaves an operation out.
+    def size_of(self, epoch: int) -> int:
+        """Returns the pixels a side of the training images in an epoch, counted from 0."""
+        return [SIZE, *(size for begin, size in self.curriculum if begin <= epoch)][-1]
 
-    resized crop → rotation → flip and crop → cutout → normalise → random erasing → curriculum →
-    mixup or cutmix, of `mixed_share` of the batches. `crop_fill` is the border that a crop brings
-    in: "black", "mean" for reports that crop after normalising, or a reflection. `curriculum` has
-    pairs (epoch, size): from that epoch on, counted from 0, training images are resized to so many
-    pixels a side, bilinear.
-    """
-    if alternating_flip and not flip:
-        raise UserError("config.augment.alternating_flip is True, but flip is False")
+    def test(self, images: Array) -> Array:
+        """Returns images [B, 32, 32, 3] normalised, in `dtype`."""
+        return normalise(images, self.mean, self.std, self.dtype)
 
-    def test(images: Array) -> Array:
-        return normalise(images, mean, std, dtype)
-
-    def size_of(epoch: int) -> int:
-        return [SIZE, *(size for begin, size in curriculum if begin <= epoch)][-1]
-
-    def train(key: Array, batch: Batch, size: int) -> Array:
+    def train(self, key: Array, batch: Batch, size: int) -> Array:
+        """Returns the images of a batch augmented and resized, [B, size, size, 3] in `dtype`."""
         keys, images = jax.random.split(key, 4), batch.images
+        if self.resized_crop_scale:
+            scale, pad = self.resized_crop_scale, self.resized_crop_pad
+            images = random_resized_crop(keys[0], images, scale, pad)
+        if self.rotation_degrees:
+            images = rotate(keys[1], images, self.rotation_degrees)
         inside = None
-        if resized_crop_scale:
-            images = random_resized_crop(keys[0], images, resized_crop_scale, resized_crop_pad)
-        if rotation_degrees:
-            images = rotate(keys[1], images, rotation_degrees)
-        if flip or crop_pad:
-            mirror: bool | Array = flip
-            if alternating_flip:
+        if self.flip or self.crop_pad:
+            mirror: bool | Array = self.flip
+            if self.alternating_flip:
                 mirror = alternating_mirror(batch.seed, batch.examples, batch.epoch)
-            reflect = crop_fill == "reflect"
-            images, inside = crop_and_flip(keys[2], images, crop_pad, mirror, reflect)
-        if cutout_size:
-            images = boxes.cutout(keys[3], images, cutout_size)
-        x = test(images)
-        if inside is not None and crop_pad and crop_fill == "mean":
+            reflect = self.crop_fill == "reflect"
+            images, inside = crop_and_flip(keys[2], images, self.crop_pad, mirror, reflect)
+        if self.cutout_size:
+            images = boxes.cutout(keys[3], images, self.cutout_size)
+        x = self.test(images)
+        if inside is not None and self.crop_pad and self.crop_fill == "mean":
             x = jnp.where(inside, x, 0)
-        if erasing_share:
-            key_erasing = jax.random.fold_in(key, ERASING)
-            x = boxes.random_erasing(key_erasing, x, test, erasing_share, erasing_area)
-        if size != SIZE:
-            x = resize(x, size)
-        return x
+        if self.erasing_share:
+            erasing_key = jax.random.fold_in(key, ERASING)
+            share, area = self.erasing_share, self.erasing_area
+            x = boxes.random_erasing(erasing_key, x, self.test, share, area)
+        return x if size == SIZE else resize(x, size)
 
-    return Augmentation(train, test, size_of, mixing.build(mixup_alpha, cutmix_alpha, mixed_share))
+    @property
+    def mix(self) -> mixing.Mix | None:
+        """Returns what mixes a batch after `train`, (key, x) -> x and weights; None for nothing."""
+        return mixing.build(self.mixup_alpha, self.cutmix_alpha, self.mixed_share)

@@ -22,7 +22,7 @@ from jaxcifar.data.split import SIZE
 from jaxcifar.system import devices
 from jaxcifar.training.augment import Batch
 from jaxcifar.training.losses import Sums
-from jaxcifar.training.state import Carry, State, join
+from jaxcifar.training.state import Carry, Packing, State
 
 Array = jax.Array
 ORDER_STREAM = 0x0E70C4  # keeps the order's random numbers apart from other uses of the seed
@@ -45,7 +45,7 @@ class TrainLoop:
     random numbers and augmentation are kernels of an epoch and not of each step.
     `size_of(epoch)` is the number of pixels a side that the step resizes its images to. Of a split
     of shapes the loop can be compiled, for devices that need not be there, and not run. With
-    `joined` (of an optimizer that treats all values alike) a scan carries what `state.join` gives.
+    `packed`, which needs an elementwise optimizer, a scan carries a packed state.
     """
 
     def __init__(
@@ -57,11 +57,11 @@ class TrainLoop:
         seed: int,
         mesh: Mesh,
         size_of: Callable[[int], int] = lambda epoch: SIZE,
-        joined: bool = False,
+        packed: bool = False,
     ):
         self.num_examples, self.batch_size, self.mesh = len(split.labels), batch_size, mesh
         self.steps_per_epoch = self.num_examples // batch_size
-        self._prepare, self._update, self._joined = prepare, update, joined
+        self._prepare, self._update, self._packed = prepare, update, packed
         self._size_of, self._seed = size_of, seed
         self._data = devices.place(tuple(split), mesh)
         order = functools.partial(epoch_order, num_examples=self.num_examples)
@@ -195,10 +195,13 @@ class TrainLoop:
         if count == 1:
             return body(carry, prepare(first, index), self._update)
         ahead = jax.vmap(prepare)(first + jnp.arange(count), index.reshape(count, -1))
-        update, apart = self._update, lambda state: state
-        if self._joined:
-            joined, apart, separate = join(carry.state)
-            carry = carry._replace(state=joined)
-            update = functools.partial(update, separate=separate)
-        carry, _ = lax.scan(lambda carry, shown: (body(carry, shown, update), None), carry, ahead)
-        return carry._replace(state=apart(carry.state))
+        if not self._packed:
+            carry, _ = lax.scan(
+                lambda c, inputs: (body(c, inputs, self._update), None), carry, ahead
+            )
+            return carry
+        packing = Packing(carry.state.params)
+        update = functools.partial(self._update, unpack=packing.unpack)
+        carry = carry._replace(state=packing.pack_state(carry.state))
+        carry, _ = lax.scan(lambda c, inputs: (body(c, inputs, update), None), carry, ahead)
+        return carry._replace(state=packing.unpack_state(carry.state))

@@ -113,7 +113,7 @@ class Experiment:
             c.seed,
             self.mesh,
             self.augment.size_of,
-            joined=optim.is_elementwise(c.optimizer),
+            packed=optim.is_elementwise(c.optimizer),
         )
 
     def predictor(self, images: np.ndarray) -> Predictor:
@@ -139,7 +139,7 @@ def build(config: ConfigDict, *, to_train: bool = True, mesh: Mesh | None = None
         config=config,
         model=models.build(config.model, dtype, devices.platform(mesh)),
         loss=losses.build(config.loss),
-        augment=augment.build(**config.augment, dtype=dtype),
+        augment=augment.Augmentation(**config.augment, dtype=dtype),
         evaluation=evaluation.Evaluation(**config.evaluation),
         mesh=mesh,
     )

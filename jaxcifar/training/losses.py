@@ -23,7 +23,7 @@ class Loss(NamedTuple):
     penalty: Callable[[Any], Array]
 
 
-def cross_entropy(*, label_smoothing: Share, l1: NonNegative) -> Loss:
+def cross_entropy(*, label_smoothing: Share = 0.0, l1: NonNegative = 0.0) -> Loss:
     """−Σ_c q_c log p_c with q = (1 − s)·onehot + s/num_classes, and l1·Σ|w| over all parameters."""
 
     def examples(logits: Array, labels: Array) -> Array:

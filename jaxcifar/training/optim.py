@@ -28,9 +28,9 @@ class Shared(NamedTuple):
     """The keys of `config.optimizer` that every optimizer has."""
 
     learning_rate: NonNegative
-    weight_decay: NonNegative
-    clip_norm: NonNegative
-    ema_decay: Share
+    weight_decay: NonNegative = 0.0
+    clip_norm: NonNegative = 0.0
+    ema_decay: Share = 0.0
     decoupled_weight_decay: NonNegative = 0.0
     normalize_kernels: bool = False
     lookahead_steps: Count = 0

@@ -14,9 +14,9 @@ from flax import struct
 from jaxcifar.training.losses import Sums
 
 Array = jax.Array
-# Values of a leaf up to which a place in the vector pays: by the model of benchmarks/gpu_program.py
-# the launches that it saves take longer than its copies.
-JOINED_AT_MOST = 2**17
+# Values. By the model of benchmarks/gpu_program.py, packing a leaf of up to this size saves more
+# time in launches than its copies cost.
+PACKED_AT_MOST = 2**17
 
 
 @struct.dataclass
@@ -39,60 +39,67 @@ def eval_variables(params: Any, batch_stats: Any, ema: Any) -> dict[str, Any]:
     return {"params": params if ema is None else ema, "batch_stats": batch_stats}
 
 
-class Joined(NamedTuple):
-    """A tree of parameters whose small leaves are one vector; the others stay as they are."""
+class Packed(NamedTuple):
+    """A tree of parameters with its small leaves in one vector; large leaves stay as they are."""
 
     small: Array
     large: list[Array]
 
 
-def join(
-    state: State, at_most: int = JOINED_AT_MOST
-) -> tuple[State, Callable[[State], State], Callable[[Joined], Any]]:
-    """Returns the state with the parameters joined, and each tree like them.
+class Packing:
+    """Packs small leaves into one vector, so that a GPU updates all of them in one kernel.
 
-    So an optimizer that treats all values alike is one kernel of a GPU for all leaves of up to
-    `at_most` values. The functions take a joined state apart again, and joined parameters.
+    This needs an elementwise optimizer. The gradient is taken of the vector itself, which an optax
+    wrapper could not do: it would join and split every leaf in each step.
     """
-    structure: Any = jax.tree.structure(state.params)
-    shapes = jax.tree.leaves(state.params)
-    ends = list(itertools.accumulate(leaf.size for leaf in shapes if leaf.size <= at_most))
 
-    def joined(tree: Any) -> Joined:
+    def __init__(self, params: Any, at_most: int = PACKED_AT_MOST):
+        """Leaves of up to `at_most` values are packed."""
+        self._structure: Any = jax.tree.structure(params)
+        self._leaves = jax.tree.leaves(params)
+        self._at_most = at_most
+        sizes = (leaf.size for leaf in self._leaves if leaf.size <= at_most)
+        self._ends = list(itertools.accumulate(sizes))
+
+    def pack(self, tree: Any) -> Packed:
+        """Returns a tree like the parameters, packed."""
         leaves = jax.tree.leaves(tree)
-        small = [_outputs_first(leaf).ravel() for leaf in leaves if leaf.size <= at_most]
+        small = [_outputs_first(leaf).ravel() for leaf in leaves if leaf.size <= self._at_most]
         vector = jnp.concatenate(small) if small else jnp.zeros(0, leaves[0].dtype)
-        return Joined(vector, [leaf for leaf in leaves if leaf.size > at_most])
+        return Packed(vector, [leaf for leaf in leaves if leaf.size > self._at_most])
 
-    def separate(joined: Joined) -> Any:
-        small, large = iter(jnp.split(joined.small, ends[:-1])), iter(joined.large)
+    def unpack(self, packed: Packed) -> Any:
+        """Returns the tree that was packed."""
+        small, large = iter(jnp.split(packed.small, self._ends[:-1])), iter(packed.large)
         leaves = [
             _outputs_last(next(small).reshape(jax.eval_shape(_outputs_first, leaf).shape))
-            if leaf.size <= at_most
+            if leaf.size <= self._at_most
             else next(large)
-            for leaf in shapes
+            for leaf in self._leaves
         ]
-        return jax.tree.unflatten(structure, leaves)
+        return jax.tree.unflatten(self._structure, leaves)
 
-    def like_params(tree: Any) -> bool:
-        return structure == jax.tree.structure(tree)
+    def pack_state(self, state: State) -> State:
+        """Returns the state with its parameters, and every tree like them, packed."""
+        return _map_trees(state, self.pack, self._is_like_params)
 
-    def is_joined(tree: Any) -> bool:
-        return isinstance(tree, Joined)
+    def _is_like_params(self, tree: Any) -> bool:
+        return self._structure == jax.tree.structure(tree)
 
-    def mapped(state: State, function: Callable[[Any], Any], chosen: Callable[[Any], bool]):
-        params, opt_state, ema = jax.tree.map(
-            lambda tree: function(tree) if chosen(tree) else tree,
-            (state.params, state.opt_state, state.ema),
-            is_leaf=chosen,
-        )
-        return dataclasses.replace(state, params=params, opt_state=opt_state, ema=ema)
+    def unpack_state(self, state: State) -> State:
+        """Returns the state that was packed."""
+        return _map_trees(state, self.unpack, lambda tree: isinstance(tree, Packed))
 
-    return (
-        mapped(state, joined, like_params),
-        lambda state: mapped(state, separate, is_joined),
-        separate,
+
+def _map_trees(
+    state: State, function: Callable[[Any], Any], chosen: Callable[[Any], bool]
+) -> State:
+    params, opt_state, ema = jax.tree.map(
+        lambda tree: function(tree) if chosen(tree) else tree,
+        (state.params, state.opt_state, state.ema),
+        is_leaf=chosen,
     )
+    return dataclasses.replace(state, params=params, opt_state=opt_state, ema=ema)
 
 
 def _outputs_first(leaf: Array) -> Array:

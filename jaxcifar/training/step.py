@@ -16,7 +16,7 @@ from jaxcifar.training import losses, mixing
 from jaxcifar.training.augment import MIXING, Augmentation, Batch
 from jaxcifar.training.evaluation import in_views
 from jaxcifar.training.losses import Loss, Sums
-from jaxcifar.training.state import Joined, State
+from jaxcifar.training.state import Packed, State
 
 Array = jax.Array
 OPTIMIZER = "optimizer"  # the name of its operations in a compiled program
@@ -43,58 +43,54 @@ def prepare(batch: Batch, step: Array, *, size: int, augment: Augmentation) -> M
 
 def update(
     state: State,
-    shown: ModelInputs,
+    inputs: ModelInputs,
     *,
-    separate: Callable[[Joined], Any] | None = None,
+    unpack: Callable[[Packed], Any] | None = None,
     model: nn.Module,
     optimizer: optax.GradientTransformation,
     loss: Loss,
     ema_decay: float,
     log_norms: bool = False,
 ) -> tuple[State, Sums]:
-    """One update on a batch.
+    """Updates the state on a batch, and returns it with the sums of the batch.
 
-    Of a joined state `separate` takes the parameters apart (`state.join`).
-
-    The sums are of the batch before the update, in training mode; where images are mixed, the loss
-    is that of both labels, weighed, and correct is the label of the larger part. With `log_norms`
-    they have the global L2 norm of the gradient of the loss and its penalty, before clipping and
-    weight decay. The averaged weights move with each update, which under accumulation is not each
-    batch.
+    The sums are taken before the update, in training mode. If images are mixed, the loss is the
+    weighted loss of both labels, and the label of the larger part counts as correct. With
+    `log_norms` they include the global L2 norm of the gradient of loss and penalty, before clipping
+    and weight decay. The averaged weights move with each update, which under accumulation is not
+    every batch. `unpack` turns the parameters of a packed state into those of the model.
     """
-    x, labels, weight, dropout_key = shown
 
     def objective(params: Any) -> tuple[Array, tuple[Array, Array, Any]]:
-        params = params if separate is None else separate(params)
+        params = params if unpack is None else unpack(params)
+        variables = {"params": params, "batch_stats": state.batch_stats}
+        rngs = {"dropout": inputs.dropout_key}
         (logits, _), updated = model.apply(
-            {"params": params, "batch_stats": state.batch_stats},
-            x,
-            train=True,
-            rngs={"dropout": dropout_key},
-            mutable=["batch_stats"],
+            variables, inputs.x, train=True, rngs=rngs, mutable=["batch_stats"]
         )
-        example_losses = mixing.losses(loss.examples, logits, labels, weight)
-        total = example_losses.mean() + loss.penalty(params)
-        return total, (example_losses, logits, updated.get("batch_stats", {}))
+        each = mixing.losses(loss.examples, logits, inputs.labels, inputs.weight)
+        total = each.mean() + loss.penalty(params)
+        return total, (each, logits, updated.get("batch_stats", {}))
 
-    gradient, (example_losses, logits, batch_stats) = jax.grad(objective, has_aux=True)(
-        state.params
-    )
+    gradient, (each, logits, batch_stats) = jax.grad(objective, has_aux=True)(state.params)
+    sums = losses.count(each, logits, mixing.main_labels(inputs.labels, inputs.weight))
+    if log_norms:
+        sums = sums._replace(gradient_norm=sums.examples * optax.tree.norm(gradient))
     with jax.named_scope(OPTIMIZER):
         updates, opt_state = optimizer.update(gradient, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
-        ema = state.ema
-        if ema is not None:
-            moved = optax.incremental_update(params, ema, 1 - ema_decay)
-            ema = _where_updated(opt_state, moved, ema)
-    sums = losses.count(example_losses, logits, mixing.main_labels(labels, weight))
-    if log_norms:
-        norm = optax.tree.norm(gradient)
-        sums = sums._replace(gradient_norm=sums.examples * norm)
-    if isinstance(opt_state, optax.ApplyIfFiniteState):  # what a batch left out would poison too
+        ema = _moved_average(state.ema, params, opt_state, ema_decay)
+    if isinstance(opt_state, optax.ApplyIfFiniteState):  # a skipped batch must not poison these
         old = state.batch_stats, losses.zero_sums(log_norms)
         batch_stats, sums = optax.tree.where(opt_state.last_finite, (batch_stats, sums), old)
     return State(state.step + 1, params, batch_stats, opt_state, ema), sums
+
+
+def _moved_average(ema: Any, params: Any, opt_state: Any, decay: float) -> Any:
+    """Returns the average of the weights after an update; None where there is no average."""
+    if ema is None:
+        return None
+    return _where_updated(opt_state, optax.incremental_update(params, ema, 1 - decay), ema)
 
 
 def _where_updated(opt_state: Any, new: Any, old: Any) -> Any:

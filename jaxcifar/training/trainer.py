@@ -1,16 +1,19 @@
-"""Trains a config, or resumes a run: the pipeline, in order."""
+"""Trains a config, or resumes its run: the pipeline, in order."""
 
+import contextlib
 import dataclasses
 import math
 import pathlib
 import time
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import optax
 from ml_collections import ConfigDict
 
-from jaxcifar import data, errors
+from jaxcifar import data
 from jaxcifar.config import schema
+from jaxcifar.errors import UserError
 from jaxcifar.figures import plots
 from jaxcifar.run import damage, provenance, selection
 from jaxcifar.run import workdir as workdirs
@@ -18,15 +21,17 @@ from jaxcifar.run.checkpoint import Checkpoints
 from jaxcifar.run.progress import RunLog
 from jaxcifar.run.signals import Interrupt
 from jaxcifar.system import devices
-from jaxcifar.training import experiment, losses, state
-from jaxcifar.training.scoring import held_out, score
+from jaxcifar.training import experiment, losses, optim, state
+from jaxcifar.training.epoch import TrainLoop
+from jaxcifar.training.scoring import HeldOut, held_out, score
 from jaxcifar.training.state import Carry
 
 
 class Result(NamedTuple):
-    """How training ended: metrics of each epoch, the state, whether it finished, what made it.
+    """How a run ended.
 
-    One that diverged has finished: with the epoch it diverged in, and the last state before.
+    `lines` holds the metrics of each epoch. A run that diverged counts as finished; its last line
+    is the epoch it diverged in, and its state is the last one saved before that.
     """
 
     lines: list[dict[str, Any]]
@@ -38,80 +43,127 @@ class Result(NamedTuple):
 
 
 def train(config: ConfigDict, workdir: pathlib.Path) -> Result:
-    """Trains `config` in `workdir`, going on from its latest checkpoint where there is one."""
+    """Trains `config` in `workdir`, from its latest checkpoint if there is one.
+
+    Raises:
+      UserError: the config or the data do not fit, or the folder belongs to another run.
+    """
     parts = experiment.build(config)
-    dataset = experiment.load_data(config)
-    if leader := devices.is_leader():
+    dataset = experiment.load_data(parts.config)
+    if devices.is_leader():
         workdirs.check(workdir, config)
+    run = Run.prepare(config, parts, dataset)
 
-    steps_per_epoch = len(dataset.train.labels) // config.batch_size
-    last_step = config.num_epochs * steps_per_epoch
-    optimizer, schedule = parts.optimizer(steps_per_epoch)
-    loop = parts.train_loop(dataset.train, optimizer)
-    splits = held_out(parts, dataset)
-    meta = describe(config, dataset, parts)
-
-    with (
-        devices.on_leader(workdirs.claim(workdir, config)),
-        Checkpoints(workdir, writing=True) as checkpoints,
-        Interrupt("epoch" if devices.is_accelerated(parts.mesh) else "step") as interrupt,
-        devices.ending_alone(),  # before what is above waits for the other processes
-        damage.as_user_error(f"stopped in {workdir}, where the same command goes on"),
-    ):
-        carry = begin(checkpoints, parts, optimizer, dataset)
+    with open_workdir(workdir, config, parts) as (checkpoints, interrupt):
+        carry = run.latest(checkpoints)
         step = int(carry.state.step)
         if step in checkpoints.steps():
             check_data(checkpoints.meta(step), dataset, workdir)
-        with RunLog(workdir, config.num_epochs, steps_per_epoch, step, leader) as log:
-            introduce(log, dataset, carry, parts, workdir)
-            if step < last_step and not log.diverged:
-                began = time.perf_counter()
-                loop.compile(carry, config.num_epochs)
-                log.say(f"compiled in {time.perf_counter() - began:.1f} s")
-            while step < last_step and not (devices.any_process(interrupt.wanted) or log.diverged):
-                epoch, began_at = divmod(step, steps_per_epoch)
-                began = time.perf_counter()
-                carry = loop.run(
-                    carry, Watch(log, interrupt, epoch + 1, began_at, config.batch_size)
-                )
-                train_seconds = time.perf_counter() - began
-                step = int(carry.state.step)
-                if step % steps_per_epoch:
-                    break  # asked to stop within the epoch; its sums are saved with it
-                line = score(parts, schedule, carry, splits, epoch)
-                examples = (steps_per_epoch - began_at) * config.batch_size
-                line["examples_per_second"] = examples / train_seconds
-                line["seconds"] = time.perf_counter() - began
-                log.epoch(line)
-                if not log.diverged:
-                    checkpoints.save(carry, meta, line.get(f"{selection.split(line)}_accuracy"))
+        log = RunLog(
+            workdir, config.num_epochs, run.steps_per_epoch, step, writing=devices.is_leader()
+        )
+        with log:
+            introduce(log, run, carry, workdir)
+            carry = train_epochs(run, carry, log, checkpoints, interrupt)
             if log.diverged:
                 log.say_diverged()
             if log.diverged or not math.isfinite(carry.sums.loss):
-                carry = begin(checkpoints, parts, optimizer, dataset)  # the last that was finite
-            step = int(carry.state.step)
-            checkpoints.save(carry, meta, None)  # within an epoch: never the best
-            meta = checkpoints.meta(step)  # of a run that had finished: as it was then
-        if log.lines and leader:
-            plots.curves(workdir / "curves.png", {workdir.name: [log.lines]}, title(meta, workdir))
-    finished = step == last_step or log.diverged
-    return Result(log.lines, carry.state, finished, meta, parts, dataset)
+                carry = run.latest(checkpoints)  # the last one that was finite
+            checkpoints.save(carry, run.meta, None)  # within an epoch, so never the best
+            saved_meta = checkpoints.meta(int(carry.state.step))
+        if log.lines and devices.is_leader():
+            draw_curves(workdir, log.lines, saved_meta)
+    finished = int(carry.state.step) == run.last_step or log.diverged
+    return Result(log.lines, carry.state, finished, saved_meta, parts, dataset)
 
 
-def begin(
-    checkpoints: Checkpoints,
-    parts: experiment.Experiment,
-    optimizer: optax.GradientTransformation,
-    dataset: data.Dataset,
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """What a run needs besides its workdir: the parts, compiled for its data."""
+
+    parts: experiment.Experiment
+    dataset: data.Dataset
+    optimizer: optax.GradientTransformation
+    schedule: optim.Schedule
+    loop: TrainLoop
+    splits: dict[str, HeldOut]
+    meta: dict[str, Any]
+
+    @classmethod
+    def prepare(
+        cls, config: ConfigDict, parts: experiment.Experiment, dataset: data.Dataset
+    ) -> "Run":
+        """Returns the run of `config`; its JSON keeps the config as it was given."""
+        optimizer, schedule = parts.optimizer(len(dataset.train.labels) // config.batch_size)
+        loop = parts.train_loop(dataset.train, optimizer)
+        meta = describe(config, dataset, parts)
+        return cls(parts, dataset, optimizer, schedule, loop, held_out(parts, dataset), meta)
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """The number of whole batches in the training images."""
+        return self.loop.steps_per_epoch
+
+    @property
+    def last_step(self) -> int:
+        """The number of steps of the whole run."""
+        return self.parts.config.num_epochs * self.steps_per_epoch
+
+    def latest(self, checkpoints: Checkpoints) -> Carry:
+        """Returns the latest checkpoint, or the start where there is none."""
+        carry = checkpoints.restore_latest(self.parts.abstract_start(self.optimizer))
+        if carry is None:
+            return self.parts.start(self.optimizer, self.dataset.train.images)
+        return carry
+
+
+@contextlib.contextmanager
+def open_workdir(
+    workdir: pathlib.Path, config: ConfigDict, parts: experiment.Experiment
+) -> Iterator[tuple[Checkpoints, Interrupt]]:
+    """Claims the workdir for one run; on leaving, saves are complete and the claim is dropped."""
+    unit = "epoch" if devices.is_accelerated(parts.mesh) else "step"
+    with (
+        devices.on_leader(workdirs.claim(workdir, config)),
+        Checkpoints(workdir, writing=True) as checkpoints,
+        Interrupt(unit) as interrupt,
+        devices.ending_alone(),  # first to see an error: the others wait for other processes
+        damage.as_user_error(f"stopped in {workdir}; run the same command to continue"),
+    ):
+        yield checkpoints, interrupt
+
+
+def train_epochs(
+    run: Run, carry: Carry, log: RunLog, checkpoints: Checkpoints, interrupt: Interrupt
 ) -> Carry:
-    """Returns what training goes on from: the latest checkpoint, or the start."""
-    carry = checkpoints.restore_latest(parts.abstract_start(optimizer))
-    return parts.start(optimizer, dataset.train.images) if carry is None else carry
+    """Trains to the last step, a signal or divergence; scores and saves each epoch."""
+    config, step = run.parts.config, int(carry.state.step)
+    if step < run.last_step and not log.diverged:
+        began = time.perf_counter()
+        run.loop.compile(carry, config.num_epochs)
+        log.say(f"compiled in {time.perf_counter() - began:.1f} s")
+    while step < run.last_step and not (devices.any_process(interrupt.wanted) or log.diverged):
+        epoch, began_at = divmod(step, run.steps_per_epoch)
+        began = time.perf_counter()
+        watch = Watch(log, interrupt, epoch + 1, began_at, config.batch_size)
+        carry = run.loop.run(carry, watch)
+        train_seconds = time.perf_counter() - began
+        step = int(carry.state.step)
+        if step % run.steps_per_epoch:
+            break  # stopped within the epoch; its sums are saved with the state
+        line = score(run.parts, run.schedule, carry, run.splits, epoch)
+        examples = (run.steps_per_epoch - began_at) * config.batch_size
+        line["examples_per_second"] = examples / train_seconds
+        line["seconds"] = time.perf_counter() - began
+        log.epoch(line)
+        if not log.diverged:
+            checkpoints.save(carry, run.meta, line.get(f"{selection.split(line)}_accuracy"))
+    return carry
 
 
 @dataclasses.dataclass(frozen=True)
 class Watch:
-    """What the loop asks after each program call: shows the progress, says whether to go on."""
+    """Shows the progress after each program call and decides whether the loop goes on."""
 
     log: RunLog
     interrupt: Interrupt
@@ -120,7 +172,7 @@ class Watch:
     batch_size: int
 
     def __call__(self, sums: losses.Sums, done: int, seconds: float) -> bool:
-        """Returns false where a signal asked to stop; `done` counts steps of the epoch."""
+        """Returns False if a signal asked to stop; `done` counts steps of the epoch."""
         rate = (done - self.began_at) * self.batch_size / seconds
         self.log.progress(self.epoch, done, sums, rate)
         return not devices.any_process(self.interrupt.wanted)
@@ -129,7 +181,7 @@ class Watch:
 def describe(
     config: ConfigDict, dataset: data.Dataset, parts: experiment.Experiment
 ) -> dict[str, Any]:
-    """Returns the JSON kept with each checkpoint: enough to use the weights without this run."""
+    """Returns the JSON saved with each checkpoint: all that is needed to use its weights."""
     return {
         "config": schema.to_json(config),
         "class_names": list(dataset.class_names),
@@ -144,33 +196,29 @@ def describe(
 
 
 def check_data(meta: dict[str, Any], dataset: data.Dataset, workdir: pathlib.Path) -> None:
-    """Raises a UserError unless the run so far was on this data set, wherever it lies now."""
+    """Raises a UserError unless the run so far was trained on this data set."""
     before = meta["data"]["checksum"]
     if before != dataset.checksum:
-        raise errors.UserError(
-            f"{workdir} holds a run on other data: their checksum is {before}, and that of"
-            f" {dataset.origin} {dataset.checksum}; choose another --workdir, or bring those back"
+        raise UserError(
+            f"{workdir} was trained on other data: their checksum is {before}, and that of"
+            f" {dataset.origin} is {dataset.checksum}; choose another --workdir, or bring the"
+            " first data back"
         )
 
 
-def introduce(
-    log: RunLog,
-    dataset: data.Dataset,
-    carry: Carry,
-    parts: experiment.Experiment,
-    workdir: pathlib.Path,
-) -> None:
-    """Says what is trained, on what, where, and from which step."""
+def introduce(log: RunLog, run: Run, carry: Carry, workdir: pathlib.Path) -> None:
+    """Prints what is trained, on which data and devices, where, and from which step."""
+    dataset, parts, step = run.dataset, run.parts, int(carry.state.step)
     train, test = len(dataset.train.labels), len(dataset.test.labels)
     log.say(f"data: {dataset.source}, {train:,} training and {test:,} test images")
     log.say(f"      from {dataset.origin}")
     size = experiment.describe_parameters(carry.state.params)
     log.say(f"model: {parts.config.model.name}, {size}, {parts.config.compute_dtype}")
     log.say(f"device: {devices.describe(parts.mesh)}")
-    step = int(carry.state.step)
     log.say(f"workdir: {workdir}" + (f", resumed at step {step:,}" if step else ""))
 
 
-def title(meta: dict[str, Any], workdir: pathlib.Path) -> str:
-    """Returns the heading of a run's pictures, which says so where the data are synthetic."""
-    return workdir.name + (" (synthetic data)" if meta["data"]["source"] == "synthetic" else "")
+def draw_curves(workdir: pathlib.Path, lines: list[dict[str, Any]], meta: dict[str, Any]) -> None:
+    """Draws the curves of the run; the title says so if the data are synthetic."""
+    note = " (synthetic data)" if meta["data"]["source"] == "synthetic" else ""
+    plots.curves(workdir / "curves.png", {workdir.name: [lines]}, workdir.name + note)

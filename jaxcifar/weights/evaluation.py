@@ -42,35 +42,42 @@ def evaluate(
     other = None if against is None else load_with_views(against, step, views)
     if other and other.class_names != dataset.class_names:
         raise errors.UserError(
-            f"{against} is a net of other classes ({', '.join(other.class_names)}); expected"
+            f"{against} has other classes ({', '.join(other.class_names)}); expected"
             f" {', '.join(dataset.class_names)}"
         )
     logits = net.predict(examples.images).logits
-    sums = losses.evaluate(net.parts.loss, jnp.asarray(logits), examples.labels)
-    matrix = confusion_matrix(logits, examples.labels, len(dataset.class_names))
-    counts = np.bincount(examples.labels, minlength=len(dataset.class_names))
-    hits = matrix.diagonal()
-    per_class = {
-        "class_accuracy": (hits / counts.clip(1)).tolist(),
-        "class_interval": [wilson(h, n) for h, n in zip(hits.tolist(), counts, strict=True)],
-    }
     result = {
         "checkpoint": str(directory),
         "step": net.step,
         "data": dataset.source,
         "split": split,
         "views": net.parts.evaluation.views,
-        "examples": int(sums.examples),
-        **sums.means(),
-        "interval": wilson(int(sums.correct), int(sums.examples)),
-        **{key: dict(zip(dataset.class_names, x, strict=True)) for key, x in per_class.items()},
-        "confusion_matrix": matrix.tolist(),
+        **scores(net, dataset.class_names, examples.labels, logits),
     }
     if calibrate:
         result["calibration"] = calibrated(net, dataset, split, logits)
     if other:
         result["against"] = {"checkpoint": str(against), **compared(other, examples, logits)}
     return result
+
+
+def scores(
+    net: Net, class_names: tuple[str, ...], labels: np.ndarray, logits: np.ndarray
+) -> dict[str, Any]:
+    """Returns accuracy, loss and confusion matrix of logits [N, num_classes], with intervals."""
+    sums = losses.evaluate(net.parts.loss, jnp.asarray(logits), labels)
+    matrix = confusion_matrix(logits, labels, len(class_names))
+    counts, hits = np.bincount(labels, minlength=len(class_names)), matrix.diagonal().tolist()
+    accuracies = (matrix.diagonal() / counts.clip(1)).tolist()
+    intervals = [wilson(h, n) for h, n in zip(hits, counts, strict=True)]
+    return {
+        "examples": int(sums.examples),
+        **sums.means(),
+        "interval": wilson(int(sums.correct), int(sums.examples)),
+        "class_accuracy": dict(zip(class_names, accuracies, strict=True)),
+        "class_interval": dict(zip(class_names, intervals, strict=True)),
+        "confusion_matrix": matrix.tolist(),
+    }
 
 
 def load_with_views(directory: pathlib.Path, step: str, views: int | None) -> Net:

@@ -10,7 +10,7 @@ from conftest import overrides as override
 from ml_collections import ConfigDict
 
 from jaxcifar import evaluate, reproduce, sweep, train
-from jaxcifar.config import fields, files, overrides, schema
+from jaxcifar.config import compare, fields, files, overrides, schema
 from jaxcifar.errors import UserError
 from jaxcifar.training import experiment
 
@@ -147,10 +147,10 @@ def test_overrides_take_the_type_of_the_page():
 def test_json_round_trip_has_no_differences():
     config = tiny()
     again = schema.from_json(schema.to_json(config))
-    assert schema.differences(config, again) == []
+    assert compare.differences(config, again) == []
     other = page("quickstart.py")
-    assert "num_epochs: 2 -> 6" in schema.differences(config, other)
-    assert schema.differences(config, tiny(seed=1)) == ["seed: 0 -> 1"]
+    assert "num_epochs: 2 -> 6" in compare.differences(config, other)
+    assert compare.differences(config, tiny(seed=1)) == ["seed: 0 -> 1"]
 
 
 @pytest.mark.parametrize(
@@ -278,11 +278,11 @@ THINGS = {"thing": thing}
 
 
 def test_a_section_is_checked_against_the_signature_of_its_choice(monkeypatch):
+    whole = page("quickstart.py").to_dict()
     monkeypatch.setitem(schema.SECTIONS, "loss", schema.Section(table=f"{__name__}:THINGS"))
 
     def complete(keys):
-        config = page("quickstart.py").to_dict() | {"loss": keys}
-        return schema.complete_config(ConfigDict(config)).loss.to_dict()
+        return schema.complete_config(ConfigDict(whole | {"loss": keys})).loss.to_dict()
 
     sized = {"name": "thing", "size": 1}
     assert complete(sized) == sized | {"colour": "red"}

@@ -12,7 +12,7 @@ import pytest
 from conftest import ROOT, page, tiny
 
 from jaxcifar.claims import records
-from jaxcifar.config import fields, schema
+from jaxcifar.config import compare, fields, schema
 from jaxcifar.errors import UserError
 from jaxcifar.models import MODELS
 from jaxcifar.run import workdir
@@ -58,7 +58,7 @@ def grown(monkeypatch):
     ]
     Config.__signature__ = top.replace(parameters=[*top.parameters.values(), *more])
     monkeypatch.setattr(schema, "Config", Config)
-    monkeypatch.setattr(augment, "build", with_key(augment.build, turn=0.0))
+    monkeypatch.setattr(augment, "Augmentation", with_key(augment.Augmentation, turn=0.0))
     for choices in (MODELS, optim.OPTIMIZERS, optim.SCHEDULES):
         for name, choice in choices.items():
             monkeypatch.setitem(choices, name, with_key(choice, extra=0))
@@ -107,7 +107,7 @@ def test_a_new_key_has_its_neutral_value_in_an_old_config(grown):
             new = tiny().to_dict()
             (new[section] if section else new)[leaf] = value
             new = schema.from_json(json.dumps(new))
-            found = schema.differences(old, new), schema.differences(new, old)
+            found = compare.differences(old, new), compare.differences(new, old)
             assert [len(lines) for lines in found] == [differ, differ], (key, value)
     experiment.build(new)
 
@@ -150,7 +150,7 @@ def test_another_choice_is_compared_by_its_own_keys():
     new = page("simple_cnn.py:base").to_dict()
     new["optimizer"] |= {"name": "adam", "b1": 0.9, "b2": 0.999, "eps": 1e-8}
     del new["optimizer"]["momentum"], new["optimizer"]["nesterov"]
-    found = schema.differences(old, schema.from_json(json.dumps(new)))
+    found = compare.differences(old, schema.from_json(json.dumps(new)))
     assert found == [
         "optimizer.b1: None -> 0.9",
         "optimizer.b2: None -> 0.999",

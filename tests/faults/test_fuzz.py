@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from test_faults import module
 
 from jaxcifar.claims import records
-from jaxcifar.config import files, overrides, schema
+from jaxcifar.config import compare, files, overrides, schema
 from jaxcifar.data import official
 from jaxcifar.errors import UserError
 from jaxcifar.run import metrics
@@ -41,7 +41,7 @@ def test_an_override_is_of_the_keys_type_or_refused(key, text):
     with refused_in_a_line():
         config = overrides.load_config(PAGE, [f"--config.{key}={text}"])
         again = schema.from_json(schema.to_json(config))
-        assert schema.differences(again, config) == []
+        assert compare.differences(again, config) == []
 
 
 @QUICK

@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from conftest import page, tiny
+from ml_collections import ConfigDict
 from slow import (
     PLATFORMS,
     built,
@@ -189,9 +190,10 @@ def test_wrong_models_of_other_kinds_are_refused(name, change, message):
 
 @pytest.mark.parametrize("change", [{"hidden": (-1,)}, {"dropout": 1.0}, {"num_classes": 0}])
 def test_wrong_perceptrons_are_refused(change):
-    keys = {"name": "mlp", "num_classes": 10, "hidden": (), "dropout": 0.0} | change
+    config = tiny().to_dict()
+    config["model"] = {"name": "mlp", "num_classes": 10, "hidden": (), "dropout": 0.0} | change
     with pytest.raises(UserError, match=next(iter(change))):
-        models.build(keys, jnp.float32, "cpu")
+        experiment.build(ConfigDict(config))
 
 
 def test_a_models_own_bug_is_not_called_a_mistake_in_the_config(monkeypatch):

@@ -49,12 +49,12 @@ def test_its_statistics_are_of_all_devices():
     code = """
 import chex, jax, numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
-from jaxcifar.models.batch_norm import batch_norm
-from jaxcifar.training import parallel
+from jaxcifar.ops.batch_norm import batch_norm
+from jaxcifar.system import devices
 norm = batch_norm(True, np.float32, None, "gpu")
 x = np.random.default_rng(0).normal(size=(16, 4, 4, 3)).astype(np.float32)
 variables = norm.init(jax.random.key(0), x)
-mesh = parallel.make_mesh(16)
+mesh = devices.make_mesh(16)
 assert mesh.size == 8
 split = jax.device_put(x, NamedSharding(mesh, PartitionSpec("batch")))
 apply = jax.jit(lambda x: norm.apply(variables, x, mutable=["batch_stats"]))

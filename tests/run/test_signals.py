@@ -48,7 +48,7 @@ def test_a_signal_that_is_ignored_stays_so():
 def test_a_run_whose_terminal_hangs_up_saves_all_the_same(tmp_path):
     code = """
 import pathlib, time
-from jaxcifar.run.interrupt import Interrupt
+from jaxcifar.run.signals import Interrupt
 with Interrupt("step") as interrupt:
     print("ready", flush=True)
     while not interrupt.wanted:

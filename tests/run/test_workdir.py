@@ -8,7 +8,7 @@ import sys
 import pytest
 from conftest import ROOT, TINY, tiny
 
-from jaxcifar.config import schema
+from jaxcifar.config import compare
 from jaxcifar.errors import UserError
 from jaxcifar.run import workdir
 
@@ -40,7 +40,7 @@ def test_what_is_claimed_is_loaded(tmp_path):
     config = tiny()
     claim(tmp_path / "run", config)
     loaded = workdir.load_config(tmp_path / "run")
-    assert schema.differences(config, loaded) == []
+    assert compare.differences(config, loaded) == []
     assert list(loaded.model.widths) == list(TINY["model.widths"])
 
 

@@ -21,10 +21,10 @@ def test_a_reader_that_left_gets_no_traceback(end):
     os.close(ours)
     code = f"""
 import sys
-from jaxcifar import errors
+from jaxcifar.system import command
 def main():
     {ENDS[end]}
-errors.run_command(main)
+command.run_command(main)
 """
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, stdout=theirs, stderr=subprocess.PIPE

@@ -8,7 +8,7 @@ import sys
 import chex
 import pytest
 from conftest import ROOT, overrides, page
-from test_loop import parts_of
+from parts import parts_of
 
 from jaxcifar.run.checkpoint import Checkpoints
 from jaxcifar.training import trainer

@@ -48,7 +48,7 @@ ALL = {
 
 def train_of(**keys):
     """(key, images) -> what the pipeline makes of them in the first epoch."""
-    pipeline = operations.build(**keys)
+    pipeline = operations.Augmentation(**keys)
 
     def train(key, images):
         n = len(images)
@@ -212,7 +212,7 @@ def test_augmentation_is_jittable_and_a_function_of_the_key(change):
     on = ALL | {"crop_fill": "mean"} if "crop_fill" in change else change
     if "resized_crop_pad" in change:
         on = ALL
-    pipeline = operations.build(**OFF | on)
+    pipeline = operations.Augmentation(**OFF | on)
     images = jnp.array(random_images(4, 32, 32, 3))
     train = jax.jit(train_of(**OFF | on))
     one, again, other = (train(jax.random.key(seed), images) for seed in (0, 0, 1))

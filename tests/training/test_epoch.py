@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from conftest import page, random_images, tiny
+from parts import parts_of
 
 from jaxcifar import data
 from jaxcifar.run.progress import RunLog
@@ -124,17 +125,6 @@ def test_an_epoch_takes_whole_batches_of_different_examples(batch_size, scanned)
     assert one == again  # a function of the seed and the epoch
     if batch_size < n:
         assert len({tuple(order) for order in one + other}) == 6
-
-
-def parts_of(config):
-    parts = experiment.build(config)
-    dataset = experiment.load_data(config)
-    optimizer, _ = parts.optimizer(len(dataset.train.labels) // config.batch_size)
-    return (
-        parts,
-        parts.train_loop(dataset.train, optimizer),
-        parts.start(optimizer, dataset.train.images),
-    )
 
 
 NET = {

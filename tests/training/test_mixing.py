@@ -125,7 +125,7 @@ class Reader(nn.Module):
 def test_a_step_weighs_the_labels_as_the_images(on):
     """The loss of a model that sees the parts is their entropy, the least there is; and the class
     of the larger part is what it says."""
-    pipeline = augment.build(**OFF | {"mean": (0.0, 0.0, 0.0), "std": (1.0, 1.0, 1.0)} | on)
+    pipeline = augment.Augmentation(**OFF | {"mean": (0.0, 0.0, 0.0), "std": (1.0, 1.0, 1.0)} | on)
     b, loss = 64, losses.cross_entropy(label_smoothing=0.0, l1=0.0)
     update = functools.partial(
         step.update,

@@ -225,9 +225,11 @@ WRONG = {
     ],
     "schedule": [
         {"every_epochs": 0, "name": "step", "factor": 0.1},
+        {"every_epochs": 1.5, "name": "step", "factor": 0.1},
         {"factor": -1.0, "name": "step", "every_epochs": 1},
         {"factor": math.nan, "name": "step", "every_epochs": 1},
         {"period_epochs": -1, "name": "cosine"},
+        {"period_epochs": 0, "name": "cosine"},
         {"floor": -1.0, "name": "cosine", "period_epochs": 1},
         {"warmup_epochs": -1.0},
         {"warmup_epochs": math.inf},
@@ -246,7 +248,7 @@ def test_wrong_values_are_refused(section, wrong):
         keys = schema.section_parameters(section, config[section])
         config[section] = {k: v for k, v in config[section].items() if k in keys}
     with pytest.raises(UserError, match=rf"config\.{section}\.{next(iter(wrong))} is "):
-        experiment.build(schema.check_top_level(ConfigDict(config)))
+        experiment.build(schema.check_top_level(ConfigDict(config))).optimizer(steps_per_epoch=4)
 
 
 def test_a_rate_of_zero_is_allowed():

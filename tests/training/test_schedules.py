@@ -5,7 +5,6 @@ import math
 import jax
 import pytest
 
-from jaxcifar.errors import UserError
 from jaxcifar.training import optim
 
 
@@ -60,18 +59,3 @@ def test_schedules(name, keys, values, jitted):
     rate = jax.jit(rate) if jitted else rate
     for step, value in values.items():
         assert float(rate(step)) == pytest.approx(value, rel=1e-5), step
-
-
-@pytest.mark.parametrize(
-    ("name", "keys"),
-    [
-        ("step", {"every_epochs": 0, "factor": 0.1}),
-        ("step", {"every_epochs": 1.5, "factor": 0.1}),
-        ("cosine", {"floor": 0.0, "period_epochs": 0}),
-        ("warmup_cosine", {"warmup_epochs": -1.0}),
-    ],
-)
-def test_a_schedule_without_a_period_is_refused(name, keys):
-    """Before training: a division by zero would come after the first epoch, or never be seen."""
-    with pytest.raises(UserError, match="epochs"):
-        schedule(name, 10, 5, **keys)

@@ -8,7 +8,7 @@ import optax
 import pytest
 
 from jaxcifar.training import optim
-from jaxcifar.training.state import State, join
+from jaxcifar.training.state import Packing, State
 
 SHARED = {"learning_rate": 0.1, "weight_decay": 0.0, "clip_norm": 0.0, "ema_decay": 0.0}
 SHARED |= {"normalize_kernels": False}
@@ -29,34 +29,35 @@ def arrays(seed):
 @pytest.mark.parametrize(("at_most", "large"), [(72, 0), (12, 1), (0, 4)])
 @pytest.mark.parametrize("accumulate_steps", [1, 2])
 @pytest.mark.parametrize("keys", ALIKE, ids=str)
-def test_the_optimizer_makes_the_same_of_a_joined_state(keys, accumulate_steps, at_most, large):
+def test_the_optimizer_updates_a_packed_state_the_same(keys, accumulate_steps, at_most, large):
     keys = SHARED | keys
     assert optim.is_elementwise(keys)
     optimizer = optim.build(keys, lambda step: 0.1 / (1 + step), accumulate_steps, 8)
     params = arrays(0)
     state = State(jnp.int32(0), params, {"mean": jnp.ones(3)}, optimizer.init(params), params)
-    joined, apart, separate = join(state, at_most)
-    assert joined.params.small.ndim == 1
-    assert len(joined.params.large) == large
-    chex.assert_trees_all_equal(separate(joined.params), params)
-    chex.assert_trees_all_equal(apart(joined), state)
+    packing = Packing(params, at_most)
+    packed = packing.pack_state(state)
+    assert packed.params.small.ndim == 1
+    assert len(packed.params.large) == large
+    chex.assert_trees_all_equal(packing.unpack(packed.params), params)
+    chex.assert_trees_all_equal(packing.unpack_state(packed), state)
     for seed in range(1, 6):
         gradient = arrays(seed)
         updates, opt_state = optimizer.update(gradient, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
         state = State(state.step, params, state.batch_stats, opt_state, params)
         # the gradient of a function of the vector is what the step has
-        pull = jax.grad(lambda v, g=gradient: optax.tree.vdot(separate(v), g))
-        updates, opt_state = optimizer.update(pull(joined.params), joined.opt_state, joined.params)
-        params = optax.apply_updates(joined.params, updates)
-        joined = State(joined.step, params, joined.batch_stats, opt_state, params)
-    chex.assert_trees_all_close(apart(joined), state, rtol=1e-6, atol=1e-7)
+        pull = jax.grad(lambda v, g=gradient: optax.tree.vdot(packing.unpack(v), g))
+        updates, opt_state = optimizer.update(pull(packed.params), packed.opt_state, packed.params)
+        params = optax.apply_updates(packed.params, updates)
+        packed = State(packed.step, params, packed.batch_stats, opt_state, params)
+    chex.assert_trees_all_close(packing.unpack_state(packed), state, rtol=1e-6, atol=1e-7)
 
 
 @pytest.mark.parametrize(
     ("name", "normalize_kernels"), [("muon", False), ("sgd", True), ("lars", False)]
 )
-def test_leaves_are_joined_only_for_optimizers_listed_as_elementwise(name, normalize_kernels):
+def test_leaves_are_packed_only_for_optimizers_listed_as_elementwise(name, normalize_kernels):
     """LARS scales each leaf by its norm; like any optimizer not listed, it is left alone."""
     keys = {"name": name, "normalize_kernels": normalize_kernels}
     assert not optim.is_elementwise(keys)

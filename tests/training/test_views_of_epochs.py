@@ -36,7 +36,7 @@ def test_two_epochs_show_each_image_in_both_mirror_images():
 
 
 def test_the_pipeline_mirrors_by_example_and_epoch():
-    pipeline = operations.build(**OFF | {"flip": True, "alternating_flip": True})
+    pipeline = operations.Augmentation(**OFF | {"flip": True, "alternating_flip": True})
     images, examples = jnp.array(random_images(50, 32, 32, 3)), jnp.arange(50) + 100
 
     def shown(key, epoch):
@@ -51,9 +51,9 @@ def test_the_pipeline_mirrors_by_example_and_epoch():
 
 def test_the_curriculum_resizes_as_bilinear_interpolation_does():
     """Half-pixel centres, no smoothing: as PyTorch's interpolate, align_corners off."""
-    pipeline = operations.build(**OFF | {"curriculum": ((0, 24), (3, 28), (6, 32))})
+    pipeline = operations.Augmentation(**OFF | {"curriculum": ((0, 24), (3, 28), (6, 32))})
     assert [pipeline.size_of(e) for e in (0, 2, 3, 5, 6, 99)] == [24, 24, 28, 28, 32, 32]
-    assert operations.build(**OFF).size_of(3) == 32
+    assert operations.Augmentation(**OFF).size_of(3) == 32
     images = random_images(2, 32, 32, 3)
     batch = operations.Batch(jnp.array(images), None, jnp.arange(2), jnp.int32(0), jnp.int32(0))
     got = np.asarray(pipeline.train(jax.random.key(0), batch, 24))
@@ -67,4 +67,4 @@ def test_the_curriculum_resizes_as_bilinear_interpolation_does():
 
 def test_alternating_needs_the_flip():
     with pytest.raises(UserError, match="alternating_flip is True, but flip is False"):
-        operations.build(**OFF | {"alternating_flip": True})
+        operations.Augmentation(**OFF | {"alternating_flip": True})

@@ -15,6 +15,7 @@ from flax import traverse_util
 from jax import lax
 from nets import CONFIGS, IMAGES, NAMES, net_of, random_model, torch_or_skip
 
+from jaxcifar import export as export_command
 from jaxcifar import models
 from jaxcifar.config import schema
 from jaxcifar.training import experiment
@@ -195,7 +196,7 @@ def test_the_command_writes_what_evaluation_takes_and_overwrites_nothing(
 ):
     out = tmp_path / "new" / "net"
     words = [f"--checkpoint={trained}", f"--to={to}", f"--out={out}", "--step=best"]
-    status, said, err = run(export.main, words)
+    status, said, err = run(export_command.main, words)
     assert (status, err) == (0, "")
     assert said.startswith(f"wrote {out} ({to}, ")
     content = out.read_bytes()
@@ -211,7 +212,7 @@ def test_the_command_writes_what_evaluation_takes_and_overwrites_nothing(
             np.testing.assert_array_equal(found[name], leaf)
         assert b"/tmp" not in content
     assert [file.name for file in out.parent.iterdir()] == ["net"]
-    assert run(export.main, words) == (
+    assert run(export_command.main, words) == (
         2,
         "",
         f"error: --out={out} exists; choose a file that does not\n",
@@ -224,7 +225,7 @@ def test_without_pytorch_its_format_is_refused_and_the_others_are_not(
 ):
     monkeypatch.setitem(sys.modules, "torch", None)
     words = [f"--checkpoint={trained}", "--to=torch", f"--out={tmp_path / 'new' / 'net'}"]
-    status, out, err = run(export.main, words)
+    status, out, err = run(export_command.main, words)
     assert (status, out) == (2, "")
     assert err.startswith("error: this needs PyTorch, which is not installed here: pip install")
     assert err.count("\n") == 1

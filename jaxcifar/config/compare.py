@@ -1,0 +1,23 @@
+"""How two configs differ."""
+
+import json
+
+from ml_collections import ConfigDict
+
+from jaxcifar.config import defaults, schema
+
+
+def differences(old: ConfigDict, new: ConfigDict) -> list[str]:
+    """Returns a line per value that differs, "key: old -> new".
+
+    A key that only one config has is compared with its default. `data.dir` is not compared: it
+    says where the data lie, not what they are.
+    """
+    trees = [json.loads(schema.to_json(config)) for config in (old, new)]
+    pairs = [schema.flatten(defaults.fill_in(tree)) for tree in trees]
+    if set(pairs[0]) != set(pairs[1]):  # keys that the kept defaults do not know, or other choices
+        complete = [schema.complete_config(config) for config in (old, new)]
+        pairs = [schema.flatten(json.loads(schema.to_json(config))) for config in complete]
+    keys = sorted(set().union(*pairs) - {"data.dir"})
+    values = [(key, *(flat.get(key) for flat in pairs)) for key in keys]
+    return [f"{key}: {old!r} -> {new!r}" for key, old, new in values if old != new]
