@@ -13,6 +13,7 @@ import json
 import multiprocessing
 import os
 import pathlib
+import signal
 import statistics
 import sys
 import threading
@@ -101,6 +102,9 @@ def measure(
         result = ours.recv()
     except EOFError as error:
         raise UserError(f"{side} seed {seed} ended without a result; its error is above") from error
+    except BaseException:  # a signal
+        process.kill()
+        raise
     process.join()
     return result | {
         "side": side,
@@ -214,6 +218,7 @@ def main() -> None:
     if options.table:
         write_table(options.out)
         return
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # ends the run's process as well
     options.out.mkdir(parents=True, exist_ok=True)
     for seed in range(options.seeds):
         for side in options.sides.split(","):
