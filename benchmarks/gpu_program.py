@@ -139,6 +139,7 @@ def programs(
     """Yields what each program of a page is called, and what compiles it."""
     config = overrides.load_config(page, words)
     parts = experiment.build(config, mesh=mesh)
+    config = parts.config  # with its defaults
     batch, examples = config.batch_size, TRAIN - config.data.validation
     split = data.Split(
         jax.ShapeDtypeStruct((examples, 32, 32, 3), jnp.uint8),

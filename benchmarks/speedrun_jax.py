@@ -38,6 +38,7 @@ def run(
     words = [f"--config.seed={seed}", f"--config.compute_dtype={dtype}", *words]
     config = overrides.load_config(f"configs/speedrun.py:{variant}", words)
     parts, dataset = experiment.build(config), experiment.load_data(config)
+    config = parts.config  # with its defaults
     steps_per_epoch = len(dataset.train.labels) // config.batch_size
     optimizer, schedule = parts.optimizer(steps_per_epoch)
     loop = parts.train_loop(dataset.train, optimizer)

@@ -14,10 +14,11 @@ import tempfile
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))  # the package need not be installed
 
-from jax_side import JaxSide  # noqa: E402
-from workers import Job  # noqa: E402
+from jax_side import JaxSide
+from workers import Job
 
-from jaxcifar.errors import UserError, run_command  # noqa: E402
+from jaxcifar.errors import UserError
+from jaxcifar.system.command import run_command
 
 PAGES = ("adaptive", "adaptive_prelu", "adaptive_softmax", "resnet20")
 TRAIN, TEST = 50_000, 10_000
