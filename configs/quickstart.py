@@ -4,7 +4,7 @@
 
 Hardware and time: two CPU cores, about a minute for 6 epochs. Needs neither a data set nor a
 network connection.
-Measured: test accuracy @ACC@ on the synthetic test images (seed 0).
+Measured: test accuracy 0.8935 on the synthetic test images (seed 0).
 
 The images are ten shapes drawn by jaxcifar/data/synthetic.py. They are not CIFAR-10, so the
 accuracy cannot be compared with any report.
