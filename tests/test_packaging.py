@@ -44,7 +44,7 @@ def wheel(tmp_path_factory):
 
 def test_a_wheel_has_every_module_data_file_and_config(wheel):
     found = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
-    kinds = ("*.py", "*.css", "*.js")
+    kinds = ("*.py", "*.css", "*.js", "*.json")
     files = [f.relative_to(ROOT) for part in PARTS for k in kinds for f in (ROOT / part).rglob(k)]
     assert found == {f"jaxcifar/{f}" if f.parts[0] == "configs" else str(f) for f in files}
 
@@ -54,10 +54,10 @@ def test_an_installed_package_finds_its_configs_from_an_empty_folder(wheel, tmp_
     zipfile.ZipFile(wheel).extractall(installed)
     empty.mkdir()
     code = """
-from jaxcifar import config, pages
 from jaxcifar.claims import records
-print(pages.folder())
-assert config.load("configs/simple_cnn.py:swish").model.activation == "swish"
+from jaxcifar.config import files, overrides
+print(files.config_folder())
+assert overrides.load_config("configs/simple_cnn.py:swish", []).model.activation == "swish"
 assert records.config_of("simple_cnn:swish", 3).seed == 3
 """
     environment = os.environ | {"PYTHONPATH": str(installed)}
