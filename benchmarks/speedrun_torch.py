@@ -1,8 +1,8 @@
-"""The published recipe of 94 % (airbench94 with Muon) in PyTorch, for comparing speed and accuracy.
+"""The published 94 % recipe (airbench94 with Muon) in PyTorch, for comparing speed and accuracy.
 
-Written from its description (Jordan, arXiv 2404.00498; KellerJordan/cifar10-airbench, 2.59 s on an
-A100), as a PyTorch user would run it on the device at hand: channels last, float32 or bfloat16
-autocast. The published hyperparameters were tuned on the test set. Imports no jax.
+It is written from the description (Jordan, arXiv 2404.00498; KellerJordan/cifar10-airbench, 2.59 s
+on an A100), as a PyTorch user would run it on a CPU or GPU: channels last, float32 or bfloat16
+autocast. The published hyperparameters were tuned on the test set. This module imports no jax.
 """
 
 from collections.abc import Callable
@@ -19,13 +19,13 @@ MEAN, STD = (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)
 
 
 class Group(nn.Module):
-    """conv3×3, max-pool, BatchNorm, GELU, conv3×3, BatchNorm, GELU."""
+    """3×3 convolution, max-pool, BatchNorm, GELU, 3×3 convolution, BatchNorm, GELU."""
 
     def __init__(self, c_in, c_out):
         super().__init__()
         self.conv1 = nn.Conv2d(c_in, c_out, 3, padding=1, bias=False)
         self.conv2 = nn.Conv2d(c_out, c_out, 3, padding=1, bias=False)
-        # PyTorch's momentum is the part that is new: the average keeps 0.6
+        # PyTorch's momentum is the weight of the new value, so the running average keeps 0.6
         self.norm1, self.norm2 = (nn.BatchNorm2d(c_out, eps=1e-12, momentum=0.4) for _ in "12")
         for conv in (self.conv1, self.conv2):
             nn.init.dirac_(conv.weight.data[: conv.in_channels])
@@ -38,7 +38,7 @@ class Group(nn.Module):
 
 
 class Net(nn.Module):
-    """Frozen whitening, GELU, three groups, global max-pool, a matrix of 10 outputs."""
+    """Frozen whitening, GELU, three groups, global max-pool, linear head without bias."""
 
     def __init__(self, widths=(64, 256, 256)):
         super().__init__()
@@ -57,7 +57,7 @@ class Net(nn.Module):
         return self.head(x) / x.shape[1]
 
     def measure_whitening(self, images):
-        """Sets the whitening from normalised images [N, 3, 32, 32]."""
+        """Sets the whitening filters from normalised images [N, 3, 32, 32]."""
         patches = F.unfold(images, 2).transpose(1, 2).reshape(-1, 12)
         eigenvalues, vectors = torch.linalg.eigh(patches.T @ patches / len(patches))
         filters = (vectors / (eigenvalues + 5e-4).sqrt()).T.reshape(12, 3, 2, 2)
@@ -65,7 +65,7 @@ class Net(nn.Module):
 
 
 class Muon(torch.optim.Optimizer):
-    """Nesterov momentum, made orthogonal by Newton–Schulz, on kernels kept at the norm √C_out."""
+    """Nesterov momentum orthogonalised by Newton–Schulz, for kernels rescaled to norm √C_out."""
 
     def __init__(self, params, lr, momentum):
         super().__init__(params, {"lr": lr, "momentum": momentum})
@@ -79,11 +79,11 @@ class Muon(torch.optim.Optimizer):
                 velocity.mul_(group["momentum"]).add_(kernel.grad)
                 direction = kernel.grad.add(velocity, alpha=group["momentum"])
                 kernel.mul_(len(kernel) ** 0.5 / kernel.norm())
-                kernel.add_(orthogonal(direction.flatten(1)).view_as(kernel), alpha=-group["lr"])
+                kernel.add_(orthogonalise(direction.flatten(1)).view_as(kernel), alpha=-group["lr"])
 
 
-def orthogonal(matrix, steps=3):
-    """Newton–Schulz: singular values towards 1."""
+def orthogonalise(matrix, steps=3):
+    """Moves the singular values towards 1 by Newton–Schulz steps."""
     x = matrix / (matrix.norm() + 1e-7)
     tall = len(x) > x.shape[1]
     x = x.T if tall else x
@@ -94,7 +94,7 @@ def orthogonal(matrix, steps=3):
 
 
 class Recipe:
-    """The recipe on a device; `run(seed)` is one whole run from nothing."""
+    """The recipe with its data on the device; `run` trains a new network from scratch."""
 
     def __init__(self, train: Any, test: Any, bfloat16: bool, epochs: int = EPOCHS):
         self.device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -119,7 +119,10 @@ class Recipe:
             torch.cuda.synchronize()
 
     def run(self, seed: int, clock: Callable[[], float]) -> dict[str, float]:
-        """Trains and scores once: seconds of training (with whitening) and views, accuracies."""
+        """Trains and scores once; returns the seconds and accuracies.
+
+        `train_seconds` include the whitening, `views_seconds` are for scoring.
+        """
         torch.manual_seed(seed)
         images, labels = self.train
         self._wait()
@@ -196,7 +199,7 @@ class Recipe:
 
 
 def augment(x: torch.Tensor, flip: torch.Tensor) -> torch.Tensor:
-    """Mirrors where `flip` says, and shifts by up to 2 pixels over a reflected border."""
+    """Mirrors the images selected by `flip`; shifts by up to 2 pixels with reflected borders."""
     x = torch.where(flip[:, None, None, None], x.flip(-1), x)
     padded = F.pad(x, (2,) * 4, "reflect")
     shifts = torch.randint(0, 5, (len(x), 2), device=x.device)
