@@ -184,10 +184,10 @@ def headline(runs: list[Record]) -> str:
     if theirs:
         share = statistics.mean(ours) / statistics.mean(theirs)
         text += (
-            f", in {share:.2f} times what the published recipe takes in PyTorch beside it (n ="
-            f" {len(theirs)})"
+            f", in {share:.2f} times the time of the published PyTorch recipe on the same machine"
+            f" (n = {len(theirs)})"
         )
-    return f"{text}: [how, and on what](benchmarks/README.md#the-speed-run)."
+    return f"{text}: [details](benchmarks/README.md#the-speed-run)."
 
 
 def write_tables(results: pathlib.Path) -> None:

@@ -250,7 +250,7 @@ def test_the_headline_uses_only_unchanged_runs_of_94_and_torch(module):
     line = module("speedrun").headline([*runs, run("torch", 1440), run("93", 1)])
     assert line.startswith("**94.1 % on 2 CPU cores in 12 minutes**")
     assert "0.9410 ± 0.0014 on the test images (n = 2), in 0.50 times" in line
-    assert "PyTorch beside it (n = 1)" in line
+    assert "PyTorch recipe on the same machine (n = 1)" in line
     assert "PyTorch" not in module("speedrun").headline(runs)
     assert module("speedrun").headline([run("torch", 1440)]) == ""
 
