@@ -65,24 +65,29 @@ def run(
     accuracy = sums.means()["accuracy"]
     done = clock()
     if keep:
-        step = int(carry.state.step)
-        epoch = {"epoch": config.num_epochs, "step": step, "seconds": done - began}
-        epoch["learning_rate"] = float(schedule(step - 1))
+        epoch = {"epoch": config.num_epochs, "step": int(carry.state.step), "seconds": done - began}
+        epoch["learning_rate"] = float(schedule(epoch["step"] - 1))
         epoch |= scoring.prefixed("train", carry.sums)
         epoch |= scoring.prefixed("validation" if config.data.validation else "test", sums)
         with workdir.claim(keep, config), Checkpoints(keep, writing=True) as checkpoints:
             workdir.write_text(keep / metrics.FILE, json.dumps(epoch) + "\n")
             checkpoints.save(carry, trainer.describe(config, dataset, parts), accuracy)
-    sizes = [parts.augment.size_of(epoch) for epoch in range(config.num_epochs)]
-    per_step = {
-        size: counting.count_gradient(parts, config.batch_size, size).operations for size in sizes
-    }
     return {
         "train_seconds": trained - began,
         "views_seconds": done - trained,
         "accuracy": accuracy,
         "train_loss": carry.sums.means()["loss"],
-        "operations": steps_per_epoch * sum(per_step[size] for size in sizes),
+        "operations": steps_per_epoch * sum_step_operations(parts),
         "peaks": peaks,
         "device": jax.local_devices()[0].device_kind,
     }
+
+
+def sum_step_operations(parts: experiment.Experiment) -> int:
+    """Returns the operations of one step of every epoch, summed over the curriculum's epochs."""
+    sizes = [parts.augment.size_of(epoch) for epoch in range(parts.config.num_epochs)]
+    by_size = {
+        size: counting.count_gradient(parts, parts.config.batch_size, size).operations
+        for size in set(sizes)
+    }
+    return sum(by_size[size] for size in sizes)

@@ -93,6 +93,24 @@ def orthogonalise(matrix, steps=3):
     return x.T if tall else x
 
 
+def make_optimizers(net: Net) -> tuple[torch.optim.SGD, Muon]:
+    """Returns SGD for the biases (the whitening's first) and the head, and Muon for the kernels."""
+    biases = [p for n, p in net.named_parameters() if "norm" in n and p.requires_grad]
+    sgd = torch.optim.SGD(
+        [
+            {"params": params, "lr": rate, "weight_decay": DECAY / rate}
+            for params, rate in (
+                ([net.whiten.bias], BIAS_RATE),
+                (biases, BIAS_RATE),
+                ([net.head.weight], HEAD_RATE),
+            )
+        ],
+        momentum=0.85,
+        nesterov=True,
+    )
+    return sgd, Muon([p for p in net.groups.parameters() if p.ndim == 4], MUON_RATE, 0.6)
+
+
 class Recipe:
     """The recipe with its data on the device; `run` trains a new network from scratch."""
 
@@ -124,39 +142,38 @@ class Recipe:
         `train_seconds` include the whitening, `views_seconds` are for scoring.
         """
         torch.manual_seed(seed)
-        images, labels = self.train
         self._wait()
         began = clock()
         net = Net().to(self.device, memory_format=torch.channels_last)
-        net.measure_whitening(images[:5000])
-        biases = [p for n, p in net.named_parameters() if "norm" in n and p.requires_grad]
-        sgd = torch.optim.SGD(
-            [
-                {"params": params, "lr": rate, "weight_decay": DECAY / rate}
-                for params, rate in (
-                    ([net.whiten.bias], BIAS_RATE),
-                    (biases, BIAS_RATE),
-                    ([net.head.weight], HEAD_RATE),
-                )
-            ],
-            momentum=0.85,
-            nesterov=True,
-        )
-        muon = Muon([p for p in net.groups.parameters() if p.ndim == 4], MUON_RATE, 0.6)
+        net.measure_whitening(self.train[0][:5000])
+        self._train(net.train())
+        self._wait()
+        trained = clock()
+        plain, views = self._score(net.eval())
+        self._wait()
+        done = clock()
+        return {
+            "train_seconds": trained - began,
+            "views_seconds": done - trained,
+            "accuracy": views,
+            "accuracy_one_view": plain,
+        }
+
+    def _train(self, net: Net) -> None:
+        images, labels = self.train
+        sgd, muon = make_optimizers(net)
         base = [group["lr"] for group in sgd.param_groups]
         per_epoch = len(labels) // BATCH
         total, whitening_steps = self.epochs * per_epoch, WHITENING_BIAS_EPOCHS * per_epoch
         flipped = torch.rand(len(labels), device=self.device) < 0.5
         step = 0
-        net.train()
         for epoch in range(self.epochs):
             order = torch.randperm(len(labels), device=self.device)
             for i in range(per_epoch):
                 index = order[i * BATCH : (i + 1) * BATCH]
                 x = augment(images[index], flipped[index] ^ bool(epoch % 2))
-                learns = step < whitening_steps
                 with self._autocast():
-                    logits = net(x, learns)
+                    logits = net(x, bias_learns=step < whitening_steps)
                 F.cross_entropy(
                     logits.float(), labels[index], label_smoothing=0.2, reduction="sum"
                 ).backward()
@@ -169,17 +186,6 @@ class Recipe:
                 muon.step()
                 net.zero_grad(set_to_none=True)
                 step += 1
-        self._wait()
-        trained = clock()
-        plain, views = self._score(net.eval())
-        self._wait()
-        done = clock()
-        return {
-            "train_seconds": trained - began,
-            "views_seconds": done - trained,
-            "accuracy": views,
-            "accuracy_one_view": plain,
-        }
 
     @torch.no_grad()
     def _score(self, net: Net) -> tuple[float, float]:
