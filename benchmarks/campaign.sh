@@ -64,7 +64,9 @@ rm -f failed
 printf '| stage | how it ended | seconds |\n|---|---|---|\n' >stages.md
 
 archive() { # replaces the archive with one of all that is there now
-  local files=(stages.md logs results lane_?/runs checkpoints/*/*/{config.json,metrics.jsonl})
+  local runs=(checkpoints/*/* lane_?/checkpoints/*)
+  local files=(stages.md logs results lane_?/runs)
+  files+=({checkpoints/*/*,lane_?/checkpoints/*}/{config.json,metrics.jsonl})
   local steps=() run size step epochs sum fits
   sum="$(du -cb "${files[@]}" | tail -n 1 | cut -f 1)"
   printf '| run | epochs | latest step | bytes | in the archive |\n|---|---|---|---|---|\n' >runs.md
@@ -75,12 +77,13 @@ archive() { # replaces the archive with one of all that is there now
     fi
     epochs="$(cat "$run/metrics.jsonl" 2>/dev/null | wc -l)"
     echo "| ${run##*/} | $epochs | $step | $size | $fits |" >>runs.md
-  done < <(for run in checkpoints/*/*; do # the name of an unfinished step is not a number
+  done < <(for run in "${runs[@]}"; do # the name of an unfinished step is not a number
     step="$(ls "$run/steps" 2>/dev/null | grep -xE '[0-9]+' | sort -n | tail -n 1)"
     [ -z "$step" ] || echo "$(du -sb "$run/steps/$step" | cut -f 1) $run $step"
   done | sort -n)
   # tar reads the metrics after the steps were chosen, so no step is ahead of its metrics
-  tar -czf "$out/.campaign.tgz" --ignore-failed-read --transform='s,^lane_./,results/,' \
+  tar -czf "$out/.campaign.tgz" --ignore-failed-read \
+    --transform='s,^lane_./checkpoints/,checkpoints/reproduce/,;s,^lane_./,results/,' \
     "${steps[@]}" runs.md "${files[@]}" 2>/dev/null
   [ $? -gt 1 ] || mv -f "$out/.campaign.tgz" "$out/campaign.tgz" # 1: a file changed meanwhile
 }

@@ -110,13 +110,13 @@ def test_the_archive_has_records_and_the_latest_steps_that_fit(tmp_path):
     for file, size in (
         ("lane_a/runs/adaptive-seed0.json", 10),
         ("lane_b/runs/resnet20-seed0.json", 10),
-        ("checkpoints/reproduce/small/metrics.jsonl", 10),
-        ("checkpoints/reproduce/small/steps/390/data", 10),
-        ("checkpoints/reproduce/small/steps/1170/data", 10),
-        ("checkpoints/reproduce/small/steps/1560.orbax-checkpoint-tmp/data", 10),
-        ("checkpoints/reproduce/small/tensorboard/events", 10),
-        ("checkpoints/reproduce/large/config.json", 10),
-        ("checkpoints/reproduce/large/steps/390/data", 1_000_000),
+        ("lane_a/checkpoints/small/metrics.jsonl", 10),
+        ("lane_a/checkpoints/small/steps/390/data", 10),
+        ("lane_a/checkpoints/small/steps/1170/data", 10),
+        ("lane_a/checkpoints/small/steps/1560.orbax-checkpoint-tmp/data", 10),
+        ("lane_a/checkpoints/small/tensorboard/events", 10),
+        ("lane_b/checkpoints/large/config.json", 10),
+        ("lane_b/checkpoints/large/steps/390/data", 1_000_000),
     ):
         (work / file).parent.mkdir(parents=True, exist_ok=True)
         (work / file).write_bytes(b"x" * size)
