@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 from conftest import ROOT, TEST, TRAIN, tiny, use_few_images
 
-from jaxcifar import evaluate
 from jaxcifar.claims.reports import CLAIMS
 from jaxcifar.errors import UserError
 from jaxcifar.pages import findings, run_page, study_page
@@ -137,7 +136,7 @@ def test_without_data_the_page_says_what_it_lacks(trained, run, tmp_path, monkey
 
 
 def test_other_data_than_those_of_training_are_told(trained, monkeypatch):
-    load = evaluate.experiment.load_data
+    load = experiment.load_data
     other = dataclasses.replace(load(tiny()), checksum="another")
     monkeypatch.setattr(experiment, "load_data", lambda config: other)
     (run,) = findings.read_runs([trained[0] / "plain"], "latest", None)
