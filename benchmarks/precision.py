@@ -82,7 +82,7 @@ def table(runs: list[Record]) -> str:
         raise UserError("the table needs two seeds of a net, in both types: --seeds=2")
 
     def interval(values: list[float]) -> str:
-        mean, half = intervals.mean_std(values)[0], intervals.of_mean(spread, len(values))
+        mean, half = intervals.mean_std(values)[0], intervals.mean_half_width(spread, len(values))
         return f"{mean:+.4f} ± {half:.4f}"
 
     rows = [
@@ -102,7 +102,7 @@ def table(runs: list[Record]) -> str:
     first, commits = runs[0], dict.fromkeys(run["commit"][:7] for run in runs)
     return "\n".join(rows) + (
         f"\n\nThe spread of the differences is pooled over the nets: {spread.std:.4f},"
-        f" {spread.freedom} degrees of freedom. {first['data']['source']}, {first['epoch']} epochs,"
+        f" {spread.dof} degrees of freedom. {first['data']['source']}, {first['epoch']} epochs,"
         f" accuracy on the test images after the last; {first['device']}; commit"
         f" {', '.join(commits)}."
     )

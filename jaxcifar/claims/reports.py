@@ -1,4 +1,4 @@
-"""What the reports claim, in one list, and the runs that it takes."""
+"""Lists the claims of the five reports, and the runs they need."""
 
 import math
 
@@ -20,7 +20,7 @@ from jaxcifar.claims.claim import (
     within_claim,
 )
 
-# Minutes of each run on two CPU cores, to begin with the cheapest; a measured run's own time wins.
+# Estimated minutes on two CPU cores, so that the cheapest run first; a measured time replaces them.
 RUNS = {
     "pooled_cnn:lr0.005": 2.0,
     "pooled_cnn:lr0.01": 2.0,
@@ -47,7 +47,7 @@ RUNS = {
     "adaptive_softmax": 4000.0,
     "adaptive_prelu": 4000.0,
 }
-# The sweeps over `batchnorm`, in which some runs have two names.
+# Sweeps around `batchnorm`; some runs are part of both.
 LR_SWEEP = {
     1: "simple_cnn:lr1",
     0.1: "simple_cnn:bn_lr0.1",
@@ -86,7 +86,7 @@ LATE_TRAINING = Metric(
     ACCURACY,
 )
 LATE_TEST = Metric(
-    "best test accuracy after epoch 15 − best until then",
+    "best test accuracy, after epoch 15 − up to epoch 15",
     lambda r: max(column(r, "test_accuracy")[15:]) - max(column(r, "test_accuracy")[:15]),
     ACCURACY,
 )
@@ -94,7 +94,7 @@ INITIAL_LOSS = Metric(
     "loss before the first step − ln 10", lambda r: r["initial_loss"] - math.log(10), LOSS
 )
 FIRST_DECAY = Metric(
-    "training loss after the first decay over before",
+    "training loss, epoch 51 / epoch 50 (the first decay)",
     lambda r: column(r, "train_loss")[50] / column(r, "train_loss")[49],
     "ratio",
 )
@@ -107,7 +107,7 @@ SPEED = Metric(
     "examples per second",
 )
 
-# The figures that stand for their systems in the README.
+# The claims shown in the README, one or a few per system.
 HEADLINES = (
     "000-test",
     "001-test",
@@ -189,7 +189,7 @@ CLAIMS = (
         LATE_TEST,
         BASE,
         0.0,
-        lower=True,
+        at_most=True,
     ),
     statement_claim(
         "003-base-loss",
@@ -202,7 +202,7 @@ CLAIMS = (
     Claim(
         "003-decay-no-help",
         "the decay did not help much against over-fitting",
-        (Comparison(BEST, DECAY, 0.01, BASE, lower=True),),
+        (Comparison(BEST, DECAY, 0.01, BASE, at_most=True),),
     ),
     best_figure_claim("003-augment", AUGMENT, 0.7122, "with augmentation: 0.7122"),
     gain_claim("003-augment-gain", AUGMENT, BASE, 0.02, "augmentation improved it significantly"),
@@ -212,7 +212,7 @@ CLAIMS = (
         LOSS_RISE,
         AUGMENT,
         0.05,
-        lower=True,
+        at_most=True,
     ),
     best_figure_claim("003-batchnorm", NORM, 0.7144, "batch normalisation: 0.7144"),
     gain_claim(
@@ -241,7 +241,7 @@ CLAIMS = (
         last_epoch("train_accuracy"),
         LR_SWEEP[1],
         0.2,
-        lower=True,
+        at_most=True,
     ),
     best_claim(
         "003-lr0.05", LR_SWEEP[0.05], LR_SWEEP.values(), "rate 0.05 had the best performance", BEST
@@ -275,7 +275,7 @@ CLAIMS = (
         FIRST_DECAY,
         "resnet20",
         0.8,
-        lower=True,
+        at_most=True,
     ),
     figure_claim("004-test", "adaptive_prelu", 0.8966, "validation accuracy 89.66 %, final epoch"),
     figure_claim(
@@ -289,6 +289,6 @@ CLAIMS = (
         GAP,
         "adaptive_prelu",
         0.08,
-        lower=True,
+        at_most=True,
     ),
 )

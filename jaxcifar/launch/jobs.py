@@ -178,7 +178,7 @@ def run_together(jobs: Sequence[Job], place: Place) -> bool:
 
     results = train_many.train([job.config for job in jobs])
     for job, result in zip(jobs, results or (), strict=False):
-        record = measure.record(job.run, job.config, result) | {"runs_at_once": len(jobs)}
+        record = measure.measure_run(job.run, job.config, result) | {"runs_at_once": len(jobs)}
         print(f"recorded {records.write(place.out, record)}", flush=True)
     return results is not None
 
@@ -193,7 +193,7 @@ def run_one(job: Job, place: Place) -> bool:
     if not result.finished:
         return False
     metrics.check(workdir, result.lines, job.config.num_epochs)
-    record = measure.record(job.run, job.config, result)
+    record = measure.measure_run(job.run, job.config, result)
     print(f"recorded {records.write(place.out, record)}, {record['seconds']:.0f} s", flush=True)
     return True
 

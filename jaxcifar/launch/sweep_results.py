@@ -7,10 +7,10 @@ import pathlib
 from jaxcifar.claims.claim import column, diverged
 from jaxcifar.claims.records import Record, Records
 from jaxcifar.claims.tables import spread
-from jaxcifar.figures import plots
+from jaxcifar.figures import curves, png
 from jaxcifar.launch.grid import Grid
 from jaxcifar.run import selection, workdir
-from jaxcifar.stats.intervals import Spread, mean_std, of_mean
+from jaxcifar.stats.intervals import Spread, mean_half_width, mean_std
 
 
 def split_of(record: Record) -> str:
@@ -53,7 +53,7 @@ def draw_accuracy(path: pathlib.Path, grid: Grid, found: Records) -> None:
 
     A line for each choice of the other keys; a cross where a run diverged.
     """
-    fig, axes = plots.figure(1, 1, (7, 4.5))
+    fig, axes = png.figure(1, 1, (7, 4.5))
     axis, first = axes[0][0], grid.swept[0]
     numbers = [_number(value) for value in first.values]
     numeric = all(math.isfinite(value) for value in numbers)
@@ -68,7 +68,7 @@ def draw_accuracy(path: pathlib.Path, grid: Grid, found: Records) -> None:
         means = [mean_std([last(r) for r in found[run].values()]) for _, run in drawn]
         counts = [len(found[run]) for _, run in drawn]
         halves = [
-            of_mean(Spread(std, n - 1), n) if n > 1 else 0.0
+            mean_half_width(Spread(std, n - 1), n) if n > 1 else 0.0
             for (_, std), n in zip(means, counts, strict=True)
         ]
         x, y = [place for place, _ in drawn], [mean for mean, _ in means]
@@ -86,7 +86,7 @@ def draw_accuracy(path: pathlib.Path, grid: Grid, found: Records) -> None:
     if axis.get_legend_handles_labels()[1]:
         axis.legend(fontsize="small")
     fig.suptitle(grid.page)
-    plots.save(fig, path)
+    png.save(fig, path)
 
 
 def _number(text: str) -> float:
@@ -101,7 +101,7 @@ def write(out: pathlib.Path, grid: Grid, found: Records) -> None:
     runs = {run: [r["epochs"] for r in seeds.values()] for run, seeds in found.items() if seeds}
     text = f"# Sweep of {grid.page}\n\n{table(found)}\n"
     if runs:
-        plots.curves(out / "curves.png", runs, grid.page)
+        png.draw_charts(out / "curves.png", curves.learning_curves(runs), grid.page)
         draw_accuracy(out / "accuracy.png", grid, found)
         text += "\n![accuracy](accuracy.png)\n\n![curves](curves.png)\n"
     workdir.write_text(out / "README.md", text)

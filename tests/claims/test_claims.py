@@ -170,8 +170,8 @@ def test_the_committed_tables_are_those_of_the_committed_records():
     found = read(RESULTS)
     judged = judge.judge_all(CLAIMS, found)
     for table, file in (
-        (tables.headline_table(judged, found), ROOT / "README.md"),
-        (tables.claims_table(judged, found), RESULTS / "README.md"),
+        (tables.headline_table(judged), ROOT / "README.md"),
+        (tables.claims_table(judged), RESULTS / "README.md"),
         (tables.runs_table(found), RESULTS / "README.md"),
     ):
         assert table in file.read_text(), f"{file}: run python -m jaxcifar.reproduce --table"
@@ -180,9 +180,9 @@ def test_the_committed_tables_are_those_of_the_committed_records():
 def test_the_headlines_are_at_most_ten_rows_and_every_claim_is_in_its_table_once():
     found = read(RESULTS)
     judged = judge.judge_all(CLAIMS, found)
-    headlines = tables.headline_table(judged, found)
+    headlines = tables.headline_table(judged)
     assert len([line for line in headlines.splitlines() if line.startswith("| ")]) <= 11
-    whole = tables.claims_table(judged, found)
+    whole = tables.claims_table(judged)
     for claim in CLAIMS:
         assert len(re.findall(rf"\b{re.escape(claim.id)}( \||\b \()", whole)) == 1
     assert {claim.id for claim in CLAIMS} >= set(HEADLINES)
@@ -205,7 +205,7 @@ def committed():
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
 def test_a_committed_record_is_of_a_whole_run_on_the_real_data(file, committed):
     """It has the config and the seed of its name, and says which commit and versions made it."""
-    assert file in committed, f"{file} is of another config than the page describes"
+    assert file in committed, f"{file} is of another config than the file in configs/"
     found = committed[file]
     assert found["config"]["seed"] == found["seed"]
     epochs = list(range(1, found["config"]["num_epochs"] + 1))

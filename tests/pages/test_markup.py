@@ -65,14 +65,14 @@ def test_links_of_the_page_lead_to_its_parts():
 
 def test_a_page_of_ours_is_replaced_and_no_other_file(tmp_path):
     file = tmp_path / "new" / "a.html"
-    markup.write(file, markup.page("first", [], []))
-    markup.write(file, markup.page("second", [], []))
+    markup.write_page(file, markup.page("first", [], []))
+    markup.write_page(file, markup.page("second", [], []))
     assert "second" in file.read_text()
     file.write_text("<p>mine</p>")
-    with pytest.raises(UserError, match=r"a\.html exists and is no page of this command"):
-        markup.check(file)
-    with pytest.raises(UserError, match="choose another"):
-        markup.write(file, "")
+    with pytest.raises(UserError, match=r"a\.html exists and was not made by this command"):
+        markup.check_out(file)
+    with pytest.raises(UserError, match="choose another file"):
+        markup.write_page(file, "")
     assert file.read_text() == "<p>mine</p>"
     with pytest.raises(UserError, match="cannot write to --out="):
-        markup.write(tmp_path, "")
+        markup.write_page(tmp_path, "")

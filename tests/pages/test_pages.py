@@ -52,8 +52,8 @@ def pages(tmp_path_factory, trained):
     folders = [trained[0] / name for name in trained[1]]
     shutil.copytree(ROOT / "results", out / "results")
     texts = {
-        "one": run_page.page(findings.read_runs(folders[:1], "latest", None)),
-        "two": run_page.page(findings.read_runs(folders, "latest", None)),
+        "one": run_page.page(findings.load_runs(folders[:1], "latest", None)),
+        "two": run_page.page(findings.load_runs(folders, "latest", None)),
         "study": study_page.page(out / "results", out / "docs" / "study.html"),
     }
     broken = '<img src="data:image/png;base64,AAAA" alt="a"><script>boom()</script></main>'
@@ -71,7 +71,7 @@ def ids(text):
 
 def test_the_scores_are_what_training_logged(trained):
     folder, results = trained
-    runs = findings.read_runs([folder / name for name in results], "latest", None)
+    runs = findings.load_runs([folder / name for name in results], "latest", None)
     for run, result in zip(runs, results.values(), strict=True):
         assert run.scores.right.mean() == result.lines[-1]["test_accuracy"]
         assert run.scores.matrix.sum() == TEST
@@ -84,29 +84,29 @@ def test_the_scores_are_what_training_logged(trained):
 def test_runs_of_one_name_are_told_apart_by_their_folders(trained):
     folder = trained[0] / "plain"
     names = [
-        run.name for run in findings.read_runs([folder, folder / ".." / "plain"], "latest", None)
+        run.name for run in findings.load_runs([folder, folder / ".." / "plain"], "latest", None)
     ]
     assert names == [str(folder), str(folder / ".." / "plain")]
 
 
 def test_a_page_has_every_part(pages):
     text = pages["one"].read_text()
-    assert ids(text) == [*PARTS.split(), "seconds-and-versions"]
+    assert ids(text) == [*PARTS.split(), "time-and-versions"]
     assert "Left out" not in text
-    assert "On synthetic data, not CIFAR-10" in text
-    assert "What differs" in pages["two"].read_text()
+    assert "Trained on synthetic data, not on CIFAR-10" in text
+    assert "Values that differ" in pages["two"].read_text()
 
 
 def test_two_nets_are_compared_image_by_image(trained, pages):
-    runs = findings.read_runs([trained[0] / name for name in trained[1]], "latest", None)
+    runs = findings.load_runs([trained[0] / name for name in trained[1]], "latest", None)
     a, b = (run.scores.right for run in runs)
-    told = re.search(r"Right alone: .* on (\d+) images, plain on (\d+);", pages["two"].read_text())
+    told = re.search(r"one run only: (\d+) images in .*, (\d+) in plain;", pages["two"].read_text())
     assert int(told[1]) - int(told[2]) == a.sum() - b.sum()
     assert int(told[1]) + int(told[2]) == (a != b).sum()
 
 
 def test_the_pictures_are_the_mistakes_most_sure_and_the_hits_least_sure(trained, pages):
-    (run,) = findings.read_runs([trained[0] / next(iter(trained[1]))], "latest", None)
+    (run,) = findings.load_runs([trained[0] / next(iter(trained[1]))], "latest", None)
     sure, right = run.scores.probabilities.max(1), run.scores.right
     mistakes, hits = re.findall(r'<ul class="cards">.*?</ul>', pages["one"].read_text(), re.DOTALL)
     shown, unsure = (
@@ -130,8 +130,8 @@ def test_without_data_the_page_says_what_it_lacks(trained, run, tmp_path, monkey
     assert status == 0
     assert told.startswith(f"wrote {out}, ")
     text = out.read_text()
-    assert "no data, so nothing that needs predictions (no data anywhere)" in text
-    assert "takes: classes, confusion, calibration, mistakes, gates." in text
+    assert "everything that needs predictions is left out (no data anywhere)" in text
+    assert "need: classes, confusion, calibration, mistakes, gates." in text
     assert {"curves", "filters", "weights"} < set(ids(text))
 
 
@@ -139,20 +139,20 @@ def test_other_data_than_those_of_training_are_told(trained, monkeypatch):
     load = experiment.load_data
     other = dataclasses.replace(load(tiny()), checksum="another")
     monkeypatch.setattr(experiment, "load_data", lambda config: other)
-    (run,) = findings.read_runs([trained[0] / "plain"], "latest", None)
-    assert run.missing == ("the test images here are not of the data that it was trained on",)
+    (run,) = findings.load_runs([trained[0] / "plain"], "latest", None)
+    assert run.missing == ("the test images here are not from the dataset the run was trained on",)
 
 
 def test_without_weights_or_metrics_there_is_what_is_left(trained, tmp_path):
     lone = tmp_path / "lone"
     lone.mkdir()
     shutil.copy(trained[0] / "plain" / "config.json", lone)
-    text = run_page.page(findings.read_runs([lone], "latest", None))
-    assert ids(text) == ["summary", "configuration", "seconds-and-versions"]
-    assert f"no weights, so nothing that needs them (no checkpoint in {lone}; train first)" in text
+    text = run_page.page(findings.load_runs([lone], "latest", None))
+    assert ids(text) == ["summary", "configuration", "time-and-versions"]
+    assert f"everything that needs them is left out (no checkpoint in {lone}; train first)" in text
     with pytest.raises(UserError, match="no checkpoint"):
-        findings.read_runs([lone], "4", None)
-    assert "no metrics.jsonl" in text
+        findings.load_runs([lone], "4", None)
+    assert "metrics.jsonl is missing" in text
 
 
 def test_a_run_scored_once_has_no_best_epoch_and_no_rates_it_did_not_log():
@@ -171,7 +171,7 @@ def test_a_run_scored_once_has_no_best_epoch_and_no_rates_it_did_not_log():
 def test_runs_or_a_study_are_needed(run, words):
     status, _, told = run(main, words)
     assert (status, told.count("\n")) == (2, 1)
-    assert "expected one or more runs' folders, or --study=results" in told
+    assert "expected either the workdirs of runs or --study=results" in told
 
 
 def test_a_folder_that_is_no_runs_is_named(run, tmp_path):

@@ -6,7 +6,7 @@ from fractions import Fraction
 import pytest
 from scipy import stats
 
-from jaxcifar.stats.accuracy import mcnemar, wilson
+from jaxcifar.stats.accuracy import mcnemar, p_text, wilson
 
 
 @pytest.mark.parametrize(
@@ -38,3 +38,11 @@ def test_mcnemar_is_the_binomial_of_a_fair_coin(b, c):
     assert mcnemar(b, c) == pytest.approx(float(min(2 * tail, 1)), rel=1e-12)
     if n:
         assert mcnemar(b, c) == pytest.approx(stats.binomtest(b, n).pvalue, rel=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("p", "text"),
+    [(0.0, "p < 1e-300"), (1e-310, "p < 1e-300"), (0.0312, "p = 0.031"), (1, "p = 1")],
+)
+def test_a_p_value_is_never_printed_as_zero(p, text):
+    assert p_text(p) == text

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from jaxcifar.stats.calibration import cross_entropy, ece, reliability, temperature
+from jaxcifar.stats.calibration import cross_entropy, ece, fit_temperature, reliability
 
 
 def two_classes(confidence, right):
@@ -67,9 +67,9 @@ def calibrated():
 @pytest.mark.parametrize("factor", [0.3, 1.0, 2.5])
 def test_the_factor_that_logits_were_scaled_by_comes_back(calibrated, factor):
     logits, labels = calibrated
-    found = temperature(factor * logits, labels)
+    found = fit_temperature(factor * logits, labels)
     assert found == pytest.approx(factor, rel=0.02)  # the draw's own, about four σ
-    assert found == pytest.approx(factor * temperature(logits, labels), rel=1e-4)
+    assert found == pytest.approx(factor * fit_temperature(logits, labels), rel=1e-4)
     for other in (0.99, 1.01):
         least, more = (cross_entropy(factor * logits / t, labels) for t in (found, other * found))
         assert least < more
@@ -81,7 +81,7 @@ def test_the_factor_that_logits_were_scaled_by_comes_back(calibrated, factor):
 def test_of_two_classes_the_best_temperature_is_known():
     """Every image has logits (3, 0) and seven of ten are right: σ(3/T) = 0.7."""
     logits, labels = np.tile([3.0, 0.0], (10, 1)), np.repeat([0, 1], [7, 3])
-    assert temperature(logits, labels) == pytest.approx(3 / np.log(0.7 / 0.3), rel=1e-5)
+    assert fit_temperature(logits, labels) == pytest.approx(3 / np.log(0.7 / 0.3), rel=1e-5)
     assert cross_entropy(logits, labels) == pytest.approx(
         -0.7 * np.log(1 / (1 + np.exp(-3))) - 0.3 * np.log(1 / (1 + np.exp(3)))
     )
@@ -89,5 +89,5 @@ def test_of_two_classes_the_best_temperature_is_known():
 
 def test_where_no_temperature_is_best_it_is_towards_an_end():
     logits = np.tile([3.0, 0.0], (10, 1))
-    assert temperature(logits, np.zeros(10, int)) < 0.1  # all are right
-    assert temperature(logits, np.ones(10, int)) > 50  # none is
+    assert fit_temperature(logits, np.zeros(10, int)) < 0.1  # all are right
+    assert fit_temperature(logits, np.ones(10, int)) > 50  # none is
