@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 
 from jaxcifar.claims.records import Record, Records
 
@@ -80,54 +80,6 @@ class Claim:
         return tuple(dict.fromkeys(run for part in self.comparisons for run in part.runs))
 
 
-def figure_claim(
-    id: str, run: str, reported: float, text: str, key: str = "test_accuracy", **options
-) -> Claim:
-    """Returns the claim of a reported number: the metric `key` after the last epoch."""
-    return _figure(id, last_epoch(key), run, reported, text, **options)
-
-
-def best_figure_claim(id: str, run: str, reported: float, text: str, **options) -> Claim:
-    """Returns the claim of a reported best test accuracy: the maximum over all epochs."""
-    return _figure(id, BEST, run, reported, text, **options)
-
-
-def _figure(id: str, metric: Metric, run: str, reported: float, text: str, **options) -> Claim:
-    comparison = Comparison(metric, run, reported, at_most=metric.lower_is_better)
-    return Claim(id, text, (comparison,), reported, **options)
-
-
-def statement_claim(
-    id: str, text: str, metric: Metric, run: str, bound: float, at_most: bool = False, **options
-) -> Claim:
-    """Returns the claim that a run's metric is at least (or at most) a bound."""
-    return Claim(id, text, (Comparison(metric, run, bound, at_most=at_most),), **options)
-
-
-def gain_claim(
-    id: str, better: str, worse: str, at_least: float, text: str, metrics: Sequence[Metric] = ()
-) -> Claim:
-    """Returns the claim that metrics (by default the best test accuracy) exceed another run's."""
-    return Claim(
-        id, text, tuple(Comparison(m, better, at_least, worse) for m in metrics or (BEST,))
-    )
-
-
-def within_claim(
-    id: str, text: str, metric: Metric, run: str, bound: float, other: str = ""
-) -> Claim:
-    """Returns the claim that a metric, or the difference of two runs, is within ±bound."""
-    above = Comparison(metric, run, -bound, other)
-    below = Comparison(metric, run, bound, other, at_most=True)
-    return Claim(id, text, (above, below))
-
-
-def best_claim(id: str, run: str, sweep: Iterable[str], text: str, metric: Metric) -> Claim:
-    """Returns the claim that a run beats every other run of a sweep."""
-    others = (Comparison(metric, run, 0.0, other) for other in sweep if other != run)
-    return Claim(id, text, tuple(others), best=True)
-
-
 def last_epoch(key: str) -> Metric:
     """Returns the metric `key` after the last epoch."""
     unit = LOSS if key.endswith("loss") else ACCURACY
@@ -154,3 +106,29 @@ BEST = Metric(
     lambda record: max(column(record, "test_accuracy")),
     ACCURACY,
 )
+
+
+def figure_claim(id: str, run: str, reported: float, text: str, metric: Metric = LAST) -> Claim:
+    """Returns the claim of a reported number."""
+    comparison = Comparison(metric, run, reported, at_most=metric.lower_is_better)
+    return Claim(id, text, (comparison,), reported)
+
+
+def at_least(metric: Metric, run: str, bound: float, other: str = "") -> tuple[Comparison, ...]:
+    """Requires a metric, or its gain over another run, to be at least a bound."""
+    return (Comparison(metric, run, bound, other),)
+
+
+def at_most(metric: Metric, run: str, bound: float, other: str = "") -> tuple[Comparison, ...]:
+    """Requires a metric, or its gain over another run, to be at most a bound."""
+    return (Comparison(metric, run, bound, other, at_most=True),)
+
+
+def within(metric: Metric, run: str, bound: float, other: str = "") -> tuple[Comparison, ...]:
+    """Requires a metric, or its difference from another run, to be within ±bound."""
+    return at_least(metric, run, -bound, other) + at_most(metric, run, bound, other)
+
+
+def beats(metric: Metric, run: str, sweep: Iterable[str]) -> tuple[Comparison, ...]:
+    """Requires a run to be better than every other run of a sweep."""
+    return tuple(Comparison(metric, run, 0.0, other) for other in sweep if other != run)

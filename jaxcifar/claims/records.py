@@ -15,24 +15,11 @@ from jaxcifar.run import provenance, workdir
 Record = dict[str, Any]
 Records = Mapping[str, Mapping[int, Record]]  # by run, then by seed
 KEYS = {
-    "run",
-    "seed",
-    "config",
-    "data",
-    "device",
-    "versions",
-    "commit",
-    "finished",
-    "seconds",
-    "examples_per_second",
-    "initial_loss",
-    "weights",
-    "gates",
-    "class_names",
-    "epochs",
+    *("run", "seed", "config", "data", "device", "versions", "commit", "finished", "seconds"),
+    *("examples_per_second", "initial_loss", "weights", "gates", "class_names", "epochs"),
 }
-TRAIN = {"train_loss", "train_accuracy"}  # of each epoch, at least
-TEST = {"test_loss", "test_accuracy"}  # of the last, at least
+TRAIN = {"train_loss", "train_accuracy"}  # the least that every epoch has
+TEST = {"test_loss", "test_accuracy"}  # the least that the last epoch has
 
 
 def path_of(out: pathlib.Path, run: str, seed: int) -> pathlib.Path:

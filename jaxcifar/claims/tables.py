@@ -5,9 +5,9 @@ import math
 import pathlib
 from collections.abc import Iterable, Mapping, Sequence
 
-from jaxcifar.claims.claim import BEST, LAST, Claim, last_epoch
+from jaxcifar.claims.claim import ACCURACY, BEST, LAST, Claim, Metric, last_epoch
 from jaxcifar.claims.judge import EXCEEDED, UNDECIDED, VERDICTS, Judgement, Test
-from jaxcifar.claims.records import Record, Records
+from jaxcifar.claims.records import Records
 from jaxcifar.claims.reports import HEADLINES, RUNS
 from jaxcifar.stats.intervals import LEVEL, holm, mean_std
 
@@ -189,32 +189,31 @@ def short(run: str) -> str:
     return run.partition(":")[2] or run
 
 
-def runs_table(records: Records) -> str:
-    """Returns the Markdown table of all runs: accuracies, losses, time, speed and device."""
-    rows = [
-        "| run | n | test accuracy, last epoch | best epoch (selected on test) | best − last |"
-        " train accuracy | train loss | test loss | minutes | examples/s | device |",
-        "|---|---|---|---|---|---|---|---|---|---|---|",
+def run_rows(records: Records) -> list[tuple[str, ...]]:
+    """Returns the table of all runs, a row of texts each, below the head of the columns."""
+    metrics = [
+        *(LAST, BEST, Metric("best − last", lambda r: BEST.of(r) - LAST.of(r), ACCURACY)),
+        *map(last_epoch, ("train_accuracy", "train_loss", "test_loss")),
     ]
-    metrics = [LAST.of, BEST.of, selection_gain] + [
-        last_epoch(key).of for key in ("train_accuracy", "train_loss", "test_loss")
-    ]
+    names = (metric.name for metric in metrics)
+    rows = [("run", "n", *names, "minutes", "examples/s", "made on")]
     for run in RUNS:
         seeds = list(records[run].values())
-        if not seeds:
-            continue
-        cells = [run, str(len(seeds))]
-        cells += [spread([of(record) for record in seeds]) for of in metrics]
-        cells.append(f"{mean_std([record['seconds'] / 60 for record in seeds])[0]:.1f}")
-        cells.append(f"{mean_std([r['examples_per_second'] for r in seeds])[0]:,.0f}")
-        cells.append(", ".join(sorted({record["device"] for record in seeds})))
-        rows.append(f"| {' | '.join(cells)} |")
-    return "\n".join(rows) + not_yet(run for run in RUNS if not records[run])
+        if seeds:
+            numbers = (spread([metric.of(record) for record in seeds]) for metric in metrics)
+            minutes = mean_std([record["seconds"] / 60 for record in seeds])[0]
+            speed = mean_std([record["examples_per_second"] for record in seeds])[0]
+            made_on = {f"{record['device']}, jax {record['versions']['jax']}" for record in seeds}
+            made = "; ".join(sorted(made_on))
+            rows.append((run, str(len(seeds)), *numbers, f"{minutes:.1f}", f"{speed:,.0f}", made))
+    return rows
 
 
-def selection_gain(record: Record) -> float:
-    """Returns how far the best epoch, selected on the test set, is above the last."""
-    return BEST.of(record) - LAST.of(record)
+def runs_table(records: Records) -> str:
+    """Returns the Markdown table of all runs, and a line with those not yet measured."""
+    head, *rows = (f"| {' | '.join(row)} |" for row in run_rows(records))
+    rule = "|---" * (head.count("|") - 1) + "|"
+    return "\n".join([head, rule, *rows]) + not_yet(run for run in RUNS if not records[run])
 
 
 def verdicts(judged: Judged) -> str:

@@ -58,12 +58,17 @@ def page(runs: Sequence[Run]) -> str:
 
 def summary(runs: Sequence[Run]) -> list[Element]:
     """Returns the table of models, data and accuracies."""
-    facts = [_facts(run) for run in runs]
-    rows = [(key, *(fact.get(key, "–") for fact in facts)) for key in facts[0]]
-    return [tables.plain("Models and accuracies", ("", *(r.name for r in runs)), rows)]
+    return [_facts_table("Models and accuracies", runs, [_summary(run) for run in runs])]
 
 
-def _facts(run: Run) -> dict[str, str]:
+def _facts_table(caption: str, runs: Sequence[Run], facts: Sequence[dict[str, str]]) -> Element:
+    """Returns a table with a column for each run and a row for each key."""
+    keys = dict.fromkeys(key for of_run in facts for key in of_run)
+    rows = [(key, *(of_run.get(key, "–") for of_run in facts)) for key in keys]
+    return tables.plain(caption, ("", *(run.name for run in runs)), rows)
+
+
+def _summary(run: Run) -> dict[str, str]:
     facts = {
         "model": str(run.config["model.name"]),
         "data": str(run.config["data.source"]),
@@ -80,17 +85,17 @@ def _facts(run: Run) -> dict[str, str]:
         right = run.scores.right
         low, high = wilson(int(right.sum()), len(right))
         facts["test accuracy of these weights"] = (
-            f"{right.mean():.4f} (95 %: {low:.4f} to {high:.4f}, {len(right):,} images,"
-            f" step {run.net.step:,})"
+            f"{right.mean():.4f} (95 %: {low:.4f} to {high:.4f}), {len(right):,} images,"
+            f" step {run.net.step:,}"
         )
     scored = [line for line in run.lines if line.get("test_accuracy") is not None]
     if scored:
+        facts["last epoch"] = f"test accuracy {scored[-1]['test_accuracy']:.4f}"
+    if len(scored) > 1:
         split = selection.split(scored[-1])
         best = selection.best(scored, lambda line: line.get(f"{split}_accuracy"))
-        facts["last epoch"] = f"test accuracy {scored[-1]['test_accuracy']:.4f}"
         which = f"epoch {best['epoch']}, selected on {split}"
-        if len(scored) > 1:
-            facts["best epoch"] = f"test accuracy {best['test_accuracy']:.4f} ({which})"
+        facts["best epoch"] = f"test accuracy {best['test_accuracy']:.4f} ({which})"
     return facts
 
 
@@ -162,6 +167,4 @@ def provenance(runs: Sequence[Run]) -> list[Element]:
                 **run.meta.get("versions", {}),
             }
         )
-    keys = dict.fromkeys(key for fact in facts for key in fact)
-    rows = [(key, *(fact.get(key, "–") for fact in facts)) for key in keys]
-    return [tables.plain("Time, device and versions", ("", *(run.name for run in runs)), rows)]
+    return [_facts_table("Time, device and versions", runs, facts)]

@@ -8,14 +8,13 @@ from xml.etree.ElementTree import Element
 
 from jaxcifar.claims import figures, records
 from jaxcifar.claims import tables as words
-from jaxcifar.claims.claim import Claim, column
+from jaxcifar.claims.claim import Claim
 from jaxcifar.claims.judge import VERDICTS, Judgement, judge_all
 from jaxcifar.claims.records import Record, Records
 from jaxcifar.claims.reports import CLAIMS, RUNS
 from jaxcifar.pages import charts, markup, tables
 from jaxcifar.pages.markup import Section, tag
 from jaxcifar.pages.predictions import gate_table
-from jaxcifar.stats.intervals import mean_std
 
 Judged = Mapping[Claim, Judgement]
 
@@ -139,16 +138,7 @@ def gates(found: Records) -> list[Element]:
 
 
 def runs(found: Records) -> list[Element]:
-    """Returns the table of the runs, with the devices and versions that made them."""
-    rows: list[tuple] = []
-    for run in RUNS:
-        seeds = list(found[run].values())
-        if seeds:
-            last = [column(record, "test_accuracy")[-1] for record in seeds]
-            minutes = mean_std([record["seconds"] / 60 for record in seeds])[0]
-            versions = sorted({f"jax {record['versions']['jax']}" for record in seeds})
-            made_on = ", ".join([*sorted({record["device"] for record in seeds}), *versions])
-            rows.append((run, str(len(seeds)), words.spread(last), f"{minutes:.1f}", made_on))
-    head = ("run", "n", "test accuracy, last epoch", "minutes", "made on")
+    """Returns the table of the runs."""
+    head, *rows = words.run_rows(found)
     missing = words.not_yet(run for run in RUNS if not found[run]).strip()
     return [tables.plain("Mean ± standard deviation over n seeds", head, rows), tag("p", missing)]

@@ -13,8 +13,8 @@ from jaxcifar.claims.claim import (
     Claim,
     Comparison,
     Metric,
-    best_claim,
-    within_claim,
+    beats,
+    within,
 )
 from jaxcifar.claims.judge import EXCEEDED, FAILS, HOLDS, UNDECIDED, UNMEASURED
 from jaxcifar.stats import intervals
@@ -153,7 +153,7 @@ def test_one_seed_decides_beyond_five_times_the_spread_between_runs():
 
 def test_the_best_of_a_sweep_beats_every_other_run():
     noise = np.array([-0.01, 0.0, 0.01, 0.005, -0.005])
-    claim = best_claim("x", "a", ["a", "b", "c"], "", METRIC)
+    claim = Claim("x", "", beats(METRIC, "a", "abc"), best=True)
 
     def sweep(a, b, c):
         shifted = (a + noise, b + noise[::-1], c + np.roll(noise, 1))
@@ -170,7 +170,7 @@ def test_the_best_of_a_sweep_beats_every_other_run():
 
 
 def test_two_runs_are_similar_within_a_bound_on_both_sides():
-    claim = within_claim("x", "", METRIC, "a", 0.02, "b")
+    claim = Claim("x", "", within(METRIC, "a", 0.02, "b"))
     base = [0.50, 0.51, 0.52, 0.53, 0.54]
     for gain, expected in ((0.0, HOLDS), (0.04, FAILS), (-0.04, FAILS), (0.019, UNDECIDED)):
         ours = [v + gain + e for v, e in zip(base, (0.002, -0.002, 0, 0.001, -0.001), strict=True)]
