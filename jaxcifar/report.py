@@ -18,26 +18,16 @@ from jaxcifar.system import backend
 
 def main() -> None:
     """Runs the command."""
-    parser = command.command_parser(
-        "report", "Makes a self-contained HTML page of runs or of the study."
-    )
+    parser = command.command_parser("report", "Makes an HTML page of runs or of the study.")
     parser.add_argument("runs", nargs="*", metavar="DIR", help="workdirs of the runs")
+    text = "makes the page of the claims from the records in DIR (results)"
+    parser.add_argument("--study", type=pathlib.Path, metavar="DIR", help=text)
+    text = "page to write (default: report.html)"
     parser.add_argument(
-        "--study",
-        type=pathlib.Path,
-        metavar="DIR",
-        help="folder of the records: makes the page of the claims (results)",
+        "--out", type=pathlib.Path, default="report.html", metavar="FILE", help=text
     )
-    parser.add_argument(
-        "--out",
-        type=pathlib.Path,
-        default="report.html",
-        metavar="FILE.html",
-        help="the page to write (default: report.html)",
-    )
-    parser.add_argument(
-        "--step", default="latest", help="checkpoint: N, best or latest (default: latest)"
-    )
+    text = "checkpoint: N, best or latest (default: latest)"
+    parser.add_argument("--step", default="latest", help=text)
     parser.add_argument("--data_dir", metavar="DIR", help="folder of the data, if it has moved")
     arguments = parser.parse_args()
     if bool(arguments.runs) == bool(arguments.study):

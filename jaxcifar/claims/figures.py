@@ -3,6 +3,7 @@
 import math
 import pathlib
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
@@ -10,52 +11,12 @@ from jaxcifar.claims import tables
 from jaxcifar.claims.claim import Claim
 from jaxcifar.claims.judge import EXCEEDED, FAILS, HOLDS, UNDECIDED, Judgement
 from jaxcifar.claims.records import Records
-from jaxcifar.claims.reports import L2_SWEEP, LR_SWEEP, RUNS
+from jaxcifar.claims.reports import CURVES, L1_L2, RUNS
 from jaxcifar.figures import png
 from jaxcifar.figures.chart import Chart, Estimate, Forest, Heatmap, Row
 from jaxcifar.figures.curves import learning_curves
 from jaxcifar.figures.heatmaps import mean_gates
 from jaxcifar.figures.weights import weight_chart
-
-# File name -> title and runs (by their label); the figures of report 003, then those of 002.
-CURVES: dict[str, tuple[str, Mapping[str, str]]] = {
-    "003_fig1_base": ("Figure 1: SimpleCNN", {"base": "simple_cnn:base"}),
-    "003_fig2_decay": (
-        "Figure 2: with learning rate decay",
-        {"base": "simple_cnn:base", "decay": "simple_cnn:decay"},
-    ),
-    "003_fig3_augment": (
-        "Figure 3: with augmentation",
-        {"base": "simple_cnn:base", "augment": "simple_cnn:augment"},
-    ),
-    "003_fig4_batchnorm": (
-        "Figure 4: with batch normalisation",
-        {"augment": "simple_cnn:augment", "batchnorm": "simple_cnn:batchnorm"},
-    ),
-    "003_fig5_high_rate": (
-        "Figure 5: rate 0.1 with and without batch normalisation",
-        {"with BN": "simple_cnn:bn_lr0.1", "without": "simple_cnn:nobn_lr0.1"},
-    ),
-    "003_fig6_swish": (
-        "Figure 6: Swish",
-        {"ReLU": "simple_cnn:bn_lr0.1", "Swish": "simple_cnn:swish"},
-    ),
-    "003_fig7_rates": (
-        "Figure 7: learning rates",
-        {f"{rate:g}": run for rate, run in LR_SWEEP.items()},
-    ),
-    "003_fig8_l2": ("Figure 8: L2", {f"{l2:g}": run for l2, run in L2_SWEEP.items()}),
-    "003_fig9_10_l1_l2": (
-        "Figures 9 and 10: L1 against L2",
-        {"L1 1e-4": "simple_cnn:l1", "L2 1e-4": "simple_cnn:batchnorm"},
-    ),
-    "003_fig12_resnet20": ("Figure 12: ResNet-20", {"resnet20": "resnet20"}),
-    "002_a_lr0.005": ("Report 002 (a): rate 0.005", {"0.005": "pooled_cnn:lr0.005"}),
-    "002_b_lr0.01": ("Report 002 (b): rate 0.01", {"0.01": "pooled_cnn:lr0.01"}),
-    "002_c_lr0.0001": ("Report 002 (c): rate 0.0001", {"0.0001": "pooled_cnn:lr0.0001"}),
-}
-HISTOGRAM = {"L1 1e-4": "simple_cnn:l1", "L2 1e-4": "simple_cnn:batchnorm"}
-
 
 OVERVIEW, WEIGHTS = "claims.png", "003_fig11_weights.png"
 WEIGHTS_TITLE = "Figure 11: weights with L1 and with L2"
@@ -94,24 +55,22 @@ def curve_charts(records: Records) -> dict[str, tuple[str, list[Chart]]]:
     """Returns file name, title and charts of the learning curves whose runs have records."""
     found = {}
     for name, (title, labels) in CURVES.items():
-        if all(records[run] for run in labels.values()):
-            runs = {
-                label: [record["epochs"] for record in records[run].values()]
-                for label, run in labels.items()
-            }
+        if runs := _by_label(records, labels, "epochs"):
             found[f"{name}.png"] = title, learning_curves(runs)
     return found
 
 
 def weights(records: Records) -> Chart | None:
     """Returns the chart of figure 11, or None without records."""
-    if not all(records[run] for run in HISTOGRAM.values()):
-        return None
-    runs = {
-        label: [record["weights"] for record in records[run].values()]
-        for label, run in HISTOGRAM.items()
-    }
-    return weight_chart(WEIGHTS_TITLE, runs)
+    runs = _by_label(records, L1_L2, "weights")
+    return weight_chart(WEIGHTS_TITLE, runs) if runs else None
+
+
+def _by_label(records: Records, labels: Mapping[str, str], key: str) -> dict[str, list[Any]]:
+    """Returns a value of each seed's record by label, or nothing unless all runs have records."""
+    if not all(records[run] for run in labels.values()):
+        return {}
+    return {label: [seed[key] for seed in records[run].values()] for label, run in labels.items()}
 
 
 def gates(records: Records) -> dict[str, list[Heatmap]]:

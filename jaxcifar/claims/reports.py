@@ -1,6 +1,7 @@
 """Lists the claims of the five reports, and the runs they need."""
 
 import math
+from collections.abc import Mapping
 
 from jaxcifar.claims.claim import (
     ACCURACY,
@@ -19,55 +20,28 @@ from jaxcifar.claims.claim import (
     within,
 )
 
+POOLED_RATES = tuple(f"pooled_cnn:lr{rate}" for rate in ("0.005", "0.01", "0.001", "0.0001"))
+POOLED, POOLED_FAST, _, POOLED_SLOW = POOLED_RATES
+BASE, DECAY, AUGMENT = "simple_cnn:base", "simple_cnn:decay", "simple_cnn:augment"
+NORM, NORM_FAST, FAST = "simple_cnn:batchnorm", "simple_cnn:bn_lr0.1", "simple_cnn:nobn_lr0.1"
+SWISH, L1, L2_0, L2_BIG = (f"simple_cnn:{name}" for name in ("swish", "l1", "l2_0", "l2_1e-2"))
+
+# Sweeps around `batchnorm`; some runs are part of both.
+LR_SWEEP = {rate: f"simple_cnn:lr{rate}" for rate in (1, 0.1, 0.05, 0.01, 0.005, 0.001)}
+LR_SWEEP |= {0.1: NORM_FAST, 0.01: NORM}
+L2_RUNS = (L2_BIG, "simple_cnn:l2_1e-3", NORM, "simple_cnn:l2_1e-5", L2_0)
+L2_SWEEP = dict(zip((1e-2, 1e-3, 1e-4, 1e-5, 0), L2_RUNS, strict=True))
+
 # Estimated minutes on two CPU cores, so that the cheapest run first; a measured time replaces them.
 RUNS = {
-    "pooled_cnn:lr0.005": 2.0,
-    "pooled_cnn:lr0.01": 2.0,
-    "pooled_cnn:lr0.001": 2.0,
-    "pooled_cnn:lr0.0001": 2.0,
-    "simple_cnn:base": 4.0,
-    "simple_cnn:decay": 4.0,
-    "simple_cnn:augment": 4.0,
-    "simple_cnn:nobn_lr0.1": 4.0,
-    "simple_cnn:batchnorm": 5.0,
-    "simple_cnn:bn_lr0.1": 5.0,
-    "simple_cnn:swish": 5.0,
-    "simple_cnn:l1": 5.0,
-    "simple_cnn:lr1": 5.0,
-    "simple_cnn:lr0.05": 5.0,
-    "simple_cnn:lr0.005": 5.0,
-    "simple_cnn:lr0.001": 5.0,
-    "simple_cnn:l2_1e-2": 5.0,
-    "simple_cnn:l2_1e-3": 5.0,
-    "simple_cnn:l2_1e-5": 5.0,
-    "simple_cnn:l2_0": 5.0,
+    **dict.fromkeys(POOLED_RATES, 2.0),
+    **dict.fromkeys((BASE, DECAY, AUGMENT, FAST), 4.0),
+    **dict.fromkeys((NORM, NORM_FAST, SWISH, L1, *LR_SWEEP.values(), *L2_SWEEP.values()), 5.0),
     "resnet20": 800.0,
     "adaptive": 900.0,
     "adaptive_softmax": 4000.0,
     "adaptive_prelu": 4000.0,
 }
-# Sweeps around `batchnorm`; some runs are part of both.
-LR_SWEEP = {
-    1: "simple_cnn:lr1",
-    0.1: "simple_cnn:bn_lr0.1",
-    0.05: "simple_cnn:lr0.05",
-    0.01: "simple_cnn:batchnorm",
-    0.005: "simple_cnn:lr0.005",
-    0.001: "simple_cnn:lr0.001",
-}
-L2_SWEEP = {
-    1e-2: "simple_cnn:l2_1e-2",
-    1e-3: "simple_cnn:l2_1e-3",
-    1e-4: "simple_cnn:batchnorm",
-    1e-5: "simple_cnn:l2_1e-5",
-    0: "simple_cnn:l2_0",
-}
-
-BASE, DECAY, AUGMENT = "simple_cnn:base", "simple_cnn:decay", "simple_cnn:augment"
-NORM, NORM_FAST, FAST = "simple_cnn:batchnorm", "simple_cnn:bn_lr0.1", "simple_cnn:nobn_lr0.1"
-SWISH, L1, L2_0, L2_BIG = "simple_cnn:swish", "simple_cnn:l1", "simple_cnn:l2_0", L2_SWEEP[1e-2]
-POOLED_RATES = tuple(f"pooled_cnn:lr{rate}" for rate in ("0.005", "0.01", "0.001", "0.0001"))
-POOLED, POOLED_FAST, _, POOLED_SLOW = POOLED_RATES
 
 TRAIN_ACCURACY, TRAIN_LOSS = last_epoch("train_accuracy"), last_epoch("train_loss")
 TEST_LOSS = last_epoch("test_loss")
@@ -107,6 +81,30 @@ SPEED = Metric(
     lambda r: r["examples_per_second"],
     "examples per second",
 )
+
+L1_L2 = {"L1 1e-4": L1, "L2 1e-4": NORM}
+# Learning curves by file name, with title and labelled runs: those of report 003, then of 002.
+CURVES: dict[str, tuple[str, Mapping[str, str]]] = {
+    "003_fig1_base": ("Figure 1: SimpleCNN", {"base": BASE}),
+    "003_fig2_decay": ("Figure 2: with learning rate decay", {"base": BASE, "decay": DECAY}),
+    "003_fig3_augment": ("Figure 3: with augmentation", {"base": BASE, "augment": AUGMENT}),
+    "003_fig4_batchnorm": (
+        "Figure 4: with batch normalisation",
+        {"augment": AUGMENT, "batchnorm": NORM},
+    ),
+    "003_fig5_high_rate": (
+        "Figure 5: rate 0.1 with and without batch normalisation",
+        {"with BN": NORM_FAST, "without": FAST},
+    ),
+    "003_fig6_swish": ("Figure 6: Swish", {"ReLU": NORM_FAST, "Swish": SWISH}),
+    "003_fig7_rates": ("Figure 7: learning rates", {f"{x:g}": run for x, run in LR_SWEEP.items()}),
+    "003_fig8_l2": ("Figure 8: L2", {f"{x:g}": run for x, run in L2_SWEEP.items()}),
+    "003_fig9_10_l1_l2": ("Figures 9 and 10: L1 against L2", L1_L2),
+    "003_fig12_resnet20": ("Figure 12: ResNet-20", {"resnet20": "resnet20"}),
+    "002_a_lr0.005": ("Report 002 (a): rate 0.005", {"0.005": POOLED}),
+    "002_b_lr0.01": ("Report 002 (b): rate 0.01", {"0.01": POOLED_FAST}),
+    "002_c_lr0.0001": ("Report 002 (c): rate 0.0001", {"0.0001": POOLED_SLOW}),
+}
 
 # The claims shown in the README, one or a few per system.
 HEADLINES = (
