@@ -12,7 +12,8 @@ if __name__ == "__main__":
 import pathlib
 
 from jaxcifar.errors import UserError
-from jaxcifar.pages import findings, markup, run_page, study_page
+from jaxcifar.pages import markup, run_page, study_page
+from jaxcifar.pages.runs import load_runs
 from jaxcifar.system import backend
 
 
@@ -32,13 +33,13 @@ def main() -> None:
     arguments = parser.parse_args()
     if bool(arguments.runs) == bool(arguments.study):
         raise UserError("expected either the workdirs of runs or --study=results")
-    markup.check_out(arguments.out)
+    markup.check_writable(arguments.out)
     if arguments.study:
         text = study_page.page(arguments.study, arguments.out)
     else:
         backend.configure(keep_memory=False)
         folders = [pathlib.Path(run) for run in arguments.runs]
-        text = run_page.page(findings.load_runs(folders, arguments.step, arguments.data_dir))
+        text = run_page.page(load_runs(folders, arguments.step, arguments.data_dir))
     markup.write_page(arguments.out, text)
     print(f"wrote {arguments.out}, {len(text.encode()) / 2**20:.1f} MB")
 

@@ -77,7 +77,7 @@ def page(title: str, lead: Iterable[Child], sections: Iterable[Section]) -> str:
     return "<!doctype html>\n" + ElementTree.tostring(html, encoding="unicode", method="html")
 
 
-def check_out(path: pathlib.Path) -> None:
+def check_writable(path: pathlib.Path) -> None:
     """Raises a UserError if the file exists and is not a page made by this command."""
     try:
         ours = not path.exists() or GENERATOR.encode() in path.read_bytes()[:500]
@@ -95,7 +95,7 @@ def write_page(path: pathlib.Path, text: str) -> None:
     Raises:
       UserError: the file was not made by this command, or cannot be written.
     """
-    check_out(path)
+    check_writable(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with atomic.replacing(path) as file:

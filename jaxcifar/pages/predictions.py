@@ -10,9 +10,9 @@ from jaxcifar.figures import heatmaps
 from jaxcifar.figures.chart import Chart, Estimate, Forest, Heatmap, Row, Series
 from jaxcifar.figures.weights import histogram
 from jaxcifar.pages import charts, tables
-from jaxcifar.pages.findings import Run, Scores
 from jaxcifar.pages.markup import Child, tag
 from jaxcifar.pages.pictures import picture, sheet
+from jaxcifar.pages.runs import Run, Scores
 from jaxcifar.stats.accuracy import mcnemar, p_text, wilson
 from jaxcifar.stats.calibration import BINS, ece, reliability
 

@@ -7,7 +7,6 @@ from xml.etree.ElementTree import Element
 from jaxcifar.figures.chart import Chart, Series
 from jaxcifar.figures.curves import learning_curves
 from jaxcifar.pages import charts, markup, tables
-from jaxcifar.pages.findings import Run, differing
 from jaxcifar.pages.markup import Section, tag
 from jaxcifar.pages.predictions import (
     calibration,
@@ -16,6 +15,7 @@ from jaxcifar.pages.predictions import (
     gates,
     pictures_of_errors,
 )
+from jaxcifar.pages.runs import Run, differing
 from jaxcifar.pages.weight_charts import filters, histograms
 from jaxcifar.run import selection
 from jaxcifar.stats.accuracy import wilson

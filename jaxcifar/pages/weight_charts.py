@@ -6,10 +6,10 @@ from xml.etree.ElementTree import Element
 from jaxcifar.claims.measure import weight_histogram
 from jaxcifar.figures.weights import layer_chart, weight_chart
 from jaxcifar.pages import charts
-from jaxcifar.pages.findings import Run, first_filters, kernels
 from jaxcifar.pages.markup import tag
 from jaxcifar.pages.pictures import filters as filter_images
 from jaxcifar.pages.pictures import picture, sheet
+from jaxcifar.pages.runs import Run, first_filters, kernels
 
 MOST_FILTERS = 192
 COLUMNS = 16

@@ -97,7 +97,7 @@ def test_steps_are_drawn_over_their_bins():
         (-3, 4, False, 2),
     ],
 )
-def test_steps_of_the_grid_are_round(low, high, whole, step):
+def test_the_grid_has_round_steps(low, high, whole, step):
     assert charts.nice_step(low, high, whole) == pytest.approx(step)
 
 
