@@ -5,23 +5,17 @@ from typing import Any
 
 import numpy as np
 
-from jaxcifar.figures.chart import Chart, Series, Values
+from jaxcifar.figures.chart import Chart, Series
 
 LAYER_BINS = 41
 
 
 def histogram(
-    name: str,
-    edges: np.ndarray,
-    shares: np.ndarray,
-    colour: int,
-    band: Sequence[np.ndarray] = (),
+    name: str, edges: np.ndarray, shares: np.ndarray, colour: int, band: Sequence[np.ndarray] = ()
 ) -> Series:
     """Returns M shares between M + 1 edges as steps, with a band from band[0] to band[1]."""
-    sides: list[Values] = [[*side.tolist(), float(side[-1])] for side in band] or [(), ()]
-    return Series(
-        name, edges.tolist(), [*shares.tolist(), float(shares[-1])], colour, "steps", *sides
-    )
+    y, *sides = ([*side.tolist(), float(side[-1])] for side in (shares, *band))
+    return Series(name, edges.tolist(), y, colour, "steps", *sides)
 
 
 def weight_chart(title: str, runs: Mapping[str, Sequence[Mapping[str, Any]]]) -> Chart:

@@ -26,7 +26,8 @@ def scrolling(child: Element, name: str) -> Element:
 
 def heat(heatmap: Heatmap, caption: str) -> Element:
     """Returns a table with coloured cells: one colour above zero and another below."""
-    head = (tag("th", tag("span", name), scope="col") for name in heatmap.columns)
+    turned = (tag("span", name) if len(name) > 2 else name for name in heatmap.columns)
+    head = (tag("th", name, scope="col") for name in turned)
     shares = heatmap.values / heatmap.limit
     body = []
     for name, texts, row in zip(heatmap.rows, heatmap.texts, shares, strict=True):
