@@ -88,7 +88,10 @@ def precision_table(runs: list[Record]) -> str:
         raise UserError("the table needs two seeds of a config in both types; run with --seeds=2")
 
     def interval(values: list[float]) -> str:
-        mean, half_width = intervals.mean_std(values)[0], intervals.of_mean(spread, len(values))
+        mean, half_width = (
+            intervals.mean_std(values)[0],
+            intervals.mean_half_width(spread, len(values)),
+        )
         return f"{mean:+.4f} ± {half_width:.4f}"
 
     rows = []
@@ -105,7 +108,7 @@ def precision_table(runs: list[Record]) -> str:
     first, commits = runs[0], dict.fromkeys(run["commit"][:7] for run in runs)
     return (
         f"{table(COLUMNS, rows)}\n\nThe standard deviation of the differences, pooled over the"
-        f" nets, is {spread.std:.4f} with {spread.freedom} degrees of freedom."
+        f" nets, is {spread.std:.4f} with {spread.dof} degrees of freedom."
         f" {first['data']['source']}, {first['epoch']} epochs, test accuracy after the last;"
         f" {first['device']}; commit {', '.join(commits)}."
     )

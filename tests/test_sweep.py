@@ -10,7 +10,7 @@ from jaxcifar import sweep
 from jaxcifar.claims import records
 from jaxcifar.config import schema
 from jaxcifar.errors import UserError
-from jaxcifar.figures import plots
+from jaxcifar.figures import png
 from jaxcifar.launch import jobs, sweep_results
 from jaxcifar.launch.grid import Swept, make_grid, parse_swept, plan_jobs
 from jaxcifar.launch.job import Outcome
@@ -105,7 +105,7 @@ def test_the_table_is_sorted_by_accuracy_and_marks_runs_that_diverged():
 
 def test_the_chart_shows_the_mean_accuracy_and_its_interval_at_each_value(monkeypatch, tmp_path):
     drawn = {}
-    monkeypatch.setattr(plots, "save", lambda fig, path: drawn.update({path.name: fig}))
+    monkeypatch.setattr(png, "save", lambda fig, path: drawn.update({path.name: fig}))
     grid = make_grid(CONFIG, [RATES, DEPTHS], [])
     found = {run: {0: record(0.5), 1: record(0.6)} for run in grid.runs}
     found["optimizer.learning_rate=0.1,model.widths=_8__16_"] = {0: record(0.1, loss=None)}

@@ -81,7 +81,7 @@ def train_job(job: Job, folders: Folders) -> bool:
     if not result.finished:
         return False
     metrics.check(workdir, result.lines, job.config.num_epochs)
-    record = measure.record(job.run, job.config, result)
+    record = measure.measure_run(job.run, job.config, result)
     print(f"recorded {records.write(folders.out, record)}, {record['seconds']:.0f} s", flush=True)
     return True
 
@@ -96,7 +96,7 @@ def train_together(jobs: Sequence[Job], folders: Folders) -> bool:
 
     results = train_many.train([job.config for job in jobs])
     for job, result in zip(jobs, results or (), strict=False):
-        record = measure.record(job.run, job.config, result) | {"runs_at_once": len(jobs)}
+        record = measure.measure_run(job.run, job.config, result) | {"runs_at_once": len(jobs)}
         print(f"recorded {records.write(folders.out, record)}", flush=True)
     return results is not None
 

@@ -9,10 +9,10 @@ from typing import Any
 from jaxcifar.claims.claim import column, diverged
 from jaxcifar.claims.records import Record, Records
 from jaxcifar.claims.tables import spread
-from jaxcifar.figures import plots
+from jaxcifar.figures import curves, png
 from jaxcifar.launch.grid import Grid
 from jaxcifar.run import selection, workdir
-from jaxcifar.stats.intervals import Spread, mean_std, of_mean
+from jaxcifar.stats.intervals import Spread, mean_half_width, mean_std
 
 
 def split_of(record: Record) -> str:
@@ -60,7 +60,7 @@ def draw_accuracy(path: pathlib.Path, grid: Grid, found: Records) -> None:
 
     Each combination of the other keys is one line; a cross marks a run that diverged.
     """
-    fig, axes = plots.figure(1, 1, (7, 4.5))
+    fig, axes = png.figure(1, 1, (7, 4.5))
     axis, swept = axes[0][0], grid.swept[0]
     numbers = [_number(value) for value in swept.values]
     numeric = all(map(math.isfinite, numbers))
@@ -77,7 +77,7 @@ def draw_accuracy(path: pathlib.Path, grid: Grid, found: Records) -> None:
     if axis.get_legend_handles_labels()[1]:
         axis.legend(fontsize="small")
     fig.suptitle(grid.config_file)
-    plots.save(fig, path)
+    png.save(fig, path)
 
 
 def _lines(grid: Grid) -> dict[str, dict[str, str]]:
@@ -108,7 +108,7 @@ def _draw_line(
 def _half_width(values: Sequence[float]) -> float:
     """Returns the half width of the 95 % interval of the mean; 0 for one value."""
     n = len(values)
-    return of_mean(Spread(mean_std(values)[1], n - 1), n) if n > 1 else 0.0
+    return mean_half_width(Spread(mean_std(values)[1], n - 1), n) if n > 1 else 0.0
 
 
 def _number(text: str) -> float:
@@ -124,7 +124,7 @@ def write_results(out: pathlib.Path, grid: Grid, found: Records) -> None:
     text = f"# Sweep of {grid.config_file}\n\n{table}\n"
     runs = {run: [r["epochs"] for r in seeds.values()] for run, seeds in found.items() if seeds}
     if runs:
-        plots.curves(out / "curves.png", runs, grid.config_file)
+        png.draw_charts(out / "curves.png", curves.learning_curves(runs), grid.config_file)
         draw_accuracy(out / "accuracy.png", grid, found)
         text += "\n![accuracy](accuracy.png)\n\n![curves](curves.png)\n"
     workdir.write_text(out / "README.md", text)
