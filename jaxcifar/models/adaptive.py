@@ -125,7 +125,7 @@ class AdaptiveNet(nn.Module):
     platform: Injected[str] = ""
 
     def __post_init__(self) -> None:
-        layers.check_lengths(self, "widths", "num_blocks")
+        layers.check_same_length(self, "widths", "num_blocks")
         super().__post_init__()
 
     @nn.compact

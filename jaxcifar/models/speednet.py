@@ -9,8 +9,8 @@ import jax.numpy as jnp
 
 from jaxcifar.config.fields import AboveZero, Injected, Positive, Share, Sizes
 from jaxcifar.models import layers
-from jaxcifar.ops import pooling
 from jaxcifar.ops.batch_norm import batch_norm
+from jaxcifar.ops.pooling import safe_max
 
 Array = jax.Array
 
@@ -51,13 +51,12 @@ class SpeedNet(nn.Module):
             for i in range(self.depth):
                 name = f"group{group}_{{}}{i}"
                 x = self._conv(width, name.format("conv"), pooled=i == 0)(x)
-                x = pooling.max_pool(x, 2) if i == 0 else x
                 x = self._norm(train, name.format("norm"))(x)
                 if self.residual and 0 < i == self.depth - 1:
                     x += first
                 x = activate(x)
                 first = x if i == 0 else first
-        x = pooling.maximum(x, (1, 2))
+        x = safe_max(x, (1, 2))
         head = self.param("head", nn.initializers.normal(1.0), (x.shape[-1], self.num_classes))
         return x.astype(jnp.float32) @ head, {}
 

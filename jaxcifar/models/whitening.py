@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxcifar.models import layers
-from jaxcifar.ops.conv2d import conv
+from jaxcifar.ops.conv2d import lax_conv
 
 Array = jax.Array
 
@@ -32,7 +32,7 @@ class Whitened(nn.Module):
         """Images [B, H, W, C] -> what the net makes of them whitened."""
         shape = (self.size, self.size, x.shape[-1], 2 * self.size**2 * x.shape[-1])
         kernel = self.variable("batch_stats", "whitening", jnp.zeros, shape).value
-        x = conv(x.astype(self.dtype), kernel.astype(self.dtype), 1, 0)
+        x = lax_conv(x.astype(self.dtype), kernel.astype(self.dtype), 1, 0)
         return self.net(layers.activation(self.activation)(x), train=train)
 
 

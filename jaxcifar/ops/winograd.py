@@ -32,7 +32,7 @@ def best_tile(h: int, w: int) -> int:
     return min(TILES, key=lambda m: -(-h // m) * -(-w // m) * (m + 2) ** 2)
 
 
-def is_faster(h: int, w: int, channels: int) -> bool:
+def winograd_is_faster(h: int, w: int, channels: int) -> bool:
     """Whether a CPU gains by it, for a map of h×w outputs and a product C_in·C_out of channels."""
     m = best_tile(h, w)
     return channels >= (WIDE if h % m or w % m else WIDE_COVERED)

@@ -7,7 +7,8 @@ import pytest
 from slow import init
 
 from jaxcifar.models import layers
-from jaxcifar.ops.conv2d import conv
+from jaxcifar.ops.conv2d import lax_conv
+from jaxcifar.ops.pooling import max_pool
 from jaxcifar.ops.winograd import TILES, best_tile, conv_winograd
 
 
@@ -43,7 +44,9 @@ def test_it_is_the_convolution_and_so_are_its_gradients(h, w, padding, drop, m):
         rows, columns = (n - d for n, d in zip(weights.shape[1:3], drop, strict=True))
         arrays = x, kernel, weights[:, :rows, :columns]
         got = value_and_gradients(lambda x, k: conv_winograd(x, k, padding, m, drop), *arrays)
-        want = value_and_gradients(lambda x, k: conv(x, k, 1, padding)[:, :rows, :columns], *arrays)
+        want = value_and_gradients(
+            lambda x, k: lax_conv(x, k, 1, padding)[:, :rows, :columns], *arrays
+        )
     for one, other in zip(got, want, strict=True):
         assert one.dtype == np.float64
         np.testing.assert_allclose(one, other, atol=1e-11)
@@ -57,7 +60,7 @@ def test_its_rounding_in_float32(m, bound):
     got = value_and_gradients(lambda x, k: conv_winograd(x, k, 1, m), x, kernel, weights)
     with jax.enable_x64(True):
         exact = (jnp.asarray(a, jnp.float64) for a in (x, kernel, weights))
-        want = value_and_gradients(lambda x, k: conv(x, k, 1, 1), *exact)
+        want = value_and_gradients(lambda x, k: lax_conv(x, k, 1, 1), *exact)
     for one, other in zip(got, want, strict=True):
         one, other = np.asarray(one), np.asarray(other)
         assert abs(one - other).max() < bound * other.std()
@@ -84,10 +87,16 @@ def test_wide_layers_use_it_on_cpu_in_float32_alone():
 
 
 @pytest.mark.parametrize("c_out", [8, 128])
-def test_what_a_pool_drops_is_not_computed(c_out):
+def test_outputs_that_a_pool_drops_are_not_computed(c_out):
     x = np.random.default_rng(0).normal(size=(2, 7, 9, 64)).astype(np.float32)
-    plain = layers.Conv(c_out, 3, 1)
-    variables = init(plain, x)
-    y = layers.Conv(c_out, 3, 1, platform="cpu", pooled=True).apply(variables, x)
-    assert y.shape == (2, 6, 8, c_out)
-    np.testing.assert_allclose(y, plain.apply(variables, x)[:, :6, :8], atol=5e-4)
+    layer = layers.Conv(c_out, 3, 1, platform="cpu", pooled=True)
+    variables = init(layer, x)
+    shapes = {
+        variable.aval.shape
+        for equation in jax.make_jaxpr(lambda v: layer.apply(v, x))(variables).eqns
+        for variable in equation.outvars
+    }
+    assert (2, 6, 8, c_out) in shapes
+    assert (2, 7, 9, c_out) not in shapes
+    want = max_pool(layers.Conv(c_out, 3, 1).apply(variables, x), 2)
+    np.testing.assert_allclose(layer.apply(variables, x), want, atol=5e-4)
