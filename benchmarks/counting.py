@@ -47,7 +47,7 @@ def _loss(parts: Experiment, batch_size: int, size: int = SIZE) -> tuple[Any, ..
     Of the plain model: what a platform's own layers compute besides is not the model's.
     """
     c, variables = parts.config, parts.abstract_model()
-    model = models.build(c.model, models.DTYPES[c.compute_dtype], platform="")
+    model = models.build_model(c.model, models.DTYPES[c.compute_dtype], platform="")
     images = jax.ShapeDtypeStruct((batch_size, size, size, 3), jnp.float32)
     labels = jax.ShapeDtypeStruct((batch_size,), jnp.int32)
 

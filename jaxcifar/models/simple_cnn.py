@@ -55,7 +55,16 @@ class SimpleCNN(nn.Module):
             ):  # it commutes with max-pool, and the pooled map is smaller
                 x = activate(conv(x, norm))
             else:
-                x = conv(x, lambda y, norm=norm: activate(norm(y) if norm else y))
+
+                def norm_and_activate(y: Array, norm: nn.Module | None = norm) -> Array:
+                    return activate(norm(y) if norm else y)
+
+                x = conv(x, norm_and_activate)
         x = x.reshape(x.shape[0], -1)
         x = layers.MLP(self.hidden, self.num_classes, dtype=self.dtype, name="head")(x, train=train)
         return x.astype(jnp.float32), {}
+
+    @nn.nowrap
+    def flattened_channels(self, image_channels: int) -> int:
+        """Returns the channels of the map that the head flattens."""
+        return self.widths[-1]

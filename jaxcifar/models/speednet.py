@@ -16,7 +16,7 @@ Array = jax.Array
 
 
 def partial_identity(key: Array, shape: Sequence[int], dtype: Any = jnp.float32) -> Array:
-    """Identity for the first C_in outputs of a convolution, PyTorch's default for the others."""
+    """Initialises the first C_in outputs as the identity, the others as PyTorch does."""
     middle, same = shape[0] // 2, min(shape[2:])
     rest = layers.pytorch_weights(key, shape, dtype)
     diagonal = jnp.arange(same)
@@ -25,11 +25,11 @@ def partial_identity(key: Array, shape: Sequence[int], dtype: Any = jnp.float32)
 
 
 class SpeedNet(nn.Module):
-    """Groups of convolutions 3×3 with BatchNorm and an activation; global max-pool; Dense.
+    """Groups of 3×3 convolutions with BatchNorm and an activation; global max-pool; Dense.
 
-    The first convolution of each group is followed by a 2×2 max-pool; there are `depth` in a group,
-    all without bias, and BatchNorm has a bias and no scale. With `residual`, what the first
-    convolution of a group leaves is added before the group's last activation. Dense has no bias.
+    A group has `depth` convolutions, of which a 2×2 max-pool follows the first. BatchNorm has a
+    bias and no scale; convolutions and Dense have no bias. With `residual`, the activations of a
+    group's first convolution are added before its last activation.
     """
 
     num_classes: Positive

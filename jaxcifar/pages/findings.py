@@ -89,7 +89,7 @@ def _read(name: str, folder: pathlib.Path, step: str, data_dir: str | None) -> R
 
 def _score(net: Net, data_dir: str | None) -> Scores:
     """Predicts the test images of the run's data, as they are on this machine."""
-    dataset = evaluation.data_of(net, data_dir)
+    dataset = evaluation.load_dataset(net, data_dir)
     images, labels = dataset.test
     said = net.predict(images)
     matrix = evaluation.confusion_matrix(said.logits, labels, len(dataset.class_names))
