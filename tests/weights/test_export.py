@@ -5,6 +5,7 @@ import pathlib
 import re
 import sys
 
+import flax.linen as nn
 import jax
 import jax.export
 import numpy as np
@@ -75,6 +76,24 @@ def test_import_is_the_inverse_of_export(net):
     like = {name: model[name] for name in net.variables}
     back = torch_names.from_state_dict(net.parts.model, like, tensors)
     jax.tree.map(np.testing.assert_array_equal, back, net.variables)
+
+
+def test_a_model_that_offers_no_names_keeps_the_names_of_its_modules():
+    class Plain(nn.Module):
+        @nn.compact
+        def __call__(self, x):
+            return nn.Dense(2, name="head")(nn.Conv(4, (3, 3), name="first")(x).mean((1, 2)))
+
+    variables = Plain().init(jax.random.key(0), np.zeros((1, 8, 8, 3), np.float32))
+    tensors = torch_names.to_state_dict(Plain(), variables)
+    assert {name: tensor.shape for name, tensor in tensors.items()} == {
+        "first.weight": (4, 3, 3, 3),
+        "first.bias": (4,),
+        "head.weight": (2, 4),
+        "head.bias": (2,),
+    }
+    back = torch_names.from_state_dict(Plain(), variables, tensors)
+    jax.tree.map(np.testing.assert_array_equal, back, dict(variables))
 
 
 def conv(x, kernel, stride=1, pad=0):
