@@ -155,7 +155,9 @@ def main() -> None:
         numbers, picture = save_result(result, directory, options)
     except OSError as error:
         print(format_result(result))
-        print(f"could not save this in {directory}: {error.strerror or error}", file=sys.stderr)
+        print(
+            f"could not save the result in {directory}: {error.strerror or error}", file=sys.stderr
+        )
     else:
         print(format_result(result))
         print(f"\nwrote {numbers} and {picture}")

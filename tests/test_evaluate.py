@@ -97,7 +97,7 @@ def test_results_are_printed_if_the_folder_cannot_be_written(trained, run, monke
     status, out, err = run(evaluate.main, [f"--checkpoint={trained[0]}"])
     assert status == 0
     assert f"accuracy {trained[1][-1]['test_accuracy']:.4f}" in out
-    assert err == f"could not save this in {trained[0]}: Read-only file system\n"
+    assert err == f"could not save the result in {trained[0]}: Read-only file system\n"
 
 
 def test_files_are_saved_even_if_the_output_cannot_be_encoded(trained, run, monkeypatch):

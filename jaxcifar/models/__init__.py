@@ -3,10 +3,11 @@
 A model maps images [B, H, W, C] to logits [B, num_classes] and a dict of named intermediates, such
 as gates. For exchange with PyTorch (weights/torch_names.py) a model class may also offer
 
-    torch_name(module)                  a module's name in PyTorch; without it, the name here
-    torch_aliases                       other names of PyTorch modules, each with the name above
-    flattened_channels(image_channels)  the channels of the map that the Dense layer head/dense0
-                                        takes flattened; without it, 0: no map is flattened
+    torch_name(module)                  a module's name in PyTorch (default: its name here)
+    torch_aliases                       other names for modules in PyTorch, as keys, with the names
+                                        from `torch_name` as values (default: none)
+    flattened_channels(image_channels)  C of the map [H, W, C] that the Dense layer head/dense0
+                                        takes flattened (default: 0, no map is flattened)
 """
 
 from collections.abc import Callable, Mapping

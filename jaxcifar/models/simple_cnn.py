@@ -1,6 +1,7 @@
 """SimpleCNN of report 003: two convolutions with max-pools, then an MLP."""
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import flax.linen as nn
@@ -47,19 +48,12 @@ class SimpleCNN(nn.Module):
                 pooled=True,
                 name=f"conv{i}",
             )
-            norm = None
-            if self.norm:
-                norm = batch_norm(train, self.dtype, f"norm{i}", self.platform)
-            if (
-                self.activation == "relu"
-            ):  # it commutes with max-pool, and the pooled map is smaller
-                x = activate(conv(x, norm))
+            name = f"norm{i}"
+            norm = batch_norm(train, self.dtype, name, self.platform) if self.norm else None
+            if self.activation == "relu":
+                x = activate(conv(x, norm))  # commutes with max-pool, whose output is smaller
             else:
-
-                def norm_and_activate(y: Array, norm: nn.Module | None = norm) -> Array:
-                    return activate(norm(y) if norm else y)
-
-                x = conv(x, norm_and_activate)
+                x = conv(x, functools.partial(_norm_and_activate, norm, activate))
         x = x.reshape(x.shape[0], -1)
         x = layers.MLP(self.hidden, self.num_classes, dtype=self.dtype, name="head")(x, train=train)
         return x.astype(jnp.float32), {}
@@ -68,3 +62,9 @@ class SimpleCNN(nn.Module):
     def flattened_channels(self, image_channels: int) -> int:
         """Returns the channels of the map that the head flattens."""
         return self.widths[-1]
+
+
+def _norm_and_activate(
+    norm: nn.Module | None, activate: Callable[[Array], Array], y: Array
+) -> Array:
+    return activate(y if norm is None else norm(y))

@@ -15,9 +15,9 @@ Array = jax.Array
 
 
 class Sizes(NamedTuple):
-    """The sizes of a convolution, which decide how a platform computes it.
+    """The sizes of a convolution, by which a platform chooses its implementation.
 
-    `height` and `width` are the input's. `pooled` means that a 2×2 max-pool of the outputs follows.
+    `height` and `width` are those of the input. `pooled` means that a 2×2 max-pool follows at once.
     """
 
     height: int
@@ -35,26 +35,31 @@ class Sizes(NamedTuple):
         return (self.kernel_size, self.stride, self.dtype) == (3, 1, jnp.float32)
 
     @property
-    def is_narrow(self) -> bool:
-        """Whether a CPU computes 2×2 windows of outputs faster than single outputs."""
-        channels = max(self.channels_in, self.channels_out)
-        even = self.stride == 1 and self.kernel_size % 2 == 1 and self.height % 2 == 0
-        return channels <= 16 and even
+    def suits_windows(self) -> bool:
+        """Whether `conv_windows` can compute it, and is the fastest way for so few channels."""
+        possible = self.stride == 1 and self.kernel_size % 2 == 1 and self.height % 2 == 0
+        return possible and max(self.channels_in, self.channels_out) <= 16
 
     @property
     def outputs(self) -> tuple[int, int]:
-        """The height and width of the outputs that are computed."""
-        around = 2 * self.padding - self.kernel_size
-        h, w = ((side + around) // self.stride + 1 for side in (self.height, self.width))
-        return h - self.dropped[0], w - self.dropped[1]
+        """The height and width of the map of outputs."""
+        extra = 2 * self.padding - self.kernel_size
+        h, w = ((side + extra) // self.stride + 1 for side in (self.height, self.width))
+        return h, w
 
     @property
     def dropped(self) -> tuple[int, int]:
-        """The last rows and columns of outputs, 0 or 1, which a pool drops: not computed."""
-        if not (self.pooled and self.is_float32_3x3):
-            return 0, 0
-        h, w = (side + 2 * self.padding - 2 for side in (self.height, self.width))
+        """How many last rows and columns of outputs are not computed, because the pool drops them.
+
+        Only 3×3 convolutions in float32 leave them out.
+        """
+        h, w = self.outputs if self.pooled and self.is_float32_3x3 else (0, 0)
         return h % 2 if h > 1 else 0, w % 2 if w > 1 else 0
+
+    @property
+    def computed(self) -> tuple[int, int]:
+        """The height and width of the outputs that are computed."""
+        return self.outputs[0] - self.dropped[0], self.outputs[1] - self.dropped[1]
 
 
 def conv2d(
@@ -83,7 +88,7 @@ def conv2d_max_pool(
     """
     sizes = _sizes(x, kernel, stride, padding, pooled=before_pool is None)
     before_pool = before_pool or (lambda y: y)
-    if platform == "cpu" and sizes.is_narrow:  # the windows of the pool are already there
+    if platform == "cpu" and sizes.suits_windows:  # the windows of the pool are already there
         return safe_max(before_pool(_add(conv_windows(x, kernel, padding), bias)), (3,))
     return max_pool(before_pool(_add(_convolve(x, kernel, sizes, platform), bias)), 2)
 
@@ -231,17 +236,24 @@ def windows_to_map(y: Array) -> Array:
     return y.reshape(b, h, w, 2, 2, c).transpose(0, 1, 3, 2, 4, 5).reshape(b, 2 * h, 2 * w, c)
 
 
-Implementation = Callable[[Array, Array, Sizes], Array]
-Table = tuple[tuple[Callable[[Sizes], bool], Implementation], ...]
+def _always(sizes: Sizes) -> bool:
+    return True
 
-# A platform uses the first implementation whose condition holds. Each is the fastest of those that
-# were measured in its case (benchmarks/README.md); another platform uses `PLAIN`.
-PLAIN: Table = ((lambda s: True, lambda x, kernel, s: lax_conv(x, kernel, s.stride, s.padding)),)
+
+def _suits_winograd(sizes: Sizes) -> bool:
+    channels = sizes.channels_in * sizes.channels_out
+    return sizes.is_float32_3x3 and winograd_is_faster(*sizes.computed, channels)
+
+
+# A platform uses the first implementation whose condition holds: the fastest of those measured in
+# its case (benchmarks/README.md). Platforms that are not listed use `PLAIN`.
+Table = tuple[tuple[Callable[[Sizes], bool], Callable[[Array, Array, Sizes], Array]], ...]
+PLAIN: Table = ((_always, lambda x, kernel, s: lax_conv(x, kernel, s.stride, s.padding)),)
 IMPLEMENTATIONS: dict[str, Table] = {
-    "gpu": ((lambda s: True, lambda x, kernel, s: conv_ungrouped(x, kernel, s.stride, s.padding)),),
+    "gpu": ((_always, lambda x, kernel, s: conv_ungrouped(x, kernel, s.stride, s.padding)),),
     "cpu": (
         (
-            lambda s: s.is_narrow and s.channels_in == 3,
+            lambda s: s.suits_windows and s.channels_in == 3,
             lambda x, kernel, s: windows_to_map(conv_windows(x, kernel, s.padding)),
         ),
         (
@@ -249,15 +261,11 @@ IMPLEMENTATIONS: dict[str, Table] = {
             lambda x, kernel, s: conv_matrix(x, kernel, s.padding),
         ),
         (
-            lambda s: (
-                s.is_float32_3x3 and winograd_is_faster(*s.outputs, s.channels_in * s.channels_out)
-            ),
-            lambda x, kernel, s: conv_winograd(
-                x, kernel, s.padding, best_tile(*s.outputs), s.dropped
-            ),
+            _suits_winograd,
+            lambda x, k, s: conv_winograd(x, k, s.padding, best_tile(*s.computed), s.dropped),
         ),
         (
-            lambda s: True,
+            _always,
             lambda x, kernel, s: conv_fenced(x, kernel, s.stride, s.padding, s.dropped),
         ),
     ),

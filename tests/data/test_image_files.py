@@ -76,7 +76,7 @@ def test_only_the_central_square_is_seen(height, width):
     got = read(file_of(image))
     assert got.square == (left, top, left + side, top + side)
     np.testing.assert_array_equal(got.pixels, np.broadcast_to([10, 20, 30], (32, 32, 3)))
-    assert ("all of it" in got.looked_at()) == (height == width)
+    assert ("all of it" in got.describe_crop()) == (height == width)
 
 
 def test_resizing_averages_details_smaller_than_a_pixel():
