@@ -151,7 +151,8 @@ def main() -> None:
     options = f"_views{given.views}" if given.views else ""
     options += "_calibrated" if given.calibrate else ""
     options += f"_against_{given.against.resolve().name}" if given.against else ""
-    try:  # before printing, which may fail where the output is closed or of another encoding
+    # Save first: printing fails if the output is closed or cannot encode the text.
+    try:
         numbers, picture = save_result(result, directory, options)
     except OSError as error:
         print(format_result(result))

@@ -120,9 +120,9 @@ def test_ctrl_c_ends_a_command_with_one_line(command, trained, run, monkeypatch,
         raise KeyboardInterrupt
 
     monkeypatch.setattr(experiment, "load_data", stop)
-    page = f"--config={ROOT / 'configs' / 'quickstart.py'}"
+    config = f"--config={ROOT / 'configs' / 'quickstart.py'}"
     words = {
-        train: [page, f"--workdir={tmp_path / 'run'}"],
+        train: [config, f"--workdir={tmp_path / 'run'}"],
         evaluate: [f"--checkpoint={trained[0]}"],
     }
     assert run(command.main, words[command]) == (130, "", "stopped by ctrl-C\n")

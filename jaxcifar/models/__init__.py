@@ -56,7 +56,7 @@ class Shared(NamedTuple):
 def build_model(keys: Mapping, dtype: Any, platform: str) -> nn.Module:
     """Returns the model of `config.model`, with the compute type `dtype`.
 
-    On each `platform`, such as "cpu", layers use the implementation that is fastest there.
+    `platform`, "cpu" or "gpu", selects the fastest implementation of each layer.
     """
     shared = fields.pick(Shared, keys)
     net = fields.build_choice(MODELS, keys, Shared._fields, dtype=dtype, platform=platform)

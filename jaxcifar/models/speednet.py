@@ -27,9 +27,9 @@ def partial_identity(key: Array, shape: Sequence[int], dtype: Any = jnp.float32)
 class SpeedNet(nn.Module):
     """Groups of 3×3 convolutions with BatchNorm and an activation; global max-pool; Dense.
 
-    A group has `depth` convolutions, of which a 2×2 max-pool follows the first. BatchNorm has a
-    bias and no scale; convolutions and Dense have no bias. With `residual`, the activations of a
-    group's first convolution are added before its last activation.
+    A group has `depth` convolutions, and a 2×2 max-pool follows its first. BatchNorm has a bias and
+    no scale; convolutions and Dense have no bias. With `residual`, the output of the first
+    activation in a group is added before the last one.
     """
 
     num_classes: Positive

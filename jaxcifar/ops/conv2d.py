@@ -1,8 +1,9 @@
 """The convolution as each platform computes it fastest: the same function, up to rounding."""
 
 import functools
+import math
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -14,52 +15,38 @@ from jaxcifar.ops.winograd import best_tile, conv_winograd, winograd_is_faster
 Array = jax.Array
 
 
-class Sizes(NamedTuple):
-    """The sizes of a convolution, by which a platform chooses its implementation.
+class Convolution(NamedTuple):
+    """A convolution to compute. `pooled` means that a 2×2 max-pool follows at once."""
 
-    `height` and `width` are those of the input. `pooled` means that a 2×2 max-pool follows at once.
-    """
-
-    height: int
-    width: int
-    channels_in: int
-    channels_out: int
-    kernel_size: int
+    x: Array
+    kernel: Array
     stride: int
     padding: int
-    dtype: Any
     pooled: bool = False
 
     @property
+    def channels(self) -> tuple[int, int]:
+        """The channels in and out."""
+        return self.kernel.shape[2], self.kernel.shape[3]
+
+    @property
     def is_float32_3x3(self) -> bool:
-        return (self.kernel_size, self.stride, self.dtype) == (3, 1, jnp.float32)
-
-    @property
-    def suits_windows(self) -> bool:
-        """Whether `conv_windows` can compute it, and is the fastest way for so few channels."""
-        possible = self.stride == 1 and self.kernel_size % 2 == 1 and self.height % 2 == 0
-        return possible and max(self.channels_in, self.channels_out) <= 16
-
-    @property
-    def outputs(self) -> tuple[int, int]:
-        """The height and width of the map of outputs."""
-        extra = 2 * self.padding - self.kernel_size
-        h, w = ((side + extra) // self.stride + 1 for side in (self.height, self.width))
-        return h, w
+        return len(self.kernel) == 3 and self.stride == 1 and self.x.dtype == jnp.float32
 
     @property
     def dropped(self) -> tuple[int, int]:
-        """How many last rows and columns of outputs are not computed, because the pool drops them.
-
-        Only 3×3 convolutions in float32 leave them out.
-        """
-        h, w = self.outputs if self.pooled and self.is_float32_3x3 else (0, 0)
+        """How many last rows and columns of outputs are left out because the pool drops them."""
+        if not (self.pooled and self.is_float32_3x3):
+            return 0, 0
+        h, w = (side + 2 * self.padding - 2 for side in self.x.shape[1:3])
         return h % 2 if h > 1 else 0, w % 2 if w > 1 else 0
 
     @property
     def computed(self) -> tuple[int, int]:
-        """The height and width of the outputs that are computed."""
-        return self.outputs[0] - self.dropped[0], self.outputs[1] - self.dropped[1]
+        """The height and width of the outputs that a 3×3 convolution of stride 1 computes."""
+        around = 2 * self.padding - 2
+        h, w = (side + around - n for side, n in zip(self.x.shape[1:3], self.dropped, strict=True))
+        return h, w
 
 
 def conv2d(
@@ -69,7 +56,7 @@ def conv2d(
 
     `padding` is in pixels on every side. Returns [B, H', W', C_out].
     """
-    return _add(_convolve(x, kernel, _sizes(x, kernel, stride, padding), platform), bias)
+    return _add(_convolve(Convolution(x, kernel, stride, padding), platform), bias)
 
 
 def conv2d_max_pool(
@@ -84,24 +71,21 @@ def conv2d_max_pool(
     """Returns `max_pool(before_pool(conv2d(…)), 2)`, [B, H'/2, W'/2, C_out].
 
     `before_pool`, such as BatchNorm, gets all outputs as [..., C_out], in an order that the
-    platform chooses. Without it, a last row or column that the pool drops is not computed.
+    platform chooses. Without it, a last row or column that the pool drops need not be computed.
     """
-    sizes = _sizes(x, kernel, stride, padding, pooled=before_pool is None)
+    call = Convolution(x, kernel, stride, padding, pooled=before_pool is None)
     before_pool = before_pool or (lambda y: y)
-    if platform == "cpu" and sizes.suits_windows:  # the windows of the pool are already there
+    if platform == "cpu" and _suits_windows(call):  # they are the windows of the pool
         return safe_max(before_pool(_add(conv_windows(x, kernel, padding), bias)), (3,))
-    return max_pool(before_pool(_add(_convolve(x, kernel, sizes, platform), bias)), 2)
+    return max_pool(before_pool(_add(_convolve(call, platform), bias)), 2)
 
 
-def _sizes(x: Array, kernel: Array, stride: int, padding: int, pooled: bool = False) -> Sizes:
-    _, h, w, c_in = x.shape
-    return Sizes(h, w, c_in, kernel.shape[3], kernel.shape[0], stride, padding, x.dtype, pooled)
-
-
-def _convolve(x: Array, kernel: Array, sizes: Sizes, platform: str) -> Array:
-    """Runs the first implementation of the platform whose condition holds."""
-    table = IMPLEMENTATIONS.get(platform, PLAIN)
-    return next(run for condition, run in table if condition(sizes))(x, kernel, sizes)
+def _convolve(call: Convolution, platform: str) -> Array:
+    """Runs the platform's first implementation whose condition holds."""
+    for condition, implementation in IMPLEMENTATIONS.get(platform, ()):
+        if condition(call):
+            return implementation(call)
+    return lax_conv(*call[:4])
 
 
 def _add(y: Array, bias: Array | None) -> Array:
@@ -216,7 +200,7 @@ def conv_windows(x: Array, kernel: Array, padding: int) -> Array:
     H + 2·padding even.
     """
     k, _, c_in, c_out = kernel.shape
-    n = (k + 1) // 2  # 2×2 blocks along a side of what a window of outputs sees
+    n = (k + 1) // 2  # 2×2 blocks of inputs, along a side, that a window of outputs sees
     x = jnp.pad(x, ((0, 0), (padding, padding), (padding, padding), (0, 0)))
     b, h, w, _ = x.shape
     x = x.reshape(b, h // 2, 2, w // 2, 2, c_in).transpose(0, 1, 3, 2, 4, 5)
@@ -236,37 +220,31 @@ def windows_to_map(y: Array) -> Array:
     return y.reshape(b, h, w, 2, 2, c).transpose(0, 1, 3, 2, 4, 5).reshape(b, 2 * h, 2 * w, c)
 
 
-def _always(sizes: Sizes) -> bool:
-    return True
-
-
-def _suits_winograd(sizes: Sizes) -> bool:
-    channels = sizes.channels_in * sizes.channels_out
-    return sizes.is_float32_3x3 and winograd_is_faster(*sizes.computed, channels)
+def _suits_windows(call: Convolution) -> bool:
+    """Whether `conv_windows` can compute it, and is the fastest for so few channels."""
+    possible = call.stride == 1 and len(call.kernel) % 2 == 1 and call.x.shape[1] % 2 == 0
+    return possible and max(call.channels) <= 16
 
 
 # A platform uses the first implementation whose condition holds: the fastest of those measured in
-# its case (benchmarks/README.md). Platforms that are not listed use `PLAIN`.
-Table = tuple[tuple[Callable[[Sizes], bool], Callable[[Array, Array, Sizes], Array]], ...]
-PLAIN: Table = ((_always, lambda x, kernel, s: lax_conv(x, kernel, s.stride, s.padding)),)
-IMPLEMENTATIONS: dict[str, Table] = {
-    "gpu": ((_always, lambda x, kernel, s: conv_ungrouped(x, kernel, s.stride, s.padding)),),
-    "cpu": (
+# its case (benchmarks/README.md). Any other platform uses `lax_conv`.
+IMPLEMENTATIONS: dict[
+    str, list[tuple[Callable[[Convolution], bool], Callable[[Convolution], Array]]]
+] = {
+    "gpu": [(lambda c: True, lambda c: conv_ungrouped(*c[:4]))],
+    "cpu": [
         (
-            lambda s: s.suits_windows and s.channels_in == 3,
-            lambda x, kernel, s: windows_to_map(conv_windows(x, kernel, s.padding)),
+            lambda c: _suits_windows(c) and c.channels[0] == 3,
+            lambda c: windows_to_map(conv_windows(c.x, c.kernel, c.padding)),
         ),
         (
-            lambda s: s.stride == 1 and max(s.height, s.width) < s.kernel_size,
-            lambda x, kernel, s: conv_matrix(x, kernel, s.padding),
+            lambda c: c.stride == 1 and max(c.x.shape[1:3]) < len(c.kernel),
+            lambda c: conv_matrix(c.x, c.kernel, c.padding),
         ),
         (
-            _suits_winograd,
-            lambda x, k, s: conv_winograd(x, k, s.padding, best_tile(*s.computed), s.dropped),
+            lambda c: c.is_float32_3x3 and winograd_is_faster(*c.computed, math.prod(c.channels)),
+            lambda c: conv_winograd(c.x, c.kernel, c.padding, best_tile(*c.computed), c.dropped),
         ),
-        (
-            _always,
-            lambda x, kernel, s: conv_fenced(x, kernel, s.stride, s.padding, s.dropped),
-        ),
-    ),
+        (lambda c: True, lambda c: conv_fenced(*c[:4], c.dropped)),
+    ],
 }

@@ -163,14 +163,15 @@ def test_an_image_with_the_largest_number_of_pixels_is_read(monkeypatch):
 @pytest.mark.parametrize("kind", image_files.FORMATS)
 def test_a_truncated_file_is_refused_unless_its_image_is_complete(kind):
     whole = file_of(smooth(40, 50), kind)
-    want, told = read(whole).pixels, []
+    want, messages = read(whole).pixels, []
     for length in range(0, len(whole), max(1, len(whole) // 100)):
         try:
             np.testing.assert_array_equal(read(whole[:length]).pixels, want)
         except UserError as error:
-            told.append(str(error))
-    assert len(told) > 90
-    assert all(t.startswith(("it: damaged: ", "it: not an image; expected PNG, ")) for t in told)
+            messages.append(str(error))
+    assert len(messages) > 90
+    starts = ("it: damaged: ", "it: not an image; expected PNG, ")
+    assert all(message.startswith(starts) for message in messages)
 
 
 @pytest.mark.parametrize("image", [np.zeros((9, 9), np.int32), np.zeros((9, 9), np.float32)])
@@ -183,6 +184,9 @@ def test_only_images_are_opened(tmp_path):
     for content in (b"", b"hello", b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n"):
         with pytest.raises(UserError, match="it: not an image; expected PNG, JPEG"):
             read(content)
-    for place, told in ((tmp_path, "a folder with no images"), (tmp_path / "no", "No such file")):
-        with pytest.raises(UserError, match=f"^it: .*{told}"):
+    for place, message in (
+        (tmp_path, "a folder with no images"),
+        (tmp_path / "no", "No such file"),
+    ):
+        with pytest.raises(UserError, match=f"^it: .*{message}"):
             image_files.read_image(place, "it")

@@ -21,7 +21,7 @@ from jaxcifar.training import experiment
 from jaxcifar.weights import evaluation, export, release, torch_names
 from jaxcifar.weights import import_torch as import_weights
 
-PAGE = ROOT / "configs" / "resnet20.py"
+CONFIG_FILE = ROOT / "configs" / "resnet20.py"
 COUNTER = "bn1.num_batches_tracked"
 
 
@@ -52,7 +52,7 @@ def test_each_form_of_a_state_dict_becomes_the_same_net(form, resnet, run, tmp_p
     tensors[COUNTER] = torch.tensor(5)
     torch.save(FORMS[form](tensors), tmp_path / "net.pt")
     changes = {**RESNET, "model.shortcut": "B", "augment.mean": "0.4,0.5,0.6"}
-    words = [tmp_path / "net.pt", f"--config={PAGE}", *overrides(**changes)]
+    words = [tmp_path / "net.pt", f"--config={CONFIG_FILE}", *overrides(**changes)]
     status, out, err = run(import_torch.main, [*words, f"--workdir={tmp_path / 'net'}"])
     assert (status, err) == (0, "")
     assert "images are normalised with mean 0.4, 0.5, 0.6 and std 0.2023, 0.1994, 0.201;" in out
@@ -108,7 +108,9 @@ def test_code_in_a_file_does_not_run(protocol, tmp_path, run):
     else:
         content = {"state_dict": {"conv1.weight": torch.zeros(16, 3, 3, 3)}, "more": evil}
         torch.save(content if protocol == "beside" else evil, file)
-    status, out, err = run(import_torch.main, [file, f"--config={PAGE}", f"--workdir={tmp_path}/x"])
+    status, out, err = run(
+        import_torch.main, [file, f"--config={CONFIG_FILE}", f"--workdir={tmp_path}/x"]
+    )
     assert (status, out) == (2, "")
     assert err.startswith(f"error: {file} was not loaded, and no code in it was run: it holds")
     assert err.count("\n") == 1

@@ -22,22 +22,22 @@ def test_released_weights_keep_their_accuracy_and_leave_out_the_optimizer(
     words = [f"--checkpoint={tmp_path / 'run'}", f"--out={tmp_path / 'kept'}", "--step=best"]
     status, out, err = run(release.main, words)
     assert (status, err) == (0, "")
-    assert out == (tmp_path / "kept" / "README.md").read_text()
-    texts = [f.read_bytes() for f in (tmp_path / "kept").rglob("*") if f.is_file()]
+    assert out == (tmp_path / "released" / "README.md").read_text()
+    texts = [f.read_bytes() for f in (tmp_path / "released").rglob("*") if f.is_file()]
     for private in (b"private", str(tmp_path).encode()):
         assert not any(private in text for text in texts if b"python -m" not in text)
     before, after = (
-        evaluation.evaluate_run(tmp_path / name, "best", "test") for name in ("run", "kept")
+        evaluation.evaluate_run(tmp_path / name, "best", "test") for name in ("run", "released")
     )
     assert after | {"checkpoint": ""} == before | {"checkpoint": ""}
     assert f"| test accuracy | {before['accuracy']:.4f} |" in out
-    assert not list((tmp_path / "kept" / "steps").glob("*/train"))
+    assert not list((tmp_path / "released" / "steps").glob("*/train"))
     status, _, err = run(release.main, words)
     assert status == 2
     assert "exists" in err
     with pytest.raises(UserError, match="was released, without what training goes on from"):
-        trainer.train(config, tmp_path / "kept")
-    assert not (tmp_path / "kept" / "damaged").exists()
+        trainer.train(config, tmp_path / "released")
+    assert not (tmp_path / "released" / "damaged").exists()
 
 
 @pytest.mark.parametrize("folder", sorted((ROOT / "checkpoints" / "released").iterdir()))
