@@ -51,7 +51,7 @@ def _abstract_loss(parts: Experiment, batch_size: int, size: int = SIZE) -> tupl
     The model is the plain one, without a platform's own layers, whose extra work is not counted.
     """
     c, variables = parts.config, parts.abstract_model()
-    model = models.build(c.model, models.DTYPES[c.compute_dtype], platform="")
+    model = models.build_model(c.model, models.DTYPES[c.compute_dtype], platform="")
     images = jax.ShapeDtypeStruct((batch_size, size, size, 3), jnp.float32)
     labels = jax.ShapeDtypeStruct((batch_size,), jnp.int32)
 

@@ -43,7 +43,7 @@ def run(
     optimizer, schedule = parts.optimizer(steps_per_epoch)
     loop = parts.train_loop(dataset.train, optimizer)
     start = parts.starter(optimizer)
-    begin = np.int32(seed), dataset.train.images[: models.examples_measured(config.model)]
+    begin = np.int32(seed), dataset.train.images[: models.count_whitening_images(config.model)]
     carry = start(*begin)
     train_all = loop.whole(carry, config.num_epochs)
     scored = dataset.validation if config.data.validation else dataset.test

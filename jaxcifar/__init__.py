@@ -11,7 +11,7 @@ if typing.TYPE_CHECKING:
 
 
 def load(checkpoint: str | pathlib.Path, step: str | int = "latest") -> Net:
-    """Returns the net of the run in the folder `checkpoint`: see `jaxcifar.predict.load`."""
-    from jaxcifar.weights import net  # here, so that importing the package stays light
+    """Returns the net of the run in the folder `checkpoint`: see `weights.net.load_net`."""
+    from jaxcifar.weights import net  # here, because JAX takes seconds to import
 
     return net.load_net(checkpoint, step)

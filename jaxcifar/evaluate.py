@@ -1,4 +1,4 @@
-"""Restores a run's weights and scores them.
+"""Evaluates the weights of a run on a split of its data.
 
 python -m jaxcifar.evaluate --checkpoint=DIR [--step=N|best|latest] [--split=test|train|validation]
     [--data_dir=DIR] [--views=1|2|6] [--calibrate] [--against=DIR]
@@ -7,8 +7,9 @@ python -m jaxcifar.evaluate --checkpoint=DIR [--step=N|best|latest] [--split=tes
 from jaxcifar.system import command
 
 if __name__ == "__main__":
-    command.leave_on_interrupt()  # what follows takes seconds to import
+    command.leave_on_interrupt()  # the imports below take seconds
 
+import argparse
 import pathlib
 import sys
 from typing import Any
@@ -19,73 +20,76 @@ from jaxcifar.figures import heatmaps, png
 from jaxcifar.run import workdir
 from jaxcifar.system import backend
 from jaxcifar.training.evaluation import VIEWS
-from jaxcifar.weights.evaluation import evaluate
+from jaxcifar.weights.evaluation import evaluate_run
 
 
-def report(result: dict[str, Any]) -> str:
-    """Returns the result as text: accuracy and loss, a line per class, the confusion matrix.
+def format_result(result: dict[str, Any]) -> str:
+    """Returns the result as text: accuracy and loss, a line per class with its predictions.
 
-    Accuracies have their 95 % intervals, and what else was asked for comes last.
+    Accuracies have 95 % intervals. Calibration and comparison follow if they are in the result.
     """
     names = list(result["class_accuracy"])
     width = max(map(len, names))
     lines = [
         f"{result['data']} data, {result['split']}, {result['examples']:,} images,"
         f" step {result['step']:,}" + VIEWS[result["views"]],
-        f"accuracy {_known(result)}  loss {result['loss']:.4f}",
+        f"accuracy {_format_accuracy(result)}  loss {result['loss']:.4f}",
         "",
         f"{'':{width}}  accuracy, 95 % interval  predicted, by column in the same order",
     ]
     for name, row in zip(names, result["confusion_matrix"], strict=True):
         counts = " ".join(f"{count:5}" for count in row)
         low, high = result["class_interval"][name]
-        known = f"{result['class_accuracy'][name]:8.4f}  {low:.4f}–{high:.4f}"
-        lines.append(f"{name:{width}}  {known}  {counts}")
+        accuracy = f"{result['class_accuracy'][name]:8.4f}  {low:.4f}–{high:.4f}"
+        lines.append(f"{name:{width}}  {accuracy}  {counts}")
     outside = result["examples"] - sum(map(sum, result["confusion_matrix"]))
     if outside:
         lines.append(f"{outside:,} images are predicted as a class that the data do not have")
     if "calibration" in result:
-        lines += ["", *_told_of_calibration(result)]
+        lines += ["", *_format_calibration(result)]
     if "against" in result:
-        lines += ["", *_told_of_comparison(result)]
+        lines += ["", *_format_comparison(result["against"])]
     return "\n".join(lines)
 
 
-def _known(result: dict[str, Any]) -> str:
+def _format_accuracy(result: dict[str, Any]) -> str:
     low, high = result["interval"]
     return f"{result['accuracy']:.4f}, 95 % interval {low:.4f}–{high:.4f}"
 
 
-def _told_of_calibration(result: dict[str, Any]) -> list[str]:
+def _format_calibration(result: dict[str, Any]) -> list[str]:
     found = result["calibration"]
-    where = result["split"] if found["fitted_on"] == "validation" else "the other half"
+    scored_on = result["split"] if found["fitted_on"] == "validation" else "the other half"
     return [
         f"temperature {found['temperature']:.4f}, fitted on {found['fitted_on']},"
-        f" {found['fitted_images']:,} images; scored on {where}, {found['images']:,}",
+        f" {found['fitted_images']:,} images; scored on {scored_on}, {found['images']:,}",
         f"calibration error (ECE) {found['ece_before']:.4f} before, {found['ece_after']:.4f} after",
         f"cross entropy {found['cross_entropy_before']:.4f} before,"
         f" {found['cross_entropy_after']:.4f} after; the accuracy is the same",
     ]
 
 
-def _told_of_comparison(result: dict[str, Any]) -> list[str]:
-    found = result["against"]
+def _format_comparison(other: dict[str, Any]) -> list[str]:
     return [
-        f"against {found['checkpoint']}, step {found['step']:,}: accuracy {_known(found)}",
-        f"{found['right_alone']:,} images are right here alone, {found['wrong_alone']:,} there"
-        f" alone; McNemar's exact test: p = {found['p']:.2g}",
+        f"against {other['checkpoint']}, step {other['step']:,}:"
+        f" accuracy {_format_accuracy(other)}",
+        f"this run alone is right on {other['right_alone']:,} images, the other alone on"
+        f" {other['wrong_alone']:,}; McNemar's exact test: p = {other['p']:.2g}",
     ]
 
 
-def keep(
-    result: dict[str, Any], directory: pathlib.Path, asked: str = ""
+def save_result(
+    result: dict[str, Any], directory: pathlib.Path, options: str = ""
 ) -> tuple[pathlib.Path, pathlib.Path]:
-    """Writes the result and a picture of its confusion matrix.
+    """Writes the result as JSON and its confusion matrix as a PNG, and returns the two paths.
 
-    The names say split and step, and what else was asked for, so that neither replaces the other.
+    Split, step and `options` are part of the names, so that no evaluation overwrites another.
     """
-    which = f"{result['split']}_step{result['step']}{asked}"
-    numbers, picture = directory / f"evaluation_{which}.json", directory / f"confusion_{which}.png"
+    suffix = f"{result['split']}_step{result['step']}{options}"
+    numbers, picture = (
+        directory / f"evaluation_{suffix}.json",
+        directory / f"confusion_{suffix}.png",
+    )
     workdir.write_json(numbers, result)
     title = f"{directory.name}, {result['data']} {result['split']}, step {result['step']:,}"
     matrix = np.array(result["confusion_matrix"])
@@ -94,30 +98,70 @@ def keep(
     return numbers, picture
 
 
+def _parse_arguments() -> argparse.Namespace:
+    parser = command.command_parser(
+        "evaluate", "Evaluates the weights of a run on a split of its data."
+    )
+    parser.add_argument("--checkpoint", required=True, metavar="DIR", help="folder of the run")
+    parser.add_argument(
+        "--step", default="latest", help="step to evaluate: latest (default), best or a number"
+    )
+    parser.add_argument(
+        "--split",
+        default="test",
+        choices=("test", "train", "validation"),
+        help="images to evaluate on (default: test)",
+    )
+    parser.add_argument(
+        "--data_dir", metavar="DIR", help="folder of the data (default: the one in the config)"
+    )
+    parser.add_argument(
+        "--views",
+        type=int,
+        choices=tuple(VIEWS),
+        help="views of each image whose logits are averaged (default: as in the config)",
+    )
+    parser.add_argument(
+        "--calibrate",
+        action="store_true",
+        help="fit a temperature on held-out images and report the calibration error",
+    )
+    parser.add_argument(
+        "--against",
+        type=pathlib.Path,
+        metavar="DIR",
+        help="folder of another run to compare with on the same images",
+    )
+    return parser.parse_args()
+
+
 def main() -> None:
-    """Runs the command."""
-    parser = command.command_parser("evaluate", "Restores a run's weights and scores them.")
-    parser.add_argument("--checkpoint", required=True, metavar="DIR", help="the run's workdir")
-    parser.add_argument("--step", default="latest", help="N, best or latest (default: latest)")
-    parser.add_argument("--split", default="test", choices=("test", "train", "validation"))
-    parser.add_argument("--data_dir", metavar="DIR", help="where the data lie now, if elsewhere")
-    parser.add_argument("--views", type=int, choices=tuple(VIEWS), help="if not the config's")
-    parser.add_argument("--calibrate", action="store_true", help="fit a temperature, held out")
-    parser.add_argument("--against", type=pathlib.Path, metavar="DIR", help="another's workdir")
-    given = parser.parse_args()
-    backend.configure(keep_memory=False)  # a few large batches
+    """Runs the command: evaluates, saves the result, then prints it."""
+    given = _parse_arguments()
+    backend.configure(keep_memory=False)  # there are only a few large batches
     directory = pathlib.Path(given.checkpoint)
-    more = {"views": given.views, "calibrate": given.calibrate, "against": given.against}
-    result = evaluate(directory, given.step, given.split, given.data_dir, **more)
-    print(report(result))
-    asked = f"_views{given.views}" if given.views else ""
-    asked += "_calibrated" if given.calibrate else ""
-    asked += f"_against_{given.against.resolve().name}" if given.against else ""
+    result = evaluate_run(
+        directory,
+        given.step,
+        given.split,
+        given.data_dir,
+        views=given.views,
+        calibrate=given.calibrate,
+        against=given.against,
+    )
+    options = f"_views{given.views}" if given.views else ""
+    options += "_calibrated" if given.calibrate else ""
+    options += f"_against_{given.against.resolve().name}" if given.against else ""
+    # Save first: printing fails if the output is closed or cannot encode the text.
     try:
-        numbers, picture = keep(result, directory, asked)
+        numbers, picture = save_result(result, directory, options)
     except OSError as error:
-        print(f"could not keep this in {directory}: {error.strerror or error}", file=sys.stderr)
+        print(format_result(result))
+        print(
+            f"could not save the result in {directory}: {error.strerror or error}", file=sys.stderr
+        )
     else:
+        print(format_result(result))
         print(f"\nwrote {numbers} and {picture}")
 
 

@@ -1,4 +1,4 @@
-"""Writes the weights of a run as a file that other programs read.
+"""Writes the weights of a run to a file that other programs read.
 
 python -m jaxcifar.export --checkpoint=DIR --to=safetensors|jax|torch --out=FILE
     [--step=latest|best|N]
@@ -7,25 +7,31 @@ python -m jaxcifar.export --checkpoint=DIR --to=safetensors|jax|torch --out=FILE
 from jaxcifar.system import command
 
 if __name__ == "__main__":
-    command.leave_on_interrupt()  # what follows takes seconds to import
+    command.leave_on_interrupt()  # the imports below take seconds
 
 import pathlib
 
 from jaxcifar.system import backend
-from jaxcifar.weights.export import FORMATS, export
+from jaxcifar.weights.export import FORMATS, export_weights
 
 
 def main() -> None:
     """Runs the command."""
-    parser = command.command_parser("export", "Writes the weights of a run for other programs.")
-    parser.add_argument("--checkpoint", required=True, metavar="DIR", help="the run's workdir")
-    parser.add_argument("--step", default="latest", help="N, best or latest (default: latest)")
-    parser.add_argument("--to", required=True, choices=FORMATS)
-    parser.add_argument("--out", required=True, type=pathlib.Path, metavar="FILE", help="a new one")
+    parser = command.command_parser(
+        "export", "Writes the weights of a run to a file that other programs read."
+    )
+    parser.add_argument("--checkpoint", required=True, metavar="DIR", help="folder of the run")
+    parser.add_argument(
+        "--step", default="latest", help="step to export: latest (default), best or a number"
+    )
+    parser.add_argument("--to", required=True, choices=FORMATS, help="format of the file")
+    parser.add_argument(
+        "--out", required=True, type=pathlib.Path, metavar="FILE", help="file to create"
+    )
     arguments = parser.parse_args()
     backend.configure()
     source, out = pathlib.Path(arguments.checkpoint), arguments.out
-    size = export(source, arguments.step, arguments.to, out)
+    size = export_weights(source, arguments.step, arguments.to, out)
     print(f"wrote {out} ({arguments.to}, {size / 2**20:.1f} MB)")
 
 

@@ -1,4 +1,4 @@
-"""A run's weights, restored, and what they say of images; as a command, of image files.
+"""Classifies image files with the weights of a run.
 
 python -m jaxcifar.predict --checkpoint=DIR [--step=N|best|latest] [--json|--csv] IMAGE…|FOLDER|-
 """
@@ -6,8 +6,9 @@ python -m jaxcifar.predict --checkpoint=DIR [--step=N|best|latest] [--json|--csv
 from jaxcifar.system import command
 
 if __name__ == "__main__":
-    command.leave_on_interrupt()  # what follows takes seconds to import
+    command.leave_on_interrupt()  # the imports below take seconds
 
+import argparse
 import csv
 import io
 import json
@@ -20,24 +21,24 @@ from typing import BinaryIO
 import numpy as np
 
 from jaxcifar.data import image_files
+from jaxcifar.data.image_files import CroppedImage
 from jaxcifar.errors import UserError
 from jaxcifar.system import backend
 from jaxcifar.weights.net import Net, load_net
 
-TOP = 5  # classes told of each image
-MOST_OF_STDIN = 2**28  # bytes: of a stream without an end the first, which then is no image
+TOP = 5  # classes shown for each image
+MAX_STDIN_BYTES = 2**28  # a longer or endless stream is cut off there, and so is not an image
+
+RankedClasses = list[tuple[str, float]]  # classes and their probabilities, the most likely first
 
 
-Ranked = list[tuple[str, float]]  # classes and their probabilities, the likeliest first
-
-
-def ranked(net: Net, pictures: Sequence[image_files.Picture]) -> list[Ranked]:
-    """Returns of each picture its `TOP` classes with their probabilities."""
-    if not pictures:
+def rank_classes(net: Net, images: Sequence[CroppedImage]) -> list[RankedClasses]:
+    """Returns the `TOP` most likely classes of each image."""
+    if not images:
         return []
-    probabilities = net.predict(np.stack([picture.pixels for picture in pictures])).probabilities
-    of_data = len(net.class_names)  # a model may have classes that the data have not
-    names = [*net.class_names, *map("class {}".format, range(of_data, probabilities.shape[1]))]
+    probabilities = net.predict(np.stack([image.pixels for image in images])).probabilities
+    known = len(net.class_names)  # a model may have more classes than the data
+    names = [*net.class_names, *map("class {}".format, range(known, probabilities.shape[1]))]
     best = np.argsort(-probabilities, 1, kind="stable")[:, :TOP]
     return [
         [(names[i], float(row[i])) for i in order]
@@ -45,64 +46,64 @@ def ranked(net: Net, pictures: Sequence[image_files.Picture]) -> list[Ranked]:
     ]
 
 
-def find(words: Sequence[str]) -> Iterator[tuple[pathlib.Path | BinaryIO, str]]:
-    """Yields the files that the words of a command line name, each with its name to be told.
+def open_images(words: Sequence[str]) -> Iterator[tuple[pathlib.Path | BinaryIO, str]]:
+    """Yields the files that the words of a command line name, each with its name for messages.
 
-    Of a folder, its images by their suffixes, in order; of "-", what is read from stdin. What
-    cannot be read is for who opens it to say: also a folder without images.
+    A folder stands for its images, by suffix and sorted, and "-" for stdin. Missing files and
+    folders without images are yielded too, so that reading them reports the error.
     """
     for word in words:
         path = pathlib.Path(word)
         if word == "-":
-            yield io.BytesIO(sys.stdin.buffer.read(MOST_OF_STDIN)), "stdin"
+            yield io.BytesIO(sys.stdin.buffer.read(MAX_STDIN_BYTES)), "stdin"
         elif path.is_dir():
-            inside = image_files.inside(path) or [path]
-            yield from ((file, _printable(str(file))) for file in inside)
+            files = image_files.list_images(path) or [path]
+            yield from ((file, _printable(str(file))) for file in files)
         else:
             yield path, _printable(word)
 
 
 def _printable(name: str) -> str:
-    """Returns a file's name with what no terminal should be sent, or cannot print, escaped."""
+    """Returns a file's name with control and unprintable characters escaped."""
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in name)
 
 
-def as_json(net: Net, found: Sequence[tuple[image_files.Picture, Ranked]]) -> str:
+def format_json(net: Net, found: Sequence[tuple[CroppedImage, RankedClasses]]) -> str:
     """Returns the predictions as a JSON object."""
-    told = [
+    images = [
         {
-            "image": picture.name,
-            "width": picture.width,
-            "height": picture.height,
-            "square": picture.square,
+            "image": image.name,
+            "width": image.width,
+            "height": image.height,
+            "square": image.square,
             "predictions": [{"class": name, "probability": p} for name, p in best],
         }
-        for picture, best in found
+        for image, best in found
     ]
     about = {"step": net.step, "data": net.parts.config.data.source}
-    return json.dumps(about | {"images": told}, indent=2)
+    return json.dumps(about | {"images": images}, indent=2)
 
 
-def as_csv(found: Sequence[tuple[image_files.Picture, Ranked]]) -> str:
-    """Returns the predictions as CSV, a row for each image and class."""
+def format_csv(found: Sequence[tuple[CroppedImage, RankedClasses]]) -> str:
+    """Returns the predictions as CSV, with a row per image and class."""
     file = io.StringIO()
     rows = csv.writer(file, lineterminator="\n")
     rows.writerow(["image", "left", "top", "right", "bottom", "rank", "class", "probability"])
-    for picture, best in found:
+    for image, best in found:
         for rank, (name, probability) in enumerate(best, 1):
-            rows.writerow([picture.name, *picture.square, rank, name, f"{probability:.6f}"])
+            rows.writerow([image.name, *image.square, rank, name, f"{probability:.6f}"])
     return file.getvalue().rstrip("\n")
 
 
-def as_text(picture: image_files.Picture, best: Ranked, shown: bool) -> str:
-    """Returns a prediction as lines; with the picture, as the net sees it, where that is `shown`.
+def format_text(image: CroppedImage, best: RankedClasses, in_colour: bool) -> str:
+    """Returns a prediction as lines of text; `in_colour` draws the net's pixels beside them.
 
-    Two pixels of it are one character: the upper half in one colour on a ground of the other.
+    One character shows two pixels: its upper half one, its background the other.
     """
     width = max(len(name) for name, _ in best)
-    lines = [picture.name, f"({picture.looked_at()})"]
+    lines = [image.name, f"({image.describe_crop()})"]
     lines += [f"{p:6.1%}  {name:{width}}  {'█' * round(20 * p)}".rstrip() for name, p in best]
-    if not shown:
+    if not in_colour:
         return "\n  ".join(lines)
     drawn = [
         "".join(
@@ -110,41 +111,49 @@ def as_text(picture: image_files.Picture, best: Ranked, shown: bool) -> str:
             for (r, g, b), under in zip(*two, strict=True)
         )
         + "\033[0m"
-        for two in picture.pixels.reshape(-1, 2, *picture.pixels.shape[1:]).tolist()
+        for two in image.pixels.reshape(-1, 2, *image.pixels.shape[1:]).tolist()
     ]
     lines += [""] * (len(drawn) - len(lines))
     return "\n".join(f"{a}  {b}".rstrip() for a, b in zip(drawn, lines, strict=True))
 
 
-def main() -> None:
-    """Runs the command; where some images cannot be read it ends with status 1."""
-    parser = command.command_parser("predict", "Says what is in images.")
-    parser.add_argument("--checkpoint", required=True, metavar="DIR", help="the run's workdir")
-    parser.add_argument("--step", default="latest", help="N, best or latest (default: latest)")
+def _parse_arguments() -> argparse.Namespace:
+    parser = command.command_parser("predict", "Classifies images with the weights of a run.")
+    parser.add_argument("--checkpoint", required=True, metavar="DIR", help="folder of the run")
+    parser.add_argument(
+        "--step", default="latest", help="step to use: latest (default), best or a number"
+    )
     form = parser.add_mutually_exclusive_group()
-    form.add_argument("--json", action="store_true", help="as a JSON object")
-    form.add_argument("--csv", action="store_true", help="as CSV, a row for each image and class")
-    parser.add_argument("images", nargs="+", metavar="IMAGE", help="files, folders, - for stdin")
-    arguments = parser.parse_args()
+    form.add_argument("--json", action="store_true", help="print a JSON object instead of text")
+    form.add_argument("--csv", action="store_true", help="print a CSV row per image and class")
+    parser.add_argument(
+        "images", nargs="+", metavar="IMAGE", help="image file, folder of images, or - for stdin"
+    )
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Runs the command, which exits with status 1 if an image could not be read."""
+    arguments = _parse_arguments()
     backend.configure()
     net = load_net(arguments.checkpoint, arguments.step)
-    pictures, unread = [], 0
-    for file, name in find(arguments.images):
+    images, failures = [], 0
+    for file, name in open_images(arguments.images):
         try:
-            pictures.append(image_files.read(file, name))
+            images.append(image_files.read_image(file, name))
         except UserError as error:
-            unread += 1
+            failures += 1
             print(f"error: {error}", file=sys.stderr)
-    found = list(zip(pictures, ranked(net, pictures), strict=True))
+    found = list(zip(images, rank_classes(net, images), strict=True))
     if arguments.json:
-        print(as_json(net, found))
+        print(format_json(net, found))
     elif arguments.csv:
-        print(as_csv(found))
+        print(format_csv(found))
     elif found:
         print(f"a net trained on {net.parts.config.data.source} data, step {net.step:,}\n")
-        colours = os.environ.get("COLORTERM") in ("truecolor", "24bit") and sys.stdout.isatty()
-        print("\n\n".join(as_text(*each, shown=colours) for each in found))
-    if unread:
+        in_colour = os.environ.get("COLORTERM") in ("truecolor", "24bit") and sys.stdout.isatty()
+        print("\n\n".join(format_text(*each, in_colour) for each in found))
+    if failures:
         sys.exit(1)
 
 

@@ -1,4 +1,4 @@
-"""Keeps the weights of a run, and no more, in a new folder that is small enough to be shared.
+"""Copies the weights of a run, without its optimizer state, into a new folder to share.
 
 python -m jaxcifar.release --checkpoint=DIR --out=DIR [--step=latest|best|N]
 """
@@ -6,23 +6,31 @@ python -m jaxcifar.release --checkpoint=DIR --out=DIR [--step=latest|best|N]
 from jaxcifar.system import command
 
 if __name__ == "__main__":
-    command.leave_on_interrupt()  # what follows takes seconds to import
+    command.leave_on_interrupt()  # the imports below take seconds
 
 import pathlib
 
 from jaxcifar.system import backend
-from jaxcifar.weights.release import release
+from jaxcifar.weights.release import release_weights
 
 
 def main() -> None:
     """Runs the command."""
-    parser = command.command_parser("release", "Keeps the weights of a run, and no more.")
-    parser.add_argument("--checkpoint", required=True, metavar="DIR", help="the run's workdir")
-    parser.add_argument("--step", default="latest", help="N, best or latest (default: latest)")
-    parser.add_argument("--out", required=True, type=pathlib.Path, metavar="DIR", help="a new one")
+    parser = command.command_parser(
+        "release", "Copies the weights of a run into a new folder that is small enough to share."
+    )
+    parser.add_argument("--checkpoint", required=True, metavar="DIR", help="folder of the run")
+    parser.add_argument(
+        "--step", default="latest", help="step to copy: latest (default), best or a number"
+    )
+    parser.add_argument(
+        "--out", required=True, type=pathlib.Path, metavar="DIR", help="folder to create"
+    )
     arguments = parser.parse_args()
     backend.configure()
-    print(release(pathlib.Path(arguments.checkpoint), arguments.step, arguments.out), end="")
+    print(
+        release_weights(pathlib.Path(arguments.checkpoint), arguments.step, arguments.out), end=""
+    )
 
 
 if __name__ == "__main__":

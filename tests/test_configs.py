@@ -42,7 +42,7 @@ def test_page_trains_two_steps_and_is_evaluated(name, small_data, tmp_path):
     assert result.finished
     assert int(result.state.step) == 2
     assert np.isfinite(result.lines[0]["train_loss"])
-    scores = evaluation.evaluate(tmp_path / "run", "latest", "test")
+    scores = evaluation.evaluate_run(tmp_path / "run", "latest", "test")
     assert scores["examples"] == TEST
     assert scores["accuracy"] == result.lines[0]["test_accuracy"]
     assert scores["loss"] == pytest.approx(result.lines[0]["test_loss"], rel=1e-6)
@@ -184,9 +184,9 @@ def test_every_key_is_read_by_what_takes_it(name):
         "model": [
             models.MODELS[config.model.name],
             AdaptiveBlock,
-            models.build,
-            models.measure,
-            models.examples_measured,
+            models.build_model,
+            models.measure_whitening,
+            models.count_whitening_images,
         ],
         "optimizer": [optim.OPTIMIZERS[config.optimizer.name]],
         "schedule": [optim.SCHEDULES[config.schedule.name], optim.build_schedule],

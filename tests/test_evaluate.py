@@ -1,4 +1,8 @@
+"""`evaluate`: what it computes, saves and prints."""
+
+import contextlib
 import dataclasses
+import io
 import json
 import os
 import subprocess
@@ -31,11 +35,11 @@ def trained(tmp_path_factory, small_data_for_module):
 
 @pytest.mark.parametrize("split", ["test", "validation"])
 @pytest.mark.parametrize("step", ["latest", "best", "number"])
-def test_evaluation_gives_what_training_logged(trained, step, split):
+def test_evaluation_repeats_what_training_logged(trained, step, split):
     folder, lines = trained
     with Checkpoints(folder) as checkpoints:
         want = checkpoints.best_step() if step == "best" else checkpoints.steps()[-1]
-    result = evaluation.evaluate(folder, str(want) if step == "number" else step, split)
+    result = evaluation.evaluate_run(folder, str(want) if step == "number" else step, split)
     line = next(line for line in lines if line["step"] == want)
     assert result["step"] == want
     assert result["accuracy"] == line[f"{split}_accuracy"]
@@ -46,7 +50,7 @@ def test_evaluation_gives_what_training_logged(trained, step, split):
     ("split", "examples"), [("test", TEST), ("train", TRAIN), ("validation", VALIDATION)]
 )
 def test_every_image_is_counted_once_under_its_class(trained, synthetic, split, examples):
-    result = evaluation.evaluate(trained[0], "latest", split)
+    result = evaluation.evaluate_run(trained[0], "latest", split)
     matrix = np.array(result["confusion_matrix"])
     labels = {
         "train": synthetic.train.labels[:TRAIN],
@@ -65,27 +69,27 @@ def test_confusion_matrix_is_the_slow_count():
     logits, labels = rng.normal(size=(50, 12)), rng.integers(0, 10, 50)
     want = np.zeros((10, 10), int)
     for row, label in zip(logits, labels, strict=True):
-        if row.argmax() < 10:  # a model may have classes that the data have not
+        if row.argmax() < 10:  # a model may have more classes than the data
             want[label, row.argmax()] += 1
     assert want.sum() < 50
     np.testing.assert_array_equal(evaluation.confusion_matrix(jnp.array(logits), labels, 10), want)
 
 
 def test_accuracy_and_confusion_matrix_count_the_same(trained):
-    """Of a net with more classes than the data: the largest of all its logits is what it says."""
+    """A net with more classes than the data predicts the largest of all its logits."""
     rng = np.random.default_rng(0)
     logits, labels = jnp.array(rng.normal(size=(200, 20))), rng.integers(0, 10, 200)
     matrix = evaluation.confusion_matrix(logits, labels, 10)
     counted = losses.count(jnp.zeros(200), logits, jnp.array(labels))
     assert matrix.trace() == int(counted.correct) > 0
     assert matrix.sum() == (np.asarray(logits).argmax(1) < 10).sum() < 200
-    result = evaluation.evaluate(trained[0], "latest", "test")
-    assert "do not have" not in evaluate.report(result)
+    result = evaluation.evaluate_run(trained[0], "latest", "test")
+    assert "do not have" not in evaluate.format_result(result)
     less = result | {"examples": result["examples"] + 7}
-    assert "7 images are predicted as a class that the data do not" in evaluate.report(less)
+    assert "7 images are predicted as a class that the data do not" in evaluate.format_result(less)
 
 
-def test_a_folder_that_cannot_be_written_costs_the_files_alone(trained, run, monkeypatch):
+def test_results_are_printed_if_the_folder_cannot_be_written(trained, run, monkeypatch):
     def fail(*_):
         raise OSError(30, "Read-only file system")
 
@@ -93,26 +97,40 @@ def test_a_folder_that_cannot_be_written_costs_the_files_alone(trained, run, mon
     status, out, err = run(evaluate.main, [f"--checkpoint={trained[0]}"])
     assert status == 0
     assert f"accuracy {trained[1][-1]['test_accuracy']:.4f}" in out
-    assert err == f"could not keep this in {trained[0]}: Read-only file system\n"
+    assert err == f"could not save the result in {trained[0]}: Read-only file system\n"
+
+
+def test_files_are_saved_even_if_the_output_cannot_be_encoded(trained, run, monkeypatch):
+    """As with PYTHONIOENCODING=latin-1, which has no en dash."""
+    folder, _ = trained
+    files = [
+        folder / "evaluation_validation_step16.json",
+        folder / "confusion_validation_step16.png",
+    ]
+    assert not any(file.exists() for file in files)
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(io.BytesIO(), encoding="latin-1"))
+    with contextlib.suppress(UnicodeEncodeError):
+        run(evaluate.main, [f"--checkpoint={folder}", "--split=validation"])
+    assert all(file.stat().st_size for file in files)
 
 
 @pytest.mark.parametrize("command", [train, evaluate], ids=lambda module: module.__name__)
-def test_ctrl_c_ends_a_command_in_one_line(command, trained, run, monkeypatch, tmp_path):
+def test_ctrl_c_ends_a_command_with_one_line(command, trained, run, monkeypatch, tmp_path):
     def stop(*_):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(experiment, "load_data", stop)
-    page = f"--config={ROOT / 'configs' / 'quickstart.py'}"
+    config = f"--config={ROOT / 'configs' / 'quickstart.py'}"
     words = {
-        train: [page, f"--workdir={tmp_path / 'run'}"],
+        train: [config, f"--workdir={tmp_path / 'run'}"],
         evaluate: [f"--checkpoint={trained[0]}"],
     }
     assert run(command.main, words[command]) == (130, "", "stopped by ctrl-C\n")
 
 
 @pytest.mark.parametrize("command", ["train", "evaluate", "predict", "reproduce", "sweep"])
-def test_ctrl_c_while_importing_is_one_line_too(command, tmp_path):
-    """A module that they import presses ctrl-C."""
+def test_ctrl_c_while_importing_ends_it_with_one_line(command, tmp_path):
+    """A module that each command imports sends the interrupt."""
     (tmp_path / "ml_collections.py").write_text("import signal\nsignal.raise_signal(2)\n")
     done = subprocess.run(
         [sys.executable, "-m", f"jaxcifar.{command}"],
@@ -132,20 +150,20 @@ def other(tmp_path_factory, small_data_for_module):
     return folder
 
 
-def test_views_are_those_of_a_run_that_has_them_in_its_config(trained, tmp_path):
+def test_the_option_views_equals_views_in_the_config(trained, tmp_path):
     folder, _ = trained
     (tmp_path / "steps").symlink_to(folder / "steps")
     config = json.loads((folder / "config.json").read_text()) | {"evaluation": {"views": 6}}
     (tmp_path / "config.json").write_text(json.dumps(config))
-    want = evaluation.evaluate(tmp_path, "latest", "test")
-    got = evaluation.evaluate(folder, "latest", "test", views=6)
+    want = evaluation.evaluate_run(tmp_path, "latest", "test")
+    got = evaluation.evaluate_run(folder, "latest", "test", views=6)
     assert got | {"checkpoint": ""} == want | {"checkpoint": ""}
-    assert got["loss"] != evaluation.evaluate(folder, "latest", "test")["loss"]
+    assert got["loss"] != evaluation.evaluate_run(folder, "latest", "test")["loss"]
 
 
-def test_calibration_is_fitted_on_what_was_held_out(trained, other):
+def test_calibration_is_fitted_on_held_out_images(trained, other):
     folder, lines = trained
-    result = evaluation.evaluate(folder, "latest", "test", calibrate=True)
+    result = evaluation.evaluate_run(folder, "latest", "test", calibrate=True)
     found = result["calibration"]
     assert (found["fitted_on"], found["fitted_images"]) == ("validation", VALIDATION)
     assert found["images"] == TEST
@@ -155,25 +173,25 @@ def test_calibration_is_fitted_on_what_was_held_out(trained, other):
     examples = experiment.load_data(net.parts.config)
     held_out = net.predict(examples.validation.images).logits, examples.validation.labels
     assert found["temperature"] == calibration.fit_temperature(*held_out)
-    own = evaluation.evaluate(folder, "latest", "validation", calibrate=True)["calibration"]
+    own = evaluation.evaluate_run(folder, "latest", "validation", calibrate=True)["calibration"]
     assert (own["fitted_on"], own["fitted_images"] + own["images"]) == ("half of validation", 24)
-    halves = evaluation.evaluate(other, "latest", "test", calibrate=True)
+    halves = evaluation.evaluate_run(other, "latest", "test", calibrate=True)
     assert halves["calibration"]["fitted_on"] == "half of test"
     assert halves["calibration"]["fitted_images"] == halves["calibration"]["images"] == TEST // 2
     assert "fitted on half of test, 20 images; scored on the other half, 20" in (
-        evaluate.report(halves)
+        evaluate.format_result(halves)
     )
-    assert evaluation.evaluate(other, "latest", "test", calibrate=True) == halves
+    assert evaluation.evaluate_run(other, "latest", "test", calibrate=True) == halves
 
 
 def test_two_nets_are_compared_on_the_same_images(trained, other):
     folder, _ = trained
-    itself = evaluation.evaluate(folder, "latest", "test", against=folder)
+    itself = evaluation.evaluate_run(folder, "latest", "test", against=folder)
     assert itself["against"]["accuracy"] == itself["accuracy"]
     assert itself["against"]["interval"] == itself["interval"]
     assert (itself["against"]["right_alone"], itself["against"]["p"]) == (0, 1.0)
-    here = evaluation.evaluate(folder, "latest", "test", against=other)
-    there = evaluation.evaluate(other, "latest", "test", against=folder)
+    here = evaluation.evaluate_run(folder, "latest", "test", against=other)
+    there = evaluation.evaluate_run(other, "latest", "test", against=folder)
     its = here["against"]
     assert its["accuracy"] == there["accuracy"]
     assert its["right_alone"] == there["against"]["wrong_alone"]
@@ -183,7 +201,7 @@ def test_two_nets_are_compared_on_the_same_images(trained, other):
     assert its["p"] == there["against"]["p"]
 
 
-def test_a_net_of_other_classes_is_no_opponent(trained, other, monkeypatch):
+def test_a_net_with_other_classes_cannot_be_compared(trained, other, monkeypatch):
     load = load_net
 
     def renamed(folder, step):
@@ -191,11 +209,11 @@ def test_a_net_of_other_classes_is_no_opponent(trained, other, monkeypatch):
         return dataclasses.replace(net, class_names=("a", "b")) if folder == other else net
 
     monkeypatch.setattr(evaluation, "load_net", renamed)
-    with pytest.raises(UserError, match=r"other is a net of other classes \(a, b\); expected disc"):
-        evaluation.evaluate(trained[0], "latest", "test", against=other)
+    with pytest.raises(UserError, match=r"other has other classes \(a, b\); expected disc"):
+        evaluation.evaluate_run(trained[0], "latest", "test", against=other)
 
 
-def test_what_else_is_asked_for_is_told_and_kept_beside(trained, other, run):
+def test_options_are_printed_and_saved_in_files_of_their_own(trained, other, run):
     folder, _ = trained
     run(evaluate.main, [f"--checkpoint={folder}"])
     plain = (folder / "evaluation_test_step16.json").read_bytes()
@@ -205,13 +223,13 @@ def test_what_else_is_asked_for_is_told_and_kept_beside(trained, other, run):
     file = folder / "evaluation_test_step16_views6_calibrated_against_other.json"
     result = json.loads(file.read_text())
     low, high = result["interval"]
-    for told in (
+    for text in (
         "step 16, six views of each image",
         f"accuracy {result['accuracy']:.4f}, 95 % interval {low:.4f}–{high:.4f}",
         f"temperature {result['calibration']['temperature']:.4f}, fitted on validation, 24 images",
         f"against {other}, step 4: accuracy {result['against']['accuracy']:.4f}",
     ):
-        assert told in out
+        assert text in out
     for name, (low, high) in result["class_interval"].items():
         assert f"{low:.4f}–{high:.4f}" in next(x for x in out.splitlines() if x.startswith(name))
         assert low <= result["class_accuracy"][name] <= high
@@ -219,12 +237,12 @@ def test_what_else_is_asked_for_is_told_and_kept_beside(trained, other, run):
 
 
 @pytest.mark.parametrize("step", ["3", "-1", "first", "1.5"])
-def test_a_step_that_is_not_saved_is_refused(trained, step):
+def test_a_step_that_was_not_saved_is_refused(trained, step):
     with pytest.raises(UserError, match=r"expected best, latest or one of .*16"):
-        evaluation.evaluate(trained[0], step, "test")
+        evaluation.evaluate_run(trained[0], step, "test")
 
 
-def test_the_command_writes_numbers_and_a_picture(trained, run):
+def test_the_command_saves_a_result_and_a_picture(trained, run):
     folder, lines = trained
     status, out, err = run(evaluate.main, [f"--checkpoint={folder}"])
     assert (status, err) == (0, "")
@@ -242,7 +260,7 @@ def test_the_command_writes_numbers_and_a_picture(trained, run):
     assert json.loads((folder / "evaluation_test_step16.json").read_text()) == result
 
 
-def test_the_command_tells_mistakes_in_one_line(trained, run, small_data, tmp_path):
+def test_the_command_reports_mistakes_in_one_line(trained, run, small_data, tmp_path):
     trainer.train(tiny(num_epochs=1), tmp_path / "run")
     for words, message in (
         ([f"--checkpoint={tmp_path / 'none'}"], "not a run's folder"),

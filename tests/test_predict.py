@@ -1,4 +1,4 @@
-"""A run's weights from a script: what they say is what training logged."""
+"""A run's weights in a script and in `predict`: they predict what training logged."""
 
 import csv
 import dataclasses
@@ -28,35 +28,37 @@ def trained(tmp_path_factory, small_data_for_module):
     return folder, trainer.train(tiny(num_epochs=3, **{"optimizer.ema_decay": 0.5}), folder)
 
 
-def test_a_net_says_what_training_logged(trained, synthetic):
+def test_a_restored_net_predicts_what_training_logged(trained, synthetic):
     folder, result = trained
     net = jaxcifar.load(folder)
     assert (net.step, net.class_names) == (12, synthetic.class_names)
     split = result.dataset.test
-    said = net.predict(split.images)
-    assert (said.logits.argmax(1) == split.labels).mean() == result.lines[-1]["test_accuracy"]
-    np.testing.assert_allclose(said.probabilities, jax.nn.softmax(said.logits), rtol=1e-6)
-    assert {name: gate.shape for name, gate in said.gates.items()} == {
+    prediction = net.predict(split.images)
+    assert (prediction.logits.argmax(1) == split.labels).mean() == result.lines[-1]["test_accuracy"]
+    np.testing.assert_allclose(
+        prediction.probabilities, jax.nn.softmax(prediction.logits), rtol=1e-6
+    )
+    assert {name: gate.shape for name, gate in prediction.gates.items()} == {
         "block0": (40, 2),
         "block1": (40, 2),
     }
-    for array in (said.logits, said.probabilities, *said.gates.values()):
+    for array in (prediction.logits, prediction.probabilities, *prediction.gates.values()):
         assert type(array) is np.ndarray
     best = max(result.lines, key=lambda line: line["test_accuracy"])  # the first of equals
     assert jaxcifar.load(str(folder), step="best").step == best["step"]
     assert jaxcifar.load(folder, step=8).step == 8
 
 
-def test_other_images_take_the_place_of_those_before(trained):
+def test_each_call_predicts_its_own_images(trained):
     net, images = jaxcifar.load(trained[0]), random_images(21, 32, 32, 3)
     whole = net.predict(images).logits
-    for start, stop in ((0, 21), (3, 4), (0, 16), (5, 21)):  # one batch of 16, and two
+    for start, stop in ((0, 21), (3, 4), (0, 16), (5, 21)):  # one batch of 16, or two
         part = net.predict(images[start:stop]).logits
         np.testing.assert_allclose(part, whole[start:stop], rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize(
-    ("images", "told"),
+    ("images", "found"),
     [
         (np.zeros((2, 32, 32, 3)), r"float64 \[2, 32, 32, 3\]"),
         (np.zeros((2, 3, 32, 32), np.uint8), r"uint8 \[2, 3, 32, 32\]"),
@@ -64,12 +66,12 @@ def test_other_images_take_the_place_of_those_before(trained):
         (np.zeros((0, 32, 32, 3), np.uint8), r"uint8 \[0, 32, 32, 3\]"),
     ],
 )
-def test_images_of_another_kind_are_refused(trained, images, told):
-    with pytest.raises(UserError, match=rf"images are {told}; expected uint8 \[N, 32, 32, 3\]"):
+def test_images_of_another_type_or_shape_are_refused(trained, images, found):
+    with pytest.raises(UserError, match=rf"images are {found}; expected uint8 \[N, 32, 32, 3\]"):
         jaxcifar.load(trained[0]).predict(images)
 
 
-def test_the_example_of_the_readme_runs(trained):
+def test_the_example_in_the_readme_runs(trained):
     section = (ROOT / "README.md").read_text().split("## From a script")[1]
     example = re.search(r"```python\n(.*?)```", section, re.DOTALL)[1]
     folder = trained[0].parent.parent
@@ -92,8 +94,8 @@ def test_importing_the_package_imports_nothing_heavy():
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0
 
 
-def test_a_run_is_used_without_its_optimizer(trained, monkeypatch, tmp_path):
-    """What made the weights may be unknown here: another version's optimizer, or schedule."""
+def test_a_run_is_restored_without_its_optimizer(trained, monkeypatch, tmp_path):
+    """Its optimizer or schedule may come from another version and be unknown here."""
     folder = tmp_path / "run"
     folder.mkdir()
     (folder / "steps").symlink_to(trained[0] / "steps")
@@ -109,7 +111,7 @@ def test_a_run_is_used_without_its_optimizer(trained, monkeypatch, tmp_path):
 
 @pytest.fixture
 def photos(tmp_path):
-    """A folder of two images and what is none, and the pixels that a net sees of the two."""
+    """A folder of two images and a text file, and the pixels that a net sees of the images."""
     folder = tmp_path / "photos"
     folder.mkdir()
     shown = random_images(2, 32, 32, 3)
@@ -117,29 +119,31 @@ def photos(tmp_path):
     wide[:, 14:46] = shown[1]
     Image.fromarray(shown[0]).save(folder / "a.png")
     Image.fromarray(wide).save(folder / "b.BMP")
-    (folder / "notes.txt").write_text("not asked for")
+    (folder / "notes.txt").write_text("not an image")
     return folder, shown
 
 
-def test_the_command_says_of_files_what_the_net_says_of_their_pixels(trained, photos, run):
+def test_the_command_predicts_for_files_what_the_net_predicts_for_their_pixels(
+    trained, photos, run
+):
     folder, shown = photos
     net = jaxcifar.load(trained[0])
     want = net.predict(shown).probabilities
     words = [f"--checkpoint={trained[0]}", folder]
     status, out, err = run(predict.main, [*words, "--json"])
     assert (status, err) == (0, "")
-    told = json.loads(out)
-    assert (told["step"], told["data"]) == (12, "synthetic")
-    assert [i["image"] for i in told["images"]] == [f"{folder}/a.png", f"{folder}/b.BMP"]
-    assert [i["square"] for i in told["images"]] == [[0, 0, 32, 32], [14, 0, 46, 32]]
-    for image, row in zip(told["images"], want, strict=True):
+    result = json.loads(out)
+    assert (result["step"], result["data"]) == (12, "synthetic")
+    assert [i["image"] for i in result["images"]] == [f"{folder}/a.png", f"{folder}/b.BMP"]
+    assert [i["square"] for i in result["images"]] == [[0, 0, 32, 32], [14, 0, 46, 32]]
+    for image, row in zip(result["images"], want, strict=True):
         order = sorted(range(10), key=lambda i: -row[i])[:5]
         got = [(p["class"], p["probability"]) for p in image["predictions"]]
         assert [name for name, _ in got] == [net.class_names[i] for i in order]
         np.testing.assert_allclose([p for _, p in got], row[order], rtol=1e-5)
     status, out, _ = run(predict.main, [*words, "--csv"])
     rows = list(csv.DictReader(io.StringIO(out)))
-    flat = [p | {"image": i["image"]} for i in told["images"] for p in i["predictions"]]
+    flat = [p | {"image": i["image"]} for i in result["images"] for p in i["predictions"]]
     assert [(r["image"], r["class"]) for r in rows] == [(p["image"], p["class"]) for p in flat]
     for row, p in zip(rows, flat, strict=True):
         assert float(row["probability"]) == pytest.approx(p["probability"], abs=1e-6)
@@ -150,7 +154,9 @@ def test_the_command_says_of_files_what_the_net_says_of_their_pixels(trained, ph
     assert f"{flat[0]['probability']:.1%}  {flat[0]['class']}" in out
 
 
-def test_what_is_no_image_costs_a_line_and_the_others_are_done(trained, photos, run, monkeypatch):
+def test_each_unreadable_file_is_one_line_and_the_others_are_classified(
+    trained, photos, run, monkeypatch
+):
     folder, _ = photos
     whole = (folder / "a.png").read_bytes()
     (folder / "c\n\x1b[31m.png").write_bytes(whole[: len(whole) // 2])
@@ -168,11 +174,11 @@ def test_what_is_no_image_costs_a_line_and_the_others_are_done(trained, photos, 
     assert (status, out, err.count("\n")) == (1, "", 1)
 
 
-def test_a_terminal_with_colours_is_shown_what_the_net_sees(trained, photos, run, monkeypatch):
+def test_a_terminal_with_colours_shows_what_the_net_sees(trained, photos, run, monkeypatch):
     folder, shown = photos
     words = [f"--checkpoint={trained[0]}", folder / "b.BMP"]
     monkeypatch.setenv("COLORTERM", "truecolor")
-    assert "\033" not in run(predict.main, words)[1]  # into a file
+    assert "\033" not in run(predict.main, words)[1]  # the output is not a terminal
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
     pair = re.compile(r"\033\[38;2;(\d+);(\d+);(\d+)m\033\[48;2;(\d+);(\d+);(\d+)m▀")
     drawn = [pair.findall(line) for line in run(predict.main, words)[1].splitlines()]
@@ -182,10 +188,10 @@ def test_a_terminal_with_colours_is_shown_what_the_net_sees(trained, photos, run
     assert "\033" not in run(predict.main, words)[1]
 
 
-def test_a_class_that_the_data_do_not_have_is_told_by_its_number(trained):
+def test_a_class_that_the_data_do_not_have_is_named_by_its_number(trained):
     net = jaxcifar.load(trained[0])
     few = dataclasses.replace(net, class_names=net.class_names[:3])
-    picture = image_files.Picture("it", 32, 32, (0, 0, 32, 32), random_images(32, 32, 3))
-    (ten,), (three,) = predict.ranked(net, [picture]), predict.ranked(few, [picture])
+    picture = image_files.CroppedImage("it", 32, 32, (0, 0, 32, 32), random_images(32, 32, 3))
+    (ten,), (three,) = predict.rank_classes(net, [picture]), predict.rank_classes(few, [picture])
     names = [*net.class_names[:3], *(f"class {i}" for i in range(3, 10))]
     assert [name for name, _ in three] == [names[net.class_names.index(n)] for n, _ in ten]

@@ -1,4 +1,14 @@
-"""The models by name: image batch -> logits and a dict of named intermediates (the gates)."""
+"""The models by name, and how a config becomes one.
+
+A model maps images [B, H, W, C] to logits [B, num_classes] and a dict of named intermediates, such
+as gates. For exchange with PyTorch (weights/torch_names.py) a model class may also offer
+
+    torch_name(module)                  a module's name in PyTorch (default: its name here)
+    torch_aliases                       other names for modules in PyTorch, as keys, with the names
+                                        from `torch_name` as values (default: none)
+    flattened_channels(image_channels)  C of the map [H, W, C] that the Dense layer head/dense0
+                                        takes flattened (default: 0, no map is flattened)
+"""
 
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any, NamedTuple
@@ -9,13 +19,13 @@ import jax.numpy as jnp
 
 from jaxcifar.config import fields
 from jaxcifar.config.fields import AboveZero, Constraint, Positive
-from jaxcifar.models import layers, whitening
+from jaxcifar.models import layers
 from jaxcifar.models.adaptive import AdaptiveNet
 from jaxcifar.models.mlp import PixelMLP
 from jaxcifar.models.resnet import ResNet
 from jaxcifar.models.simple_cnn import SimpleCNN
 from jaxcifar.models.speednet import SpeedNet
-from jaxcifar.models.whitening import Scaled, Whitened
+from jaxcifar.models.whitening import Scaled, Whitened, whitening_kernel
 
 MODELS: dict[str, Callable[..., nn.Module]] = {
     "adaptive": AdaptiveNet,
@@ -30,9 +40,10 @@ DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}  # by `config.comput
 class Shared(NamedTuple):
     """The keys of `config.model` that every model has.
 
-    `whitening_size` puts the whitening of patches of so many pixels a side, and an activation,
-    before the net; 0 for none. It is measured from the first `whitening_examples` training images,
-    and an epsilon is added to the eigenvalues. `logit_scale` multiplies the logits.
+    A `whitening_size` above 0 whitens patches of that many pixels a side, and applies an
+    activation, before the net. The whitening is measured from the first `whitening_examples`
+    training images; `whitening_epsilon` is added to the eigenvalues. `logit_scale` multiplies the
+    logits.
     """
 
     whitening_size: Annotated[int, Constraint(lambda n: 0 <= n <= 8, "0 to 8")] = 0
@@ -42,10 +53,10 @@ class Shared(NamedTuple):
     logit_scale: AboveZero = 1.0
 
 
-def build(keys: Mapping, dtype: Any, platform: str) -> nn.Module:
-    """Returns the model that `config.model` describes, computing in `dtype` on `platform`.
+def build_model(keys: Mapping, dtype: Any, platform: str) -> nn.Module:
+    """Returns the model of `config.model`, with the compute type `dtype`.
 
-    On "cpu" some layers compute the same function in another way.
+    `platform`, "cpu" or "gpu", selects the fastest implementation of each layer.
     """
     shared = fields.pick(Shared, keys)
     net = fields.build_choice(MODELS, keys, Shared._fields, dtype=dtype, platform=platform)
@@ -54,21 +65,21 @@ def build(keys: Mapping, dtype: Any, platform: str) -> nn.Module:
     return net if shared.logit_scale == 1 else Scaled(net, shared.logit_scale)
 
 
-def examples_measured(keys: Mapping) -> int:
-    """Returns how many training images `measure` needs."""
+def count_whitening_images(keys: Mapping) -> int:
+    """Returns how many training images `measure_whitening` needs."""
     shared = fields.pick(Shared, keys)
     return shared.whitening_examples if shared.whitening_size else 0
 
 
-def measure(batch_stats: Any, images: jax.Array, keys: Mapping) -> Any:
-    """Returns a new net's `batch_stats` with what `config.model` measures of training images.
+def measure_whitening(batch_stats: Any, images: jax.Array, keys: Mapping) -> Any:
+    """Returns a new net's `batch_stats` with the whitening kernel measured from training images.
 
     The images are normalised as in evaluation, float32 [N, 32, 32, 3].
     """
     shared = fields.pick(Shared, keys)
     if not shared.whitening_size:
         return batch_stats
-    kernel = whitening.kernel(images, shared.whitening_size, shared.whitening_epsilon)
+    kernel = whitening_kernel(images, shared.whitening_size, shared.whitening_epsilon)
     return jax.tree_util.tree_map_with_path(
         lambda path, leaf: kernel if path[-1].key == "whitening" else leaf, batch_stats
     )

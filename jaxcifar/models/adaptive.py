@@ -1,8 +1,9 @@
-"""Nets of adaptive blocks: K parallel convolutions weighed by a gate on the input.
+"""Nets of adaptive blocks: K parallel convolutions, weighted by a gate that sees the input.
 
 Reports 000 (`adaptive`), 001 (`adaptive_softmax`), 002 (`pooled_cnn`) and 004 (`adaptive_prelu`)
-are four settings of the fields below. Unlike CondConv (arXiv 1904.04971) and dynamic convolution
-(1912.03458), the branches are nonlinear before the sum, so kernels cannot be mixed instead.
+are four settings of `AdaptiveNet`. Unlike in CondConv (arXiv 1904.04971) and dynamic convolution
+(arXiv 1912.03458), the branches are nonlinear before the sum, so mixing their kernels instead would
+compute another function.
 """
 
 from collections.abc import Sequence
@@ -25,13 +26,14 @@ class AdaptiveBlock(nn.Module):
 
     Fields:
       features, branches: C and K.
-      kernel_size, padding: of each branch's convolution (with bias).
-      gate: "linear" (a Dense layer's output as it is), "softmax" (over K) or "none" (all ones).
-      gate_per_channel: one weight per branch and channel, a in [B, K, C], not per branch, [B, K].
-      branch_norm, branch_activation, branch_dropout, branch_pool: what follows the convolution
-        inside a branch, in this order: BatchNorm, activation, dropout, max-pool.
-      norm, activation: what follows the sum.
-      residual: adds the input where its shape is the output's, before the activation.
+      kernel_size, padding: those of each branch's convolution, which has a bias.
+      gate: "linear" (the output of a Dense layer), "softmax" (over K) or "none" (all ones).
+      gate_per_channel: gives each branch one weight per channel, a in [B, K, C], instead of one in
+        all, [B, K].
+      branch_norm, branch_activation, branch_dropout, branch_pool: BatchNorm, activation, dropout
+        and max-pool after a branch's convolution, in this order.
+      norm, activation: BatchNorm and activation after the sum.
+      residual: adds the input before the activation if it has the shape of the output.
     """
 
     features: int
@@ -55,7 +57,7 @@ class AdaptiveBlock(nn.Module):
         """[B, H, W, C_in] -> y [B, H', W', C] and the gate a, [B, K] or [B, K, C], float32."""
         K, C = self.branches, self.features
         a = self._gate(x)
-        # The K convolutions as one of K·C outputs, K major.
+        # One convolution with K·C outputs, K major, computes all branches.
         y = layers.Conv(
             K * C,
             self.kernel_size,
@@ -66,8 +68,8 @@ class AdaptiveBlock(nn.Module):
         )(x)
         if self.branch_norm:
             y = batch_norm(train, self.dtype, "branch_norm", self.platform)(y)
-        # Dropout and max-pool commute with the activation where it is monotone and keeps zero,
-        # as ReLU is: after the pool it has a quarter of the values, and no ties at zero.
+        # Dropout and max-pool commute with an activation that is monotone and maps 0 to 0, such as
+        # ReLU. After the pool it runs on a quarter of the values, and the pool has no ties at 0.
         commutes = self.branch_activation in ("relu", "none")
         activate = layers.activation(self.branch_activation)
         y = y if commutes else activate(y)
@@ -95,11 +97,11 @@ class AdaptiveBlock(nn.Module):
 
 
 class AdaptiveNet(nn.Module):
-    """Segments of adaptive blocks, a mean or flatten, an MLP.
+    """Segments of adaptive blocks, then a mean or flatten, then an MLP.
 
     Segment i has `num_blocks[i]` blocks of width `widths[i]`; `segment_pool` puts a 2×2 max-pool
-    between segments. The other fields are the block's, and the head's: `head_input` "mean"
-    (over H and W) or "flatten", then Dense layers of `head_hidden` with ReLU and `head_dropout`.
+    between segments. `head_input` is "mean" (over H and W) or "flatten"; the MLP has Dense layers
+    of `head_hidden` with ReLU and `head_dropout`. The other fields are those of `AdaptiveBlock`.
     """
 
     num_classes: Positive
@@ -125,12 +127,12 @@ class AdaptiveNet(nn.Module):
     platform: Injected[str] = ""
 
     def __post_init__(self) -> None:
-        layers.check_lengths(self, "widths", "num_blocks")
+        layers.check_same_length(self, "widths", "num_blocks")
         super().__post_init__()
 
     @nn.compact
     def __call__(self, x: Array, *, train: bool) -> tuple[Array, dict[str, Array]]:
-        """Images [B, H, W, 3] -> logits [B, num_classes] float32 and the gates, by block name."""
+        """Images [B, H, W, 3] -> logits [B, num_classes] float32 and the gates by block."""
         gates: dict[str, Array] = {}
         for segment, (width, blocks) in enumerate(zip(self.widths, self.num_blocks, strict=True)):
             if segment and self.segment_pool:
@@ -143,6 +145,11 @@ class AdaptiveNet(nn.Module):
             self.head_hidden, self.num_classes, self.head_dropout, self.dtype, name="head"
         )
         return head(x, train=train).astype(jnp.float32), gates
+
+    @nn.nowrap
+    def flattened_channels(self, image_channels: int) -> int:
+        """Returns the channels of the map that the head flattens; 0 if it takes a mean."""
+        return self.widths[-1] if self.head_input == "flatten" else 0
 
     def _block(self, features: int, name: str) -> AdaptiveBlock:
         shared = {

@@ -1,4 +1,4 @@
-"""A multi-layer perceptron on the pixels, the baseline that sees no neighbourhoods."""
+"""A multi-layer perceptron on the pixels: the baseline without convolutions."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -14,7 +14,7 @@ Array = jax.Array
 
 
 class PixelMLP(nn.Module):
-    """Flatten, then Dense layers of `hidden` with ReLU and dropout between; () is linear."""
+    """Flattens the image; Dense layers of `hidden` with ReLU and dropout between; () is linear."""
 
     num_classes: Positive
     hidden: Sequence[Positive]
@@ -28,3 +28,8 @@ class PixelMLP(nn.Module):
         x = x.reshape(x.shape[0], -1)
         head = layers.MLP(self.hidden, self.num_classes, self.dropout, self.dtype, name="head")
         return head(x, train=train).astype(jnp.float32), {}
+
+    @nn.nowrap
+    def flattened_channels(self, image_channels: int) -> int:
+        """Returns the channels of the image, which is flattened."""
+        return image_channels

@@ -1,8 +1,9 @@
 """ResNet of depth 6n+2 for 32×32 images (He et al. 2015, arXiv 1512.03385, section 4.2)."""
 
 import functools
-from collections.abc import Callable
-from typing import Annotated, Any
+import re
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any, ClassVar
 
 import flax.linen as nn
 import jax
@@ -14,15 +15,21 @@ from jaxcifar.ops.batch_norm import batch_norm
 
 Array = jax.Array
 Depth = Annotated[int, Constraint(lambda n: n >= 8 and n % 6 == 2, "6n+2: 20, 32, 44, 56 …")]
-
-
+TORCH_NAMES = {  # of the modules of the common CIFAR ResNets in PyTorch
+    "conv": "conv1",
+    "norm": "bn1",
+    "norm1": "bn1",
+    "norm2": "bn2",
+    "skip": "shortcut.0",
+    "skip_norm": "shortcut.1",
+    "head": "linear",
+}
 # He et al., arXiv 1502.01852: standard deviation √(2/fan_in)
 he_normal = nn.initializers.variance_scaling(2.0, "fan_in", "normal")
 
 
-def conv_of(dtype: Any, platform: str) -> Callable[..., layers.Conv]:
-    """Returns the convolution of the paper, (features, kernel_size, padding, stride=1): no bias,
-    He-normal."""
+def paper_conv(dtype: Any, platform: str) -> Callable[..., layers.Conv]:
+    """Returns the paper's convolution without bias, (features, kernel_size, padding, stride=1)."""
     return functools.partial(
         layers.Conv, use_bias=False, kernel_init=he_normal, dtype=dtype, platform=platform
     )
@@ -31,8 +38,8 @@ def conv_of(dtype: Any, platform: str) -> Callable[..., layers.Conv]:
 class BasicBlock(nn.Module):
     """conv3×3-BN-ReLU-conv3×3-BN plus a shortcut, then ReLU: [B, H, W, C_in] -> [B, H', W', C].
 
-    `shortcut` where the shape changes: "A" takes every second pixel and pads channels with
-    zeros, half on each side, no parameters; "B" is a 1×1 convolution with BN.
+    Where the shape changes, shortcut "A" takes every second pixel and pads the channels with zeros,
+    half on each side, without parameters; "B" is a 1×1 convolution with BN.
     """
 
     features: int
@@ -43,7 +50,7 @@ class BasicBlock(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array, *, train: bool) -> Array:
-        conv = conv_of(self.dtype, self.platform)
+        conv = paper_conv(self.dtype, self.platform)
         y = conv(self.features, 3, 1, self.stride, name="conv1")(x)
         y = nn.relu(batch_norm(train, self.dtype, "norm1", self.platform)(y))
         y = conv(self.features, 3, 1, name="conv2")(y)
@@ -59,7 +66,7 @@ class BasicBlock(nn.Module):
 
 
 class ResNet(nn.Module):
-    """conv3×3, three stages of n basic blocks at widths (w, 2w, 4w), mean, Dense; depth 6n+2."""
+    """conv3×3, three stages of n basic blocks of widths (w, 2w, 4w), mean, Dense; depth 6n+2."""
 
     num_classes: Positive
     depth: Depth
@@ -67,11 +74,13 @@ class ResNet(nn.Module):
     shortcut: Annotated[str, one_of(("A", "B"))]
     dtype: Injected[Any] = jnp.float32
     platform: Injected[str] = ""
+    # torchvision's names -> those of the common CIFAR ResNets
+    torch_aliases: ClassVar[Mapping[str, str]] = {"fc": "linear", "downsample": "shortcut"}
 
     @nn.compact
     def __call__(self, x: Array, *, train: bool) -> tuple[Array, dict[str, Array]]:
         """Images [B, H, W, 3] -> logits [B, num_classes] float32 and no intermediates."""
-        x = conv_of(self.dtype, self.platform)(self.width, 3, 1, name="conv")(x)
+        x = paper_conv(self.dtype, self.platform)(self.width, 3, 1, name="conv")(x)
         x = nn.relu(batch_norm(train, self.dtype, "norm", self.platform)(x))
         for stage in range(3):
             for block in range((self.depth - 2) // 6):
@@ -86,3 +95,10 @@ class ResNet(nn.Module):
                 )(x, train=train)
         x = layers.Dense(self.num_classes, self.dtype, name="head")(x.mean((1, 2)))
         return x.astype(jnp.float32), {}
+
+    @staticmethod
+    def torch_name(module: str) -> str:
+        """Returns a module's name in the common CIFAR ResNets in PyTorch."""
+        if block := re.fullmatch(r"stage(\d+)_block(\d+)", module):
+            return f"layer{int(block[1]) + 1}.{block[2]}"
+        return TORCH_NAMES.get(module, module)

@@ -1,6 +1,7 @@
 """SimpleCNN of report 003: two convolutions with max-pools, then an MLP."""
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import flax.linen as nn
@@ -9,16 +10,15 @@ import jax.numpy as jnp
 
 from jaxcifar.config.fields import Injected, Positive, Sizes
 from jaxcifar.models import layers
-from jaxcifar.ops import pooling
 from jaxcifar.ops.batch_norm import batch_norm
 
 Array = jax.Array
 
 
 class SimpleCNN(nn.Module):
-    """conv (VALID) → [BN] → activation → max-pool 2, for each width; flatten; MLP with ReLU.
+    """Convolutions (VALID), each followed by [BatchNorm], activation and 2×2 max-pool; then an MLP.
 
-    `widths` and `kernel_sizes` have a value per convolution; `hidden` one per hidden Dense layer.
+    `widths` and `kernel_sizes` have one value per convolution, `hidden` one per hidden Dense layer.
     """
 
     num_classes: Positive
@@ -31,7 +31,7 @@ class SimpleCNN(nn.Module):
     platform: Injected[str] = ""
 
     def __post_init__(self) -> None:
-        layers.check_lengths(self, "widths", "kernel_sizes")
+        layers.check_same_length(self, "widths", "kernel_sizes")
         super().__post_init__()
 
     @nn.compact
@@ -39,7 +39,7 @@ class SimpleCNN(nn.Module):
         """Images [B, H, W, 3] -> logits [B, num_classes] float32 and no intermediates."""
         activate = layers.activation(self.activation)
         for i, (width, size) in enumerate(zip(self.widths, self.kernel_sizes, strict=True)):
-            x = layers.Conv(
+            conv = layers.Conv(
                 width,
                 size,
                 0,
@@ -47,13 +47,24 @@ class SimpleCNN(nn.Module):
                 platform=self.platform,
                 pooled=True,
                 name=f"conv{i}",
-            )(x)
-            if self.norm:
-                x = batch_norm(train, self.dtype, f"norm{i}", self.platform)(x)
-            # ReLU and max-pool commute; Swish is not monotone.
-            commutes = self.activation == "relu"
-            x = pooling.max_pool(x if commutes else activate(x), 2)
-            x = activate(x) if commutes else x
+            )
+            name = f"norm{i}"
+            norm = batch_norm(train, self.dtype, name, self.platform) if self.norm else None
+            if self.activation == "relu":
+                x = activate(conv(x, norm))  # commutes with max-pool, whose output is smaller
+            else:
+                x = conv(x, functools.partial(_norm_and_activate, norm, activate))
         x = x.reshape(x.shape[0], -1)
         x = layers.MLP(self.hidden, self.num_classes, dtype=self.dtype, name="head")(x, train=train)
         return x.astype(jnp.float32), {}
+
+    @nn.nowrap
+    def flattened_channels(self, image_channels: int) -> int:
+        """Returns the channels of the map that the head flattens."""
+        return self.widths[-1]
+
+
+def _norm_and_activate(
+    norm: nn.Module | None, activate: Callable[[Array], Array], y: Array
+) -> Array:
+    return activate(y if norm is None else norm(y))

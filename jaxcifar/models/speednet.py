@@ -9,14 +9,14 @@ import jax.numpy as jnp
 
 from jaxcifar.config.fields import AboveZero, Injected, Positive, Share, Sizes
 from jaxcifar.models import layers
-from jaxcifar.ops import pooling
 from jaxcifar.ops.batch_norm import batch_norm
+from jaxcifar.ops.pooling import safe_max
 
 Array = jax.Array
 
 
 def partial_identity(key: Array, shape: Sequence[int], dtype: Any = jnp.float32) -> Array:
-    """Identity for the first C_in outputs of a convolution, PyTorch's default for the others."""
+    """Initialises the first C_in outputs as the identity, the others as PyTorch does."""
     middle, same = shape[0] // 2, min(shape[2:])
     rest = layers.pytorch_weights(key, shape, dtype)
     diagonal = jnp.arange(same)
@@ -25,11 +25,11 @@ def partial_identity(key: Array, shape: Sequence[int], dtype: Any = jnp.float32)
 
 
 class SpeedNet(nn.Module):
-    """Groups of convolutions 3×3 with BatchNorm and an activation; global max-pool; Dense.
+    """Groups of 3×3 convolutions with BatchNorm and an activation; global max-pool; Dense.
 
-    The first convolution of each group is followed by a 2×2 max-pool; there are `depth` in a group,
-    all without bias, and BatchNorm has a bias and no scale. With `residual`, what the first
-    convolution of a group leaves is added before the group's last activation. Dense has no bias.
+    A group has `depth` convolutions, and a 2×2 max-pool follows its first. BatchNorm has a bias and
+    no scale; convolutions and Dense have no bias. With `residual`, the output of the first
+    activation in a group is added before the last one.
     """
 
     num_classes: Positive
@@ -51,13 +51,12 @@ class SpeedNet(nn.Module):
             for i in range(self.depth):
                 name = f"group{group}_{{}}{i}"
                 x = self._conv(width, name.format("conv"), pooled=i == 0)(x)
-                x = pooling.max_pool(x, 2) if i == 0 else x
                 x = self._norm(train, name.format("norm"))(x)
                 if self.residual and 0 < i == self.depth - 1:
                     x += first
                 x = activate(x)
                 first = x if i == 0 else first
-        x = pooling.maximum(x, (1, 2))
+        x = safe_max(x, (1, 2))
         head = self.param("head", nn.initializers.normal(1.0), (x.shape[-1], self.num_classes))
         return x.astype(jnp.float32) @ head, {}
 

@@ -1,6 +1,7 @@
-"""Patch whitening: a frozen first convolution whose outputs are uncorrelated, before any net.
+"""Wrappers for any net: patch whitening before it, and a constant that scales its logits.
 
-Page's and Jordan's speed runs (github.com/davidcpage/cifar10-fast, arXiv 2404.00498) begin so.
+The speed runs of Page and Jordan (github.com/davidcpage/cifar10-fast, arXiv 2404.00498) begin with
+a frozen convolution whose outputs are uncorrelated.
 """
 
 from typing import Any
@@ -10,16 +11,17 @@ import jax
 import jax.numpy as jnp
 
 from jaxcifar.models import layers
-from jaxcifar.ops.conv2d import conv
+from jaxcifar.ops.conv2d import lax_conv
 
 Array = jax.Array
 
 
 class Whitened(nn.Module):
-    """A net behind the whitening of size×size patches of its images and an activation.
+    """A net that sees whitened size×size patches of its images, after an activation.
 
-    The kernel is measured from training images (`kernel`), not learned, and so is kept with
-    `batch_stats`; until then it is 0. [B, H, W, C] -> [B, H − size + 1, …, 2·size²·C] -> net.
+    The map [B, H − size + 1, W − size + 1, 2·size²·C] replaces the images [B, H, W, C]. The kernel
+    is measured from training images (`whitening_kernel`), not learned, and therefore stored in
+    `batch_stats`; it is 0 until it is measured.
     """
 
     net: nn.Module
@@ -29,11 +31,17 @@ class Whitened(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array, *, train: bool) -> tuple[Array, dict[str, Array]]:
-        """Images [B, H, W, C] -> what the net makes of them whitened."""
-        shape = (self.size, self.size, x.shape[-1], 2 * self.size**2 * x.shape[-1])
+        """Images [B, H, W, C] -> the net's logits and intermediates."""
+        c_in = x.shape[-1]
+        shape = (self.size, self.size, c_in, self.channels_out(c_in))
         kernel = self.variable("batch_stats", "whitening", jnp.zeros, shape).value
-        x = conv(x.astype(self.dtype), kernel.astype(self.dtype), 1, 0)
+        x = lax_conv(x.astype(self.dtype), kernel.astype(self.dtype), 1, 0)
         return self.net(layers.activation(self.activation)(x), train=train)
+
+    @nn.nowrap
+    def channels_out(self, image_channels: int) -> int:
+        """Returns the channels of the map that the net sees."""
+        return 2 * self.size**2 * image_channels
 
 
 class Scaled(nn.Module):
@@ -44,16 +52,17 @@ class Scaled(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array, *, train: bool) -> tuple[Array, dict[str, Array]]:
-        """What the net returns, its logits scaled."""
+        """Images [B, H, W, C] -> the net's scaled logits and its intermediates."""
         logits, intermediates = self.net(x, train=train)
         return self.scale * logits, intermediates
 
 
-def kernel(images: Array, size: int, epsilon: float) -> Array:
-    """Returns the whitening kernel [size, size, C, 2·size²·C] of images [N, H, W, C], floats.
+def whitening_kernel(images: Array, size: int, epsilon: float) -> Array:
+    """Returns the whitening kernel [size, size, C, 2·size²·C] of float images [N, H, W, C].
 
-    The eigenvectors of the covariance of all size×size patches (about 0, not their mean, as the
-    records have it) over √(eigenvalue + epsilon), then their negatives.
+    It holds the eigenvectors of the covariance of all size×size patches over √(eigenvalue +
+    epsilon), then their negatives. As in the speed records, the mean is not subtracted from the
+    patches.
     """
     c = images.shape[-1]
     h, w = (n - size + 1 for n in images.shape[1:3])

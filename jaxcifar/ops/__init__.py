@@ -1,1 +1,1 @@
-"""What a platform computes in its own way: the same functions, to rounding."""
+"""Operations whose implementation depends on the platform; results agree up to rounding."""

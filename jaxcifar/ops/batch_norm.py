@@ -1,4 +1,4 @@
-"""BatchNorm as each platform computes it fastest: the same function, to rounding."""
+"""BatchNorm as each platform computes it fastest: the same function, up to rounding."""
 
 import functools
 from typing import Any
@@ -21,15 +21,15 @@ def batch_norm(
     epsilon: float = 1e-5,
     use_scale: bool = True,
 ) -> nn.Module:
-    """BatchNorm over all axes but the last, by default with PyTorch's momentum and epsilon."""
-    kind = FusedBatchNorm if train and platform == "gpu" else nn.BatchNorm
-    return kind(
+    """Returns BatchNorm over all axes but the last; the defaults are those of PyTorch."""
+    module = FusedBatchNorm if train and platform == "gpu" else nn.BatchNorm
+    return module(
         not train, momentum=momentum, epsilon=epsilon, use_scale=use_scale, dtype=dtype, name=name
     )
 
 
 class FusedBatchNorm(nn.Module):
-    """nn.BatchNorm in training, in fewer kernels: 5 of XLA's for a GPU where flax's makes 9."""
+    """nn.BatchNorm in training with fewer GPU kernels: XLA makes 5 of it, and 9 of Flax's."""
 
     use_running_average: bool
     momentum: float
@@ -39,7 +39,7 @@ class FusedBatchNorm(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
-        """[..., C] -> [..., C] of `dtype`; the running averages move."""
+        """[..., C] -> [..., C] of `dtype`; updates the running averages."""
         shape = x.shape[-1:]
         mean = self.variable("batch_stats", "mean", jnp.zeros, shape)
         var = self.variable("batch_stats", "var", jnp.ones, shape)
@@ -57,7 +57,7 @@ class FusedBatchNorm(nn.Module):
 def normalise(x: Array, scale: Array, bias: Array, epsilon: float) -> tuple[Array, Array, Array]:
     """Returns scale·(x − mean)/√(variance + epsilon) + bias, the mean and the variance, [C].
 
-    The statistics are float32, over all axes but the last; they have no gradient of their own.
+    Mean and variance are float32, over all axes but the last, and have no gradient of their own.
     """
     return _forward(x, scale, bias, epsilon)[0]
 
@@ -87,7 +87,7 @@ normalise.defvjp(_forward, _backward)
 
 
 def _sums(a: Array, b: Array) -> tuple[Array, Array]:
-    """Sums over all axes but the last, as one reduction: XLA would finish two with two kernels."""
+    """Sums over all axes but the last in one reduction, because XLA runs two in two kernels."""
     zero = jnp.zeros((), a.dtype)
     axes = tuple(range(a.ndim - 1))
     return lax.reduce((a, b), (zero, zero), lambda x, y: (x[0] + y[0], x[1] + y[1]), axes)

@@ -1,21 +1,101 @@
-"""The convolution as each platform computes it fastest: the same function, to rounding."""
+"""The convolution as each platform computes it fastest: the same function, up to rounding."""
 
 import functools
+import math
+from collections.abc import Callable
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
+from jaxcifar.ops.pooling import max_pool, safe_max
+from jaxcifar.ops.winograd import best_tile, conv_winograd, winograd_is_faster
+
 Array = jax.Array
 
 
-def conv(
+class Convolution(NamedTuple):
+    """A convolution to compute. `pooled` means that a 2×2 max-pool follows at once."""
+
+    x: Array
+    kernel: Array
+    stride: int
+    padding: int
+    pooled: bool = False
+
+    @property
+    def channels(self) -> tuple[int, int]:
+        """The channels in and out."""
+        return self.kernel.shape[2], self.kernel.shape[3]
+
+    @property
+    def is_float32_3x3(self) -> bool:
+        return len(self.kernel) == 3 and self.stride == 1 and self.x.dtype == jnp.float32
+
+    @property
+    def dropped(self) -> tuple[int, int]:
+        """How many last rows and columns of outputs are left out because the pool drops them."""
+        if not (self.pooled and self.is_float32_3x3):
+            return 0, 0
+        h, w = (side + 2 * self.padding - 2 for side in self.x.shape[1:3])
+        return h % 2 if h > 1 else 0, w % 2 if w > 1 else 0
+
+    @property
+    def computed(self) -> tuple[int, int]:
+        """The height and width of the outputs that a 3×3 convolution of stride 1 computes."""
+        around = 2 * self.padding - 2
+        h, w = (side + around - n for side, n in zip(self.x.shape[1:3], self.dropped, strict=True))
+        return h, w
+
+
+def conv2d(
+    x: Array, kernel: Array, bias: Array | None, stride: int, padding: int, platform: str
+) -> Array:
+    """Convolves x [B, H, W, C_in] with a kernel [k, k, C_in, C_out] and adds a bias [C_out].
+
+    `padding` is in pixels on every side. Returns [B, H', W', C_out].
+    """
+    return _add(_convolve(Convolution(x, kernel, stride, padding), platform), bias)
+
+
+def conv2d_max_pool(
+    x: Array,
+    kernel: Array,
+    bias: Array | None,
+    stride: int,
+    padding: int,
+    platform: str,
+    before_pool: Callable[[Array], Array] | None = None,
+) -> Array:
+    """Returns `max_pool(before_pool(conv2d(…)), 2)`, [B, H'/2, W'/2, C_out].
+
+    `before_pool`, such as BatchNorm, gets all outputs as [..., C_out], in an order that the
+    platform chooses. Without it, a last row or column that the pool drops need not be computed.
+    """
+    call = Convolution(x, kernel, stride, padding, pooled=before_pool is None)
+    before_pool = before_pool or (lambda y: y)
+    if platform == "cpu" and _suits_windows(call):  # they are the windows of the pool
+        return safe_max(before_pool(_add(conv_windows(x, kernel, padding), bias)), (3,))
+    return max_pool(before_pool(_add(_convolve(call, platform), bias)), 2)
+
+
+def _convolve(call: Convolution, platform: str) -> Array:
+    """Runs the platform's first implementation whose condition holds."""
+    for condition, implementation in IMPLEMENTATIONS.get(platform, ()):
+        if condition(call):
+            return implementation(call)
+    return lax_conv(*call[:4])
+
+
+def _add(y: Array, bias: Array | None) -> Array:
+    return y if bias is None else y + bias
+
+
+def lax_conv(
     x: Array, kernel: Array, stride: int, padding: int, drop: tuple[int, int] = (0, 0)
 ) -> Array:
-    """Convolves x [B, H, W, C_in] with a kernel [k, k, C_in, C_out], `padding` pixels around.
-
-    With stride 1, `drop` is how many of the last rows and columns of outputs are left out.
-    """
+    """Convolves with XLA's own convolution; leaves out `drop` last rows and columns of outputs."""
     return lax.conv_general_dilated(
         x,
         kernel,
@@ -26,39 +106,41 @@ def conv(
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
-def conv_apart(x: Array, kernel: Array, stride: int, padding: int) -> Array:
-    """`conv`, of which `vmap` makes one convolution after another.
+def conv_ungrouped(x: Array, kernel: Array, stride: int, padding: int) -> Array:
+    """`lax_conv`, which `vmap` turns into one convolution after another.
 
-    Of `conv` itself it makes a grouped one, slow in cuDNN where a group has few channels.
+    `vmap` turns `lax_conv` itself into a grouped convolution, which is slow in cuDNN where a group
+    has few channels.
     """
-    return _one_by_one(lambda x, kernel: conv(x, kernel, stride, padding))(x, kernel)
+    return _unrolled_by_vmap(lambda x, kernel: lax_conv(x, kernel, stride, padding))(x, kernel)
 
 
-def _conv_apart_forward(x, kernel, stride, padding):
-    return conv_apart(x, kernel, stride, padding), (x, kernel)
+def _conv_ungrouped_forward(x, kernel, stride, padding):
+    return conv_ungrouped(x, kernel, stride, padding), (x, kernel)
 
 
-def _conv_apart_backward(stride, padding, saved, gradient):
+def _conv_ungrouped_backward(stride, padding, saved, gradient):
     def backward(x, kernel, gradient):
-        return jax.vjp(lambda x, kernel: conv(x, kernel, stride, padding), x, kernel)[1](gradient)
+        plain = functools.partial(lax_conv, stride=stride, padding=padding)
+        return jax.vjp(plain, x, kernel)[1](gradient)
 
-    return _one_by_one(backward)(*saved, gradient)
-
-
-conv_apart.defvjp(_conv_apart_forward, _conv_apart_backward)
+    return _unrolled_by_vmap(backward)(*saved, gradient)
 
 
-def _one_by_one(function):
-    """Returns the function of arrays, which `vmap` calls for each of the first axis in turn."""
+conv_ungrouped.defvjp(_conv_ungrouped_forward, _conv_ungrouped_backward)
+
+
+def _unrolled_by_vmap(function):
+    """Returns `function`, which `vmap` calls once for each index of the first axis."""
     function = jax.custom_batching.custom_vmap(function)
 
     @function.def_vmap
     def _(size, batched, *arrays):
-        each = [
+        outputs = [
             function(*(a[i] if has else a for a, has in zip(arrays, batched, strict=True)))
             for i in range(size)
         ]
-        stacked = jax.tree.map(lambda *parts: jnp.stack(parts), *each)
+        stacked = jax.tree.map(lambda *parts: jnp.stack(parts), *outputs)
         return stacked, jax.tree.map(lambda _: True, stacked)
 
     return function
@@ -68,32 +150,32 @@ def _one_by_one(function):
 def conv_fenced(
     x: Array, kernel: Array, stride: int, padding: int, drop: tuple[int, int] = (0, 0)
 ) -> Array:
-    """`conv`, with a backward pass that XLA:CPU runs faster (see `_conv_fenced_backward`)."""
-    return conv(x, kernel, stride, padding, drop)
+    """`lax_conv` with a backward pass that XLA:CPU runs faster (`_conv_fenced_backward`)."""
+    return lax_conv(x, kernel, stride, padding, drop)
 
 
 def _conv_fenced_forward(x, kernel, stride, padding, drop):
-    return conv(x, kernel, stride, padding, drop), (x, kernel)
+    return lax_conv(x, kernel, stride, padding, drop), (x, kernel)
 
 
 def _conv_fenced_backward(stride, padding, drop, saved, gradient):
-    # XLA:CPU transposes x for the kernel's gradient and fuses into that strided loop the whole
-    # elementwise chain that made x. A product with the identity is the cheapest fence that it
-    # respects (it drops optimization_barrier): 13 to 20 % of a ResNet-20 step.
+    # For the kernel's gradient XLA:CPU transposes x, and it fuses the whole elementwise chain that
+    # made x into that strided loop. A product with the identity is the cheapest fence that XLA
+    # respects (it removes optimization_barrier): it saves 13 to 20 % of a ResNet-20 step.
     x, kernel = saved
     x = x @ jnp.eye(x.shape[-1], dtype=x.dtype)
-    plain = functools.partial(conv, stride=stride, padding=padding, drop=drop)
+    plain = functools.partial(lax_conv, stride=stride, padding=padding, drop=drop)
     return jax.vjp(plain, x, kernel)[1](gradient)
 
 
 conv_fenced.defvjp(_conv_fenced_forward, _conv_fenced_backward)
 
 
-def conv_as_matrix(x: Array, kernel: Array, padding: int) -> Array:
-    """`conv` with stride 1 as one product, x [B, H·W·C_in] with a matrix of the kernel's blocks.
+def conv_matrix(x: Array, kernel: Array, padding: int) -> Array:
+    """Convolves with stride 1 as one product of x [B, H·W·C_in] and a matrix of kernel blocks.
 
-    For a map smaller than the kernel, where most of a convolution is padding. XLA:CPU would turn
-    it around, the map sliding over the kernel: 14 times slower for 3×3 on 2×2 pixels.
+    This is for a map smaller than the kernel, where most of a convolution is padding. XLA:CPU
+    would slide the map over the kernel, which takes 14 times as long for 3×3 on 2×2 pixels.
     """
     k, _, c_in, c_out = kernel.shape
     b, h, w, _ = x.shape
@@ -110,14 +192,15 @@ def conv_as_matrix(x: Array, kernel: Array, padding: int) -> Array:
     return (x.reshape(b, -1) @ matrix).reshape(b, rows, columns, c_out)
 
 
-def conv_by_windows(x: Array, kernel: Array, padding: int) -> Array:
-    """`conv` with stride 1, its outputs by 2×2 windows: [B, H/2, W/2, 4, C_out].
+def conv_windows(x: Array, kernel: Array, padding: int) -> Array:
+    """Convolves with stride 1 and returns 2×2 windows of outputs, [B, H'/2, W'/2, 4, C_out].
 
-    Space-to-depth: each window is one output of a convolution with 4 times the channels in and
-    out, which for 3 or 8 channels XLA:CPU runs twice as fast. Needs odd k, even H + 2·padding.
+    This is space-to-depth: each window is one output of a convolution with 4 times the channels in
+    and out, which XLA:CPU runs twice as fast for 3 or 8 channels. k must be odd and
+    H + 2·padding even.
     """
     k, _, c_in, c_out = kernel.shape
-    n = (k + 1) // 2  # 2×2 blocks that cover what a window of outputs sees
+    n = (k + 1) // 2  # 2×2 blocks of inputs, along a side, that a window of outputs sees
     x = jnp.pad(x, ((0, 0), (padding, padding), (padding, padding), (0, 0)))
     b, h, w, _ = x.shape
     x = x.reshape(b, h // 2, 2, w // 2, 2, c_in).transpose(0, 1, 3, 2, 4, 5)
@@ -127,11 +210,41 @@ def conv_by_windows(x: Array, kernel: Array, padding: int) -> Array:
     )
     wide = wide.reshape(n, 2, n, 2, c_in, 4 * c_out).transpose(0, 2, 1, 3, 4, 5)
     x = x.reshape(b, h // 2, w // 2, 4 * c_in)
-    y = conv(x, wide.reshape(n, n, 4 * c_in, 4 * c_out), 1, 0)
+    y = lax_conv(x, wide.reshape(n, n, 4 * c_in, 4 * c_out), 1, 0)
     return y.reshape(*y.shape[:3], 4, c_out)
 
 
-def from_windows(y: Array) -> Array:
-    """Puts 2×2 windows [B, H/2, W/2, 4, C] back into their places: [B, H, W, C]."""
+def windows_to_map(y: Array) -> Array:
+    """Puts 2×2 windows [B, H/2, W/2, 4, C] back in their places, [B, H, W, C]."""
     b, h, w, _, c = y.shape
     return y.reshape(b, h, w, 2, 2, c).transpose(0, 1, 3, 2, 4, 5).reshape(b, 2 * h, 2 * w, c)
+
+
+def _suits_windows(call: Convolution) -> bool:
+    """Whether `conv_windows` can compute it, and is the fastest for so few channels."""
+    possible = call.stride == 1 and len(call.kernel) % 2 == 1 and call.x.shape[1] % 2 == 0
+    return possible and max(call.channels) <= 16
+
+
+# A platform uses the first implementation whose condition holds: the fastest of those measured in
+# its case (benchmarks/README.md). Any other platform uses `lax_conv`.
+IMPLEMENTATIONS: dict[
+    str, list[tuple[Callable[[Convolution], bool], Callable[[Convolution], Array]]]
+] = {
+    "gpu": [(lambda c: True, lambda c: conv_ungrouped(*c[:4]))],
+    "cpu": [
+        (
+            lambda c: _suits_windows(c) and c.channels[0] == 3,
+            lambda c: windows_to_map(conv_windows(c.x, c.kernel, c.padding)),
+        ),
+        (
+            lambda c: c.stride == 1 and max(c.x.shape[1:3]) < len(c.kernel),
+            lambda c: conv_matrix(c.x, c.kernel, c.padding),
+        ),
+        (
+            lambda c: c.is_float32_3x3 and winograd_is_faster(*c.computed, math.prod(c.channels)),
+            lambda c: conv_winograd(c.x, c.kernel, c.padding, best_tile(*c.computed), c.dropped),
+        ),
+        (lambda c: True, lambda c: conv_fenced(*c[:4], c.dropped)),
+    ],
+}

@@ -1,4 +1,4 @@
-"""Max-pooling whose gradient is deterministic and never NaN."""
+"""Max-pooling with a deterministic gradient that is never NaN."""
 
 import functools
 
@@ -11,14 +11,15 @@ Array = jax.Array
 
 
 def max_pool(x: Array, size: int) -> Array:
-    """Max over size×size windows with stride `size`, [B, H, W, C] -> [B, H/size, W/size, C].
+    """Takes the maximum of size×size windows, [B, H, W, C] -> [B, H/size, W/size, C].
 
-    A reshape and a maximum fuse with what stands around them and have a deterministic gradient;
-    `reduce_window`'s select-and-scatter gradient has neither. Rows and columns left over by the
-    division are dropped, as PyTorch does. Of 2×2 windows [B, H/2, W/2, 4, C] the maximum is left.
+    The stride is `size`, and the rows and columns that are left over are dropped, as in PyTorch. A
+    reshape and a maximum fuse with the operations around them and have a deterministic gradient;
+    the select-and-scatter gradient of `reduce_window` does neither.
+
+    Raises:
+      UserError: a window is larger than the map.
     """
-    if x.ndim == 5:
-        return maximum(x, (3,))
     if size == 1:
         return x
     b, h, w, c = x.shape
@@ -28,29 +29,29 @@ def max_pool(x: Array, size: int) -> Array:
             f" {h}×{w} pixels"
         )
     x = x[:, : h // size * size, : w // size * size]
-    return maximum(x.reshape(b, h // size, size, w // size, size, c), (2, 4))
+    return safe_max(x.reshape(b, h // size, size, w // size, size, c), (2, 4))
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(1,))
-def maximum(x: Array, axes: tuple[int, ...]) -> Array:
-    """`x.max(axes)`, equals sharing the gradient, as in JAX; but never 0/0.
+def safe_max(x: Array, axes: tuple[int, ...]) -> Array:
+    """Returns `x.max(axes)`, whose gradient is shared by equal values, as in JAX, but never NaN.
 
-    XLA may compute x once more for the gradient and round it otherwise, so that none is the
-    maximum: JAX's own gradient is NaN then, and this is 0.
+    XLA may compute x a second time for the gradient and round it differently, so that no value
+    equals the maximum. JAX's own gradient is then 0/0; this one is 0.
     """
     return x.max(axes)
 
 
-def _maximum_forward(x, axes):
+def _safe_max_forward(x, axes):
     y = x.max(axes, keepdims=True)
     return y.squeeze(axes), (x, y)
 
 
-def _maximum_backward(axes, saved, gradient):
+def _safe_max_backward(axes, saved, gradient):
     x, y = saved
     equal = (x == y).astype(x.dtype)
     count = jnp.maximum(equal.sum(axes, keepdims=True), 1)
     return (jnp.expand_dims(gradient, axes) / count * equal,)
 
 
-maximum.defvjp(_maximum_forward, _maximum_backward)
+safe_max.defvjp(_safe_max_forward, _safe_max_backward)

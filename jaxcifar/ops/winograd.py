@@ -1,11 +1,11 @@
-"""Winograd's convolution: the same function, to rounding, with a third of the multiplications.
+"""Winograd's convolution for 3×3 kernels, with about a third of the multiplications.
 
-Lavin & Gray, arXiv 1509.09308. Tiles of m×m outputs see n×n inputs, n = m + 2. A correlation of
-length m with a kernel of 3 is a product of polynomials read backwards (Toom and Cook): evaluated
-at n points, the tile's and the kernel's values are multiplied one by one, which for all channels
-and tiles is one matrix product at each of the n² points of a plane. XLA runs all of it as matrix
-products: the transforms are products with small constants as well, for as elementwise loops they
-would take longer than what they save.
+The result is that of a plain convolution, up to rounding (Lavin & Gray, arXiv 1509.09308). A tile
+of m×m outputs sees n×n inputs, n = m + 2. In one dimension, a correlation with m outputs and a
+kernel of 3 is the transpose of a product of polynomials (Toom and Cook): inputs and kernel are
+evaluated at n points and multiplied point by point. In two dimensions, over all channels and tiles,
+this is one matrix product at each of n² points. The transforms are products with small constant
+matrices, because elementwise loops would take longer than the multiplications that they save.
 """
 
 import functools
@@ -17,32 +17,33 @@ from jax import lax
 
 Array = jax.Array
 
-# Of the n points the last is infinity; small ones and their reciprocals round best, and of the
-# eight for m = 7 these did of some thousands that were tried.
+# The last of the n points is infinity. Small numbers and their reciprocals round best; the points
+# for m = 7 rounded best among some thousands that were tried.
 POINTS = (0, 1, -1, 2, -2, 0.5, -0.5)
 POINTS_OF_7 = (0, 1, -1, 0.4, -0.4, 4 / 3, -4 / 3, 3)
-TILES = (2, 3, 4, 5, 6, 7)  # m: more outputs in a tile save more and round worse
-# C_in · C_out from which XLA:CPU was measured to run it faster than a plain convolution: on any
-# map, and on one that the tiles cover without a rest
+TILES = (2, 3, 4, 5, 6, 7)  # m; larger tiles save more multiplications and round worse
+# The smallest C_in·C_out for which XLA:CPU was measured to run it faster than a plain convolution,
+# on any map, and on a map that the tiles cover exactly.
 WIDE, WIDE_COVERED = 64 * 128, 64 * 64
 
 
 def best_tile(h: int, w: int) -> int:
-    """Returns the m of the fewest multiplications for a map of h×w outputs."""
+    """Returns the m with the fewest multiplications for a map of h×w outputs."""
     return min(TILES, key=lambda m: -(-h // m) * -(-w // m) * (m + 2) ** 2)
 
 
-def is_faster(h: int, w: int, channels: int) -> bool:
-    """Whether a CPU gains by it, for a map of h×w outputs and a product C_in·C_out of channels."""
+def winograd_is_faster(h: int, w: int, channels: int) -> bool:
+    """Whether a CPU runs it faster, for h×w outputs and `channels` = C_in·C_out."""
     m = best_tile(h, w)
     return channels >= (WIDE if h % m or w % m else WIDE_COVERED)
 
 
 @functools.cache
 def transforms(m: int) -> tuple[np.ndarray, ...]:
-    """Matrices from tiles of inputs [n², n²] and kernels [n², 9] to the points, and [n², m²].
+    """Returns the transforms of an input tile [n², n²] and of a kernel [n², 9], and one [n², m²].
 
-    The last one's transpose goes from the points to a tile of outputs.
+    The first two give values at the n² points; the transpose of the last one gives a tile of
+    outputs from such values.
     """
     n = m + 2
     points = POINTS_OF_7 if m == 7 else POINTS[: n - 1]
@@ -57,11 +58,11 @@ def transforms(m: int) -> tuple[np.ndarray, ...]:
 def conv_winograd(
     x: Array, kernel: Array, padding: int, m: int, drop: tuple[int, int] = (0, 0)
 ) -> Array:
-    """Convolves x [B, H, W, C_in] with a kernel [3, 3, C_in, C_out], stride 1, by tiles of m×m.
+    """Convolves x [B, H, W, C_in] with a kernel [3, 3, C_in, C_out] in tiles of m×m, stride 1.
 
-    `drop` is how many of the last rows and columns of outputs are left out. In float32 the largest
-    error measured is 1e-4 (m = 4) to 4e-4 (m = 6) of a result's standard deviation; with AVX-512
-    3e-5 and 5e-5, and 2e-4 for m = 7.
+    `drop` last rows and columns of outputs are left out. The largest error measured in float32,
+    relative to the standard deviation of a result, is 1e-4 (m = 4) to 4e-4 (m = 6); with AVX-512 it
+    is 3e-5 (m = 4), 5e-5 (m = 6) and 2e-4 (m = 7).
     """
     return _forward(x, kernel, padding, m, drop)[0]
 
@@ -83,13 +84,15 @@ def _backward(padding, m, drop, saved, gradient):
     (b, h, w, c_in), c_out, n = x.shape, kernel.shape[-1], m + 2
     rows, columns = (-(-side // m) for side in gradient.shape[1:3])
     to_inputs, to_kernel, to_outputs = transforms(m)
-    points = _times(to_inputs, _tiles(x, padding, m, rows, columns))  # the forward pass has it
+    points = _times(
+        to_inputs, _tiles(x, padding, m, rows, columns)
+    )  # the same as in the forward pass
     kernel_points = _times(to_kernel, kernel.reshape(9, c_in, c_out))
     g = _times(to_outputs, _split(gradient, 0, m, rows, columns).reshape(m * m, -1, c_out))
     kernel_gradient = jnp.einsum("ptc,pto->pco", points, g)
     tiles = jnp.einsum("pto,pco->ptc", g, kernel_points)
     tiles = _times(to_inputs.T, tiles).reshape(n, n, b, rows, columns, c_in)
-    # what the tiles share is added: pixel i of a tile is pixel i - m of the next
+    # add the pixels that tiles share: pixel i of a tile is pixel i - m of the next tile
     positions = [
         [
             sum(
@@ -113,25 +116,25 @@ conv_winograd.defvjp(_forward, _backward)
 
 
 def _times(matrix: np.ndarray, x: Array) -> Array:
-    """[n, k] by [k, ...] -> [n, ...]."""
+    """Multiplies [n, k] by [k, ...] -> [n, ...]."""
     y = jnp.asarray(matrix, x.dtype) @ x.reshape(len(x), -1)
     return y.reshape(-1, *x.shape[1:])
 
 
 def _split(x: Array, before: int, m: int, rows: int, columns: int) -> Array:
-    """[B, H, W, C] with zeros before and after -> [m, m, B, rows, columns, C], by position."""
+    """Pads [B, H, W, C] and splits it into tiles, [m, m, B, rows, columns, C]."""
     x = _pad(x, before, rows * m, columns * m)
     return x.reshape(len(x), rows, m, columns, m, -1).transpose(2, 4, 0, 1, 3, 5)
 
 
 def _pad(x: Array, before: int, h: int, w: int) -> Array:
-    """[B, H, W, C] -> [B, h, w, C], zeros before and after or, where that is negative, cut."""
+    """Pads [B, H, W, C] with zeros to [B, h, w, C], `before` in front; crops if negative."""
     sides = [(before, n - before - side, 0) for n, side in zip((h, w), x.shape[1:3], strict=True)]
     return lax.pad(x, jnp.zeros((), x.dtype), [(0, 0, 0), *sides, (0, 0, 0)])
 
 
 def _tiles(x: Array, padding: int, m: int, rows: int, columns: int) -> Array:
-    """Overlapping tiles of (m+2)×(m+2) pixels by position: [n², B · rows · columns, C]."""
+    """Returns overlapping tiles of (m+2)×(m+2) pixels, [n², B · rows · columns, C]."""
     n = m + 2
     x = _split(x, padding, m, rows + 1, columns + 1)
     tiles = [

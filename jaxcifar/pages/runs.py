@@ -93,7 +93,7 @@ def _load_run(name: str, folder: pathlib.Path, step: str, data_dir: str | None) 
 
 def _score(net: Net, data_dir: str | None) -> Scores:
     """Predicts the test images of the run's dataset, loaded from this machine."""
-    dataset = evaluation.data_of(net, data_dir)
+    dataset = evaluation.load_dataset(net, data_dir)
     images, labels = dataset.test
     predicted = net.predict(images)
     names = dataset.class_names

@@ -52,7 +52,7 @@ class Experiment:
 
         What a model measures of the training images, uint8 [N, 32, 32, 3], is in it.
         """
-        some = images[: models.examples_measured(self.config.model)]
+        some = images[: models.count_whitening_images(self.config.model)]
         return self.starter(optimizer)(np.int32(self.config.seed), some)
 
     def starter(self, optimizer: optax.GradientTransformation) -> Callable[..., Carry]:
@@ -64,7 +64,7 @@ class Experiment:
             x = augment.normalise(
                 images, self.config.augment.mean, self.config.augment.std, jnp.float32
             )
-            stats = models.measure(carry.state.batch_stats, x, self.config.model)
+            stats = models.measure_whitening(carry.state.batch_stats, x, self.config.model)
             return Carry(dataclasses.replace(carry.state, batch_stats=stats), carry.sums)
 
         return jax.jit(create, out_shardings=devices.replicated(self.mesh))
@@ -137,7 +137,7 @@ def build(config: ConfigDict, *, to_train: bool = True, mesh: Mesh | None = None
     mesh = mesh or devices.make_mesh(config.batch_size)
     experiment = Experiment(
         config=config,
-        model=models.build(config.model, dtype, devices.platform(mesh)),
+        model=models.build_model(config.model, dtype, devices.platform(mesh)),
         loss=losses.build(config.loss),
         augment=augment.Augmentation(**config.augment, dtype=dtype),
         evaluation=evaluation.Evaluation(**config.evaluation),

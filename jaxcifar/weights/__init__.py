@@ -1,1 +1,1 @@
-"""The weights of a run: restored, scored, released, exchanged with PyTorch."""
+"""A run's weights: restore, evaluate, release, export and import them."""

@@ -1,4 +1,4 @@
-"""Scores a restored net on a split of its data."""
+"""Evaluates a run's weights on a split: accuracy, calibration, comparison with another net."""
 
 import dataclasses
 import pathlib
@@ -17,7 +17,7 @@ from jaxcifar.weights.net import Net, load_net
 HALVES_SEED = 0
 
 
-def evaluate(
+def evaluate_run(
     directory: pathlib.Path,
     step: str,
     split: str,
@@ -27,19 +27,22 @@ def evaluate(
     calibrate: bool = False,
     against: pathlib.Path | None = None,
 ) -> dict[str, Any]:
-    """Scores the weights of a step, "best", "latest" or a number, on a split of the data.
+    """Evaluates the weights of a step, "best", "latest" or a number, on a split of the run's data.
 
-    Returns accuracy, loss, per-class accuracy, and the confusion matrix of counts, rows the true
-    class; with 95 % intervals (Wilson). Everything is rebuilt from the config saved in `directory`;
-    `data_dir` is where the data lie now, if elsewhere, and `views` of each image are taken if not
-    the config's. What `calibrated` and `compared` return is there if asked for.
+    Returns accuracy, loss, per-class accuracy, 95 % intervals (Wilson) and the confusion matrix of
+    counts, whose rows are the true classes. `data_dir` overrides the folder of the data in the
+    run's config, and `views` the number of views of each image. `calibrate` adds the result of
+    `fit_temperature`; `against`, the folder of another run, adds the result of `compare_nets`.
+
+    Raises:
+      UserError: the split is empty, or the nets have different classes.
     """
-    net = load_with_views(directory, step, views)
-    dataset = data_of(net, data_dir)
+    net = load_net_with_views(directory, step, views)
+    dataset = load_dataset(net, data_dir)
     examples: data.Split = getattr(dataset, split)
     if not len(examples.labels):
         raise errors.UserError(f"the run has no {split} images: config.data.{split} is 0")
-    other = None if against is None else load_with_views(against, step, views)
+    other = None if against is None else load_net_with_views(against, step, views)
     if other and other.class_names != dataset.class_names:
         raise errors.UserError(
             f"{against} has other classes ({', '.join(other.class_names)}); expected"
@@ -52,16 +55,16 @@ def evaluate(
         "data": dataset.source,
         "split": split,
         "views": net.parts.evaluation.views,
-        **scores(net, dataset.class_names, examples.labels, logits),
+        **score_logits(net, dataset.class_names, examples.labels, logits),
     }
     if calibrate:
-        result["calibration"] = calibrated(net, dataset, split, logits)
+        result["calibration"] = fit_temperature(net, dataset, split, logits)
     if other:
-        result["against"] = {"checkpoint": str(against), **compared(other, examples, logits)}
+        result["against"] = {"checkpoint": str(against), **compare_nets(other, examples, logits)}
     return result
 
 
-def scores(
+def score_logits(
     net: Net, class_names: tuple[str, ...], labels: np.ndarray, logits: np.ndarray
 ) -> dict[str, Any]:
     """Returns accuracy, loss and confusion matrix of logits [N, num_classes], with intervals."""
@@ -80,31 +83,37 @@ def scores(
     }
 
 
-def load_with_views(directory: pathlib.Path, step: str, views: int | None) -> Net:
-    """Returns the net of a run, to be scored in so many views of an image if not its config's."""
+def load_net_with_views(directory: pathlib.Path, step: str, views: int | None) -> Net:
+    """Returns the net of a run that predicts in `views` of each image; None keeps the config's."""
     net = load_net(directory, step)
     if views is None:
         return net
-    scored = net.parts.evaluation._replace(views=views)
-    return dataclasses.replace(net, parts=dataclasses.replace(net.parts, evaluation=scored))
+    evaluation = net.parts.evaluation._replace(views=views)
+    return dataclasses.replace(net, parts=dataclasses.replace(net.parts, evaluation=evaluation))
 
 
-def data_of(net: Net, data_dir: str | None) -> data.Dataset:
-    """Returns the data that a net was trained on, from where they lie now, if elsewhere."""
+def load_dataset(net: Net, data_dir: str | None) -> data.Dataset:
+    """Loads the data that a net was trained on, from `data_dir` or the folder in its config."""
     config = net.parts.config.copy_and_resolve_references()
     if data_dir is not None:
         config.data.dir = data_dir
     return experiment.load_data(config)
 
 
-def calibrated(net: Net, dataset: data.Dataset, split: str, logits: np.ndarray) -> dict[str, Any]:
-    """Fits a temperature on images held out; scores it on those of a split, or on half of them.
+def fit_temperature(
+    net: Net, dataset: data.Dataset, split: str, logits: np.ndarray
+) -> dict[str, Any]:
+    """Fits a temperature on held-out images and scores it on others.
 
-    It is fitted on the validation images; where there are none, or where they are the split, on
-    half of the split, drawn by a seed, and scored on the other half.
+    The validation images are held out and the split is scored. If there are no validation images,
+    or they are the split, the temperature is fitted on a random half of the split (`HALVES_SEED`)
+    and scored on the other half.
 
-    Returns the temperature, on what it was fitted and scored, and calibration error and cross
-    entropy before and after.
+    Returns the temperature, which images it was fitted on, how many were fitted and scored, and
+    calibration error and cross entropy before and after.
+
+    Raises:
+      UserError: there is only one image, or a logit is not finite.
     """
     labels = getattr(dataset, split).labels
     if split != "validation" and len(dataset.validation.labels):
@@ -116,44 +125,47 @@ def calibrated(net: Net, dataset: data.Dataset, split: str, logits: np.ndarray) 
         held_out, scored = (logits[fit], labels[fit]), (logits[score], labels[score])
         fitted_on = f"half of {split}"
     if not (len(scored[1]) and np.isfinite(logits).all() and np.isfinite(held_out[0]).all()):
-        raise errors.UserError(f"{split} cannot calibrate: one image alone, or logits not finite")
-    t = calibration.fit_temperature(*held_out)
+        raise errors.UserError(
+            f"cannot calibrate on {split}: it has a single image, or some logits are not finite"
+        )
+    temperature = calibration.fit_temperature(*held_out)
     result = {
-        "temperature": t,
+        "temperature": temperature,
         "fitted_on": fitted_on,
         "fitted_images": len(held_out[1]),
         "images": len(scored[1]),
     }
-    for when, factor in (("before", 1.0), ("after", t)):
-        divided = scored[0].astype(np.float64) / factor
+    for when, divisor in (("before", 1.0), ("after", temperature)):
+        divided = scored[0].astype(np.float64) / divisor
         result[f"ece_{when}"] = calibration.ece(special.softmax(divided, 1), scored[1])
         result[f"cross_entropy_{when}"] = calibration.cross_entropy(divided, scored[1])
     return result
 
 
-def compared(other: Net, examples: data.Split, logits: np.ndarray) -> dict[str, Any]:
-    """Scores another net on the same images: its accuracy, and McNemar's exact test of the two.
+def compare_nets(other: Net, examples: data.Split, logits: np.ndarray) -> dict[str, Any]:
+    """Compares another net with the logits of a first net on the same images.
 
-    The test is of these two nets, and not of the two ways to make them.
+    Returns the other net's accuracy, and McNemar's exact test of the two. The test compares these
+    two nets, not the two ways of training them.
     """
-    said = (logits, other.predict(examples.images).logits)
-    mine, its = (each.argmax(1) == examples.labels for each in said)
-    alone, its_alone = int((mine & ~its).sum()), int((its & ~mine).sum())
+    other_logits = other.predict(examples.images).logits
+    right, other_right = (x.argmax(1) == examples.labels for x in (logits, other_logits))
+    right_alone, wrong_alone = int((right & ~other_right).sum()), int((other_right & ~right).sum())
     return {
         "step": other.step,
-        "accuracy": float(its.mean()),
-        "interval": wilson(int(its.sum()), len(its)),
-        "right_alone": alone,
-        "wrong_alone": its_alone,
-        "p": mcnemar(alone, its_alone),
+        "accuracy": float(other_right.mean()),
+        "interval": wilson(int(other_right.sum()), len(other_right)),
+        "right_alone": right_alone,
+        "wrong_alone": wrong_alone,
+        "p": mcnemar(right_alone, wrong_alone),
     }
 
 
 def confusion_matrix(logits: np.ndarray, labels: np.ndarray, num_classes: int) -> np.ndarray:
-    """Counts [C, C] of (true, predicted) over logits [N, ≥C] and labels [N].
+    """Counts (true, predicted) pairs, [C, C], of logits [N, ≥C] and labels [N].
 
-    As for the accuracy, a prediction is the largest of all the logits: where that is of a class
-    that the data do not have, the image is in no column, and its row sums to less than its class.
+    A prediction is the largest of all logits, as in the accuracy. If it is a class that the data do
+    not have, the image is in no column, and its row sums to less than the images of its class.
     """
     predicted = jnp.argmax(logits, -1)
     counts = jnp.zeros((num_classes, num_classes), jnp.int32)

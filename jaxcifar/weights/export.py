@@ -25,15 +25,15 @@ PLATFORMS = ("cpu", "cuda")
 
 
 def to_safetensors(net: Net) -> bytes:
-    """Returns the weights as safetensors: names such as params/conv/kernel, layouts as in Flax.
+    """Returns the weights as safetensors, with names such as params/conv/kernel and Flax's layouts.
 
-    The metadata have `config`, `class_names`, `mean` and `std` as JSON, and `step`.
+    The metadata hold `config`, `class_names`, `mean` and `std` as JSON, and `step`.
     """
     import safetensors.numpy
 
     flat = traverse_util.flatten_dict(net.variables, sep="/")
     config = net.parts.config.copy_and_resolve_references()
-    config.data.dir = ""  # as nobody else's business
+    config.data.dir = ""  # a path on the user's machine is private
     metadata = {
         "config": schema.to_json(config),
         "class_names": json.dumps(net.class_names),
@@ -46,14 +46,14 @@ def to_safetensors(net: Net) -> bytes:
 
 
 def to_jax(net: Net) -> bytes:
-    """Returns a serialized `jax.export` program, the weights and the normalisation inside.
+    """Returns a serialized `jax.export` program that contains the weights and the normalisation.
 
-    It takes uint8 images [B, 32, 32, 3] of any B to probabilities [B, num_classes], float32, on
-    each of `PLATFORMS`.
+    The program maps uint8 images [B, 32, 32, 3] of any B to probabilities [B, num_classes],
+    float32, on each of `PLATFORMS`.
     """
     config = net.parts.config
-    # on no platform in particular: what is faster on one is not chosen for all
-    model = models.build(config.model, models.DTYPES[config.compute_dtype], "")
+    # One program serves all platforms, so the model has no platform's own implementations.
+    model = models.build_model(config.model, models.DTYPES[config.compute_dtype], "")
     variables = jax.tree.map(np.asarray, net.variables)
 
     def probabilities(images: jax.Array) -> jax.Array:
@@ -73,9 +73,9 @@ def to_jax(net: Net) -> bytes:
 
 
 def to_torch(net: Net) -> bytes:
-    """Returns a PyTorch state_dict as `torch.save` writes one, names as `exchange.table`'s."""
-    torch = torch_names.pytorch()
-    tensors = torch_names.to_torch(net.parts.config.model, net.variables)
+    """Returns the weights as a PyTorch state_dict, in the format of `torch.save`."""
+    torch = torch_names.require_torch()
+    tensors = torch_names.to_state_dict(net.parts.model, net.variables)
     file = io.BytesIO()
     torch.save({name: torch.tensor(tensor) for name, tensor in tensors.items()}, file)
     return file.getvalue()
@@ -88,19 +88,19 @@ FORMATS: dict[str, Callable[[Net], bytes]] = {
 }
 
 
-def export(source: pathlib.Path, step: str, to: str, out: pathlib.Path) -> int:
-    """Writes a step of the run in `source` to the file `out`; returns how many bytes.
+def export_weights(source: pathlib.Path, step: str, format: str, out: pathlib.Path) -> int:
+    """Writes the weights of a step of the run in `source` to the file `out`; returns its bytes.
 
     Raises:
-      UserError: `out` exists or cannot be written; no such run or step; or PyTorch is needed and
-        not there.
+      UserError: `out` exists or cannot be written, the run or step does not exist, or PyTorch is
+        needed and not installed.
     """
     if os.path.lexists(out):
         raise UserError(f"--out={out} exists; choose a file that does not")
-    if to == "torch":
-        torch_names.pytorch()  # its absence is told before anything long
+    if format == "torch":
+        torch_names.require_torch()  # fail before anything that takes long
     atomic.writable(out.parent, "the folder of --out,")
-    content = FORMATS[to](load_net(source, step))
+    content = FORMATS[format](load_net(source, step))
     with damage.as_user_error(f"cannot write to --out {out}"), atomic.replacing(out) as file:
         file.write(content)
     return len(content)

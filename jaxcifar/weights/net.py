@@ -16,10 +16,10 @@ from jaxcifar.training.predictor import Predictor
 
 @dataclasses.dataclass(frozen=True)
 class Prediction:
-    """What a net says of N images: arrays of numpy.
+    """A net's outputs for N images, as NumPy arrays.
 
-    `logits` and `probabilities` (their softmax) are [N, num_classes]; `gates` has the model's
-    named intermediates, each [N, …], and is empty for a model without gates.
+    `logits` and `probabilities` (their softmax) are [N, num_classes]. `gates` has the model's named
+    intermediates, each [N, …]; it is empty for a model without gates.
     """
 
     logits: np.ndarray
@@ -29,7 +29,7 @@ class Prediction:
 
 @dataclasses.dataclass
 class Net:
-    """The weights of one saved step, as evaluation takes them, and what they were trained for."""
+    """The weights of a saved step that evaluation uses, with the run's parts and class names."""
 
     parts: experiment.Experiment
     step: int
@@ -38,18 +38,18 @@ class Net:
     _predictor: Predictor | None = None
 
     def predict(self, images: np.ndarray) -> Prediction:
-        """Returns logits, probabilities and gates of images, uint8 [N, 32, 32, 3] of 0 to 255.
+        """Returns logits, probabilities and gates of uint8 images [N, 32, 32, 3].
 
-        The first call compiles; later ones do so only where N needs another number of batches.
+        The first call compiles; a later call compiles again only for another number of batches.
 
         Raises:
-          UserError: images of another type or shape.
+          UserError: the images have another type or shape.
         """
         images = np.asarray(images)
         if images.dtype != np.uint8 or images.shape[1:] != (32, 32, 3) or not len(images):
             raise UserError(
-                f"images are {images.dtype} {list(images.shape)}; expected uint8 [N, 32, 32, 3],"
-                " values 0 to 255, as they are before any normalisation"
+                f"images are {images.dtype} {list(images.shape)}; expected uint8 [N, 32, 32, 3]"
+                " with values 0 to 255, not normalised"
             )
         if self._predictor is None:
             self._predictor = self.parts.predictor(images)
@@ -63,15 +63,15 @@ class Net:
 def load_net(checkpoint: str | pathlib.Path, step: str | int = "latest") -> Net:
     """Returns the net of the run in the folder `checkpoint`, at "latest", "best" or a saved step.
 
-    Everything is rebuilt from the config that the run saved; its optimizer is not needed.
+    The run's own config determines everything; its optimizer is not needed.
 
     Raises:
-      UserError: no run or step there, or one that is damaged or cannot be read.
+      UserError: the run or step does not exist, is damaged or cannot be read.
     """
     directory = pathlib.Path(checkpoint)
     parts = experiment.build(workdir.load_config(directory), to_train=False)
     with Checkpoints(directory) as checkpoints:
         number = checkpoints.number(str(step))
         model = checkpoints.restore_model(number, parts.abstract_model())
-        names = tuple(checkpoints.meta(number)["class_names"])
-    return Net(parts, number, state.eval_variables(**model), names)
+        class_names = tuple(checkpoints.meta(number)["class_names"])
+    return Net(parts, number, state.eval_variables(**model), class_names)

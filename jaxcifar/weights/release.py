@@ -11,17 +11,18 @@ from jaxcifar.run.checkpoint import Checkpoints
 from jaxcifar.training import experiment
 from jaxcifar.training.evaluation import VIEWS
 
-CARD = "README.md"
+CARD_FILE = "README.md"
 
 
-def release(source: pathlib.Path, step: str, out: pathlib.Path) -> str:
-    """Writes the model of a step of the run in `source` to `out`; returns its card, Markdown.
+def release_weights(source: pathlib.Path, step: str, out: pathlib.Path) -> str:
+    """Writes the weights of a step of the run in `source` to the new folder `out`.
 
-    There are its weights as `evaluate` takes them (config.json, steps/), the metrics of the run
-    and the card. Where the data lay is left out.
+    The folder holds the weights that `evaluate` uses (config.json and steps/), the run's metrics
+    and a Markdown card, which is returned. The path of the data is left out.
 
     Raises:
-      UserError: `out` exists or cannot be written; no such run or step; or its weights are others'.
+      UserError: `out` exists or cannot be written, the run or step does not exist, or its weights
+        were imported.
     """
     if out.exists():
         raise UserError(f"--out={out} exists; choose a folder that does not")
@@ -35,46 +36,46 @@ def release(source: pathlib.Path, step: str, out: pathlib.Path) -> str:
         meta = checkpoints.meta(number)
     if "imported" in meta:
         raise UserError(
-            f"{source} was imported from {meta['imported']['file']}, of whose training and licence"
-            " nothing is known here; share that file instead"
+            f"{source} was imported from {meta['imported']['file']}, whose training and licence are"
+            " unknown; share that file instead"
         )
     meta["config"] = schema.to_json(config)
     line = next((line for line in metrics.read(source) if line["step"] == number), {})
     with damage.as_user_error(f"cannot write to --out {out}"):
-        write(out, number, model, meta, line.get("test_accuracy"))
+        write_weights(out, number, model, meta, line.get("test_accuracy"))
         shutil.copy(source / metrics.FILE, out)
         size = sum(file.stat().st_size for file in out.rglob("*") if file.is_file())
-        text = card(out, meta, line, experiment.describe_parameters(model["params"]), size)
-        workdir.write_text(out / CARD, text)
-    return text
+        card = format_card(out, meta, line, experiment.describe_parameters(model["params"]), size)
+        workdir.write_text(out / CARD_FILE, card)
+    return card
 
 
-def write(
+def write_weights(
     out: pathlib.Path,
     number: int,
     model: dict[str, Any],
     meta: dict[str, Any],
     accuracy: float | None,
 ) -> None:
-    """Writes {params, batch_stats, ema} to the new folder `out`, as that step of a run.
+    """Writes {params, batch_stats, ema} to the new folder `out`, as step `number` of a run.
 
-    `meta` is the JSON kept with a step; `accuracy` the one known of it.
+    `meta` is the JSON saved with a step, and `accuracy` the step's test accuracy, if known.
     """
     out.mkdir(parents=True)
     workdir.write_text(out / "config.json", meta["config"] + "\n")
-    with Checkpoints(out, writing=True) as kept:
-        kept.release(number, model, meta, accuracy)
+    with Checkpoints(out, writing=True) as checkpoints:
+        checkpoints.release(number, model, meta, accuracy)
     for file in out.rglob("commit_success.txt"):
-        file.unlink()  # which nobody reads, and has the path of this machine
+        file.unlink()  # nothing reads it, and it holds a path of this machine
 
 
-def card(
+def format_card(
     out: pathlib.Path, meta: dict[str, Any], line: dict[str, Any], parameters: str, size: int
 ) -> str:
-    """Returns what there is to know of released weights, as Markdown."""
+    """Returns the card of released weights as Markdown; `line` is the step's line of metrics."""
     config = schema.from_json(meta["config"])
-    scored = VIEWS[config.get("evaluation", {}).get("views", 1)]
-    accuracy = f"{line['test_accuracy']:.4f}{scored}" if "test_accuracy" in line else "not scored"
+    views = VIEWS[config.get("evaluation", {}).get("views", 1)]
+    accuracy = f"{line['test_accuracy']:.4f}{views}" if "test_accuracy" in line else "not scored"
     rows = {
         "model": f"{config.model.name}, {parameters}, float32",
         "trained on": f"{meta['data']['source']} ({meta['data']['checksum'][:12]}…)",

@@ -1,4 +1,4 @@
-"""Image files: how they are stored, turned or shaped makes no difference to what a net sees."""
+"""Image files: format, orientation and shape do not change what a net sees."""
 
 import io
 import struct
@@ -12,7 +12,7 @@ from PIL import ExifTags, Image
 from jaxcifar.data import image_files
 from jaxcifar.errors import UserError
 
-# By EXIF's orientation, what is stored of an upright image (CIPA DC-008, 4.6.4).
+# How an upright image is stored, by its EXIF orientation (CIPA DC-008, 4.6.4).
 STORED = {
     1: lambda x: x,
     2: lambda x: x[:, ::-1],
@@ -26,7 +26,7 @@ STORED = {
 
 
 def file_of(image, kind="PNG", **options):
-    """The bytes of an image file; `image` of Pillow or an array."""
+    """The bytes of an image file, made from a Pillow image or an array."""
     image = Image.fromarray(image) if isinstance(image, np.ndarray) else image
     file = io.BytesIO()
     image.save(file, kind, **options)
@@ -34,7 +34,7 @@ def file_of(image, kind="PNG", **options):
 
 
 def read(content):
-    return image_files.read(io.BytesIO(content), "it")
+    return image_files.read_image(io.BytesIO(content), "it")
 
 
 def pixels(*image, **options):
@@ -42,14 +42,14 @@ def pixels(*image, **options):
 
 
 def smooth(height, width):
-    """An image of slow changes, with nothing symmetrical about it; uint8 [height, width, 3]."""
+    """An image with slow changes and no symmetry, uint8 [height, width, 3]."""
     y, x = np.mgrid[:height, :width]
     return np.stack([2 * x + y, 3 * y, 255 - x - y], -1).clip(0, 255).astype(np.uint8)
 
 
 @pytest.mark.parametrize("kind", ["PNG", "TIFF", "WEBP"])
 @pytest.mark.parametrize("orientation", STORED)
-def test_a_turned_image_is_seen_as_the_upright_one(kind, orientation):
+def test_a_rotated_image_is_turned_upright(kind, orientation):
     upright = smooth(41, 66)
     turned = Image.Exif()
     turned[ExifTags.Base.Orientation] = orientation
@@ -62,13 +62,13 @@ def test_a_turned_image_is_seen_as_the_upright_one(kind, orientation):
 
 
 @pytest.mark.parametrize("kind", ["PNG", "BMP", "TIFF"])
-def test_an_image_of_the_nets_size_is_seen_as_it_is(kind):
+def test_an_image_of_the_nets_size_is_unchanged(kind):
     (image,) = random_images(1, 32, 32, 3)
     np.testing.assert_array_equal(pixels(image, kind), image)
 
 
 @pytest.mark.parametrize(("height", "width"), [(96, 96), (96, 201), (333, 64), (20, 50)])
-def test_the_centre_square_is_seen_and_nothing_beside_it(height, width):
+def test_only_the_central_square_is_seen(height, width):
     image = np.full((height, width, 3), 255, np.uint8)
     side = min(height, width)
     top, left = (height - side) // 2, (width - side) // 2
@@ -76,22 +76,24 @@ def test_the_centre_square_is_seen_and_nothing_beside_it(height, width):
     got = read(file_of(image))
     assert got.square == (left, top, left + side, top + side)
     np.testing.assert_array_equal(got.pixels, np.broadcast_to([10, 20, 30], (32, 32, 3)))
-    assert ("all of it" in got.looked_at()) == (height == width)
+    assert ("all of it" in got.describe_crop()) == (height == width)
 
 
-def test_resizing_takes_the_mean_of_what_is_finer_than_a_pixel():
-    """A checkerboard of single pixels, whose mean is 127.5, is grey all over."""
+def test_resizing_averages_details_smaller_than_a_pixel():
+    """A checkerboard of single pixels, whose mean is 127.5, becomes uniformly grey."""
     y, x = np.mgrid[:512, :512]
     checks = np.repeat(((x + y) % 2 * 255).astype(np.uint8)[..., None], 3, 2)
     assert np.abs(pixels(checks).astype(int) - 127.5).max() < 2
-    blocks = smooth(256, 256).reshape(32, 8, 32, 8, 3).mean((1, 3))  # slow changes: plain means
+    blocks = (
+        smooth(256, 256).reshape(32, 8, 32, 8, 3).mean((1, 3))
+    )  # changes are so slow that means suffice
     inside = np.s_[1:-1, 1:-1]
     difference = np.abs(pixels(smooth(256, 256)).astype(float) - blocks)
     assert np.median(difference[inside]) < 1.5
 
 
 def test_grey_of_8_and_16_bits_palette_and_alpha_are_the_same_image():
-    grey = smooth(32, 32)[..., 0] // 32 * 32  # few enough for a palette
+    grey = smooth(32, 32)[..., 0] // 32 * 32  # few enough levels for a palette
     want = np.repeat(grey[..., None], 3, 2)
     clear = np.dstack([want, np.full_like(grey, 255)])
     for image in (
@@ -107,10 +109,10 @@ def test_grey_of_8_and_16_bits_palette_and_alpha_are_the_same_image():
         np.testing.assert_array_equal(ink, np.full((32, 32, 3), 255 * bits))
 
 
-def test_what_is_transparent_is_on_white():
+def test_transparent_parts_become_white():
     image = np.dstack([np.broadcast_to(np.uint8([200, 100, 0]), (32, 32, 3)), np.eye(32) * 0])
     image = image.astype(np.uint8)
-    image[:10, :, 3], image[10:20, :, 3] = 255, 102  # opaque, two fifths, and not at all
+    image[:10, :, 3], image[10:20, :, 3] = 255, 102  # opaque, 40 % opaque; the rest is transparent
     got = pixels(image).astype(int)
     for rows, want in ((got[:10], [200, 100, 0]), (got[10:20], [233, 193, 153])):
         assert np.abs(rows - want).max() <= 1  # 0.4 × colour + 0.6 × 255
@@ -122,7 +124,7 @@ def test_what_is_transparent_is_on_white():
         assert (pixels(palette, kind, transparency=0) == [50, 60, 70]).all()
 
 
-def test_a_jpeg_and_the_first_of_several_images_are_seen():
+def test_a_jpeg_and_the_first_of_several_images_are_read():
     want = pixels(smooth(60, 80))
     assert np.abs(pixels(smooth(60, 80), "JPEG", quality=95).astype(int) - want).max() < 16
     cmyk = Image.fromarray(smooth(60, 80)).convert("CMYK")
@@ -143,15 +145,15 @@ def chunk(kind, content):
 
 
 @pytest.mark.parametrize("side", [8193, 9_500, 20_000, 2**31 - 1])
-def test_a_bomb_is_refused_before_it_is_decoded(side):
-    """By our limit, by Pillow's warning and by its error; there are no pixels to decode."""
+def test_a_decompression_bomb_is_refused_before_it_is_decoded(side):
+    """Our limit, Pillow's warning and Pillow's error refuse it; it has no pixels to decode."""
     header = chunk(b"IHDR", struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0))
     bomb = b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", b"")
     with pytest.raises(UserError, match=r"^it: more than 67,108,864 pixels"):
         read(bomb)
 
 
-def test_as_many_pixels_as_are_allowed_are_read(monkeypatch):
+def test_an_image_with_the_largest_number_of_pixels_is_read(monkeypatch):
     monkeypatch.setattr(image_files, "MAX_PIXELS", 40 * 50)
     read(file_of(smooth(40, 50)))
     with pytest.raises(UserError, match="more than 2,000 pixels"):
@@ -159,28 +161,32 @@ def test_as_many_pixels_as_are_allowed_are_read(monkeypatch):
 
 
 @pytest.mark.parametrize("kind", image_files.FORMATS)
-def test_what_is_cut_off_is_refused_or_missed_nothing(kind):
+def test_a_truncated_file_is_refused_unless_its_image_is_complete(kind):
     whole = file_of(smooth(40, 50), kind)
-    want, told = read(whole).pixels, []
+    want, messages = read(whole).pixels, []
     for length in range(0, len(whole), max(1, len(whole) // 100)):
         try:
             np.testing.assert_array_equal(read(whole[:length]).pixels, want)
         except UserError as error:
-            told.append(str(error))
-    assert len(told) > 90
-    assert all(t.startswith(("it: damaged: ", "it: not an image; expected PNG, ")) for t in told)
+            messages.append(str(error))
+    assert len(messages) > 90
+    starts = ("it: damaged: ", "it: not an image; expected PNG, ")
+    assert all(message.startswith(starts) for message in messages)
 
 
 @pytest.mark.parametrize("image", [np.zeros((9, 9), np.int32), np.zeros((9, 9), np.float32)])
-def test_pixels_of_an_unknown_range_are_refused(image):
+def test_pixels_with_an_unknown_range_are_refused(image):
     with pytest.raises(UserError, match="32 bits per pixel"):
         read(file_of(image, "TIFF"))
 
 
-def test_nothing_but_images_is_opened(tmp_path):
+def test_only_images_are_opened(tmp_path):
     for content in (b"", b"hello", b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n"):
         with pytest.raises(UserError, match="it: not an image; expected PNG, JPEG"):
             read(content)
-    for place, told in ((tmp_path, "a folder with no images"), (tmp_path / "no", "No such file")):
-        with pytest.raises(UserError, match=f"^it: .*{told}"):
-            image_files.read(place, "it")
+    for place, message in (
+        (tmp_path, "a folder with no images"),
+        (tmp_path / "no", "No such file"),
+    ):
+        with pytest.raises(UserError, match=f"^it: .*{message}"):
+            image_files.read_image(place, "it")

@@ -194,14 +194,14 @@ def test_own_data_train_and_are_evaluated(written, tmp_path, run):
     rows = [line.split() for line in out.splitlines() if line.startswith("class ")]
     assert [row[1] for row in rows] == list("0123")
     assert [sum(map(int, row[4:])) for row in rows] == [3] * 4  # after accuracy and interval
-    scores = evaluation.evaluate(tmp_path / "run", "latest", "test")
+    scores = evaluation.evaluate_run(tmp_path / "run", "latest", "test")
     assert scores["accuracy"] == result.lines[-1]["test_accuracy"]
     # The file has moved: the same run. Another file in its place: another run, left as it was.
     moved = str(tmp_path / "moved.npz")
     (tmp_path / "own.npz").rename(moved)
     with pytest.raises(UserError, match="there is no"):
-        evaluation.evaluate(tmp_path / "run", "latest", "test")
-    assert evaluation.evaluate(tmp_path / "run", "latest", "test", moved) == scores
+        evaluation.evaluate_run(tmp_path / "run", "latest", "test")
+    assert evaluation.evaluate_run(tmp_path / "run", "latest", "test", moved) == scores
     own["model.num_classes"] = 4
     assert trainer.train(tiny(**own | {"data.dir": moved}), tmp_path / "run").finished
     written(train=48, test=12, classes=4, train_images=random_images(48, 32, 32, 3, seed=1))

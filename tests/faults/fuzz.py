@@ -130,7 +130,7 @@ def kinds(
         return claim.column(records.read_record(file), "test_accuracy")
 
     def read_picture(content: bytes) -> object:
-        return image_files.read(io.BytesIO(content), "image")
+        return image_files.read_image(io.BytesIO(content), "image")
 
     def packed(content: bytes) -> object:
         return at("a.tar.gz", official.read_binary_tar)(gzip.compress(content, 1))

@@ -1,4 +1,4 @@
-"""Nets with random weights, of each kind, for what carries weights in and out."""
+"""Nets of each kind with random weights, for tests that move weights in and out."""
 
 import warnings
 
@@ -36,7 +36,7 @@ IMAGES = random_images(100, 32, 32, 3)
 
 
 def random_model(parts):
-    """Random {params, batch_stats, ema}; the variances are positive, all that is divided by."""
+    """Random {params, batch_stats, ema}; variances are positive because nets divide by them."""
     rng = np.random.default_rng(0)
 
     def draw(leaf):

@@ -1,4 +1,4 @@
-"""What the tests of models share: initialised nets, and the slow, obvious version of each part."""
+"""Helpers for tests of models: initialised nets, and a slow, obvious version of each part."""
 
 import functools
 
@@ -13,7 +13,7 @@ from jaxcifar.models.adaptive import AdaptiveBlock
 
 
 def random_like(tree, seed=0):
-    """Normal values in the tree's shapes; positive ones where they are variances."""
+    """Normal values in the tree's shapes; variances are positive."""
     rng = np.random.default_rng(seed)
 
     def draw(path, leaf):
@@ -23,21 +23,21 @@ def random_like(tree, seed=0):
     return jax.tree_util.tree_map_with_path(draw, tree)
 
 
-def built(name, platform="cpu", **changes):
+def build_net(name, platform="cpu", **changes):
     config = page(name, **changes)
-    return models.build(config.model, models.DTYPES[config.compute_dtype], platform)
+    return models.build_model(config.model, models.DTYPES[config.compute_dtype], platform)
 
 
 def init(module, *inputs, seed=0, **keywords):
-    """The module's variables, compiled: much faster than one operation after the other."""
+    """The module's variables; compiling this is faster than running one operation at a time."""
     return jax.jit(lambda key: module.init(key, *inputs, **keywords))(jax.random.key(seed))
 
 
-PLATFORMS = pytest.mark.parametrize("platform", ["cpu", "gpu"])  # two ways to compute the same
+PLATFORMS = pytest.mark.parametrize("platform", ["cpu", "gpu"])  # with different implementations
 
 
 def slow_conv(x, kernel, bias=0.0, padding=0, stride=1):
-    """The definition: a sum over each window, [B, H, W, C_in] and [k, k, C_in, C]."""
+    """The definition, a sum over each window; [B, H, W, C_in] with [k, k, C_in, C]."""
     x = np.pad(x, ((0, 0), (padding, padding), (padding, padding), (0, 0)))
     windows = sliding_window_view(x, kernel.shape[:2], (1, 2))[:, ::stride, ::stride]
     return np.einsum("bhwcij,ijco->bhwo", windows, kernel) + bias
@@ -92,8 +92,8 @@ def slow_block(f, x, params, stats, train):
     return slow_activation(f["activation"], total, slopes[-1] if slopes else None), a
 
 
-def settings(name, **changes):
-    """The block settings of a page, with few features and no dropout."""
+def block_fields(name, **changes):
+    """The block's fields in a config, with few features and no dropout."""
     model = dict(page(name).model, branch_dropout=0.0, features=4, **changes)
     fields = AdaptiveBlock.__dataclass_fields__
     return {k: v for k, v in model.items() if k in fields and k not in ("name", "parent")}

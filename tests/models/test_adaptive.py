@@ -7,30 +7,30 @@ import numpy as np
 import pytest
 from conftest import page
 from jax import lax
-from slow import built, init, random_like, settings, slow_block
+from slow import block_fields, build_net, init, random_like, slow_block
 
 from jaxcifar.models.adaptive import AdaptiveBlock
 
 BLOCKS = {
-    "000": settings("adaptive.py"),
-    "001": settings("adaptive_softmax.py"),
-    "002": settings("pooled_cnn.py"),
-    "004": settings("adaptive_prelu.py"),
-    "no_gate": settings("adaptive.py") | {"gate": "none"},
-    "softmax": settings("adaptive.py") | {"gate": "softmax"},
-    "linear_per_channel": settings("adaptive_prelu.py") | {"gate": "linear"},
-    "no_gate_per_channel": settings("adaptive_prelu.py") | {"gate": "none"},
-    # not monotone, or not zero at zero: must not be exchanged with the pool
-    "swish": settings("adaptive.py") | {"branch_activation": "swish", "residual": True},
-    "prelu": settings("adaptive.py") | {"branch_activation": "prelu", "branch_norm": True},
-    "two_prelus": settings("adaptive_prelu.py") | {"branch_activation": "prelu"},
-    "odd_pool": settings("adaptive_softmax.py") | {"branch_pool": 3, "kernel_size": 5},
+    "000": block_fields("adaptive.py"),
+    "001": block_fields("adaptive_softmax.py"),
+    "002": block_fields("pooled_cnn.py"),
+    "004": block_fields("adaptive_prelu.py"),
+    "no_gate": block_fields("adaptive.py") | {"gate": "none"},
+    "softmax": block_fields("adaptive.py") | {"gate": "softmax"},
+    "linear_per_channel": block_fields("adaptive_prelu.py") | {"gate": "linear"},
+    "no_gate_per_channel": block_fields("adaptive_prelu.py") | {"gate": "none"},
+    # activations that do not commute with max-pool or dropout
+    "swish": block_fields("adaptive.py") | {"branch_activation": "swish", "residual": True},
+    "prelu": block_fields("adaptive.py") | {"branch_activation": "prelu", "branch_norm": True},
+    "two_prelus": block_fields("adaptive_prelu.py") | {"branch_activation": "prelu"},
+    "odd_pool": block_fields("adaptive_softmax.py") | {"branch_pool": 3, "kernel_size": 5},
 }
 
 
 @pytest.mark.parametrize("train", [False, True])
 @pytest.mark.parametrize("case", BLOCKS)
-def test_block_is_k_convolutions_weighed_and_summed(case, train):
+def test_block_is_a_weighted_sum_of_k_convolutions(case, train):
     f = BLOCKS[case]
     block = AdaptiveBlock(**f, platform="cpu" if train else "gpu")
     x = np.random.default_rng(0).normal(size=(3, 8, 8, 4)).astype(np.float32)
@@ -47,7 +47,7 @@ def test_block_is_k_convolutions_weighed_and_summed(case, train):
 
 
 def test_one_branch_without_a_gate_is_a_plain_convolution():
-    f = settings("pooled_cnn.py") | {"branches": 1, "gate": "none", "branch_activation": "none"}
+    f = block_fields("pooled_cnn.py") | {"branches": 1, "gate": "none", "branch_activation": "none"}
     x = jax.random.normal(jax.random.key(0), (2, 9, 9, 3))
     block = AdaptiveBlock(**f)
     variables = init(block, x, train=False)
@@ -64,8 +64,8 @@ def test_one_branch_without_a_gate_is_a_plain_convolution():
 
 
 def test_dropout_in_a_branch_zeroes_or_scales_each_value():
-    """With K = 1 and no gate the output shows the branch: 0, or twice what it is in test mode."""
-    f = settings("pooled_cnn.py") | {"branches": 1, "gate": "none", "branch_dropout": 0.5}
+    """With K = 1 and no gate the output is the branch: 0, or twice its value in test mode."""
+    f = block_fields("pooled_cnn.py") | {"branches": 1, "gate": "none", "branch_dropout": 0.5}
     x = jax.random.normal(jax.random.key(0), (8, 32, 32, 3))
     block = AdaptiveBlock(**f)
     variables = init(block, x, train=False)
@@ -83,7 +83,7 @@ def test_dropout_in_a_branch_zeroes_or_scales_each_value():
 
 @pytest.mark.parametrize("name", ["adaptive.py", "adaptive_prelu.py", "pooled_cnn.py"])
 def test_gates_depend_on_the_image(name):
-    model = built(name, **{"model.widths": tuple(4 for _ in page(name).model.widths)})
+    model = build_net(name, **{"model.widths": tuple(4 for _ in page(name).model.widths)})
     x = jax.random.normal(jax.random.key(1), (3, 32, 32, 3)) + jnp.arange(3.0).reshape(3, 1, 1, 1)
     _, gates = jax.jit(lambda v: model.apply(v, x, train=False))(init(model, x, train=False))
     for gate in gates.values():

@@ -23,7 +23,7 @@ def test_dropout_statistics(rate, impl):
     np.testing.assert_allclose(y[~zero], 3 / (1 - rate), rtol=1e-6)
     sigma = (rate * (1 - rate) / zero.size) ** 0.5
     assert abs(zero.mean() - rate) < 5 * sigma
-    for axis in range(4):  # no value tells of its neighbour
+    for axis in range(4):  # neighbouring values are independent
         one, other = np.delete(zero, 0, axis), np.delete(zero, -1, axis)
         assert abs(np.corrcoef(one.ravel(), other.ravel())[0, 1]) < 5 / one.size**0.5
     other = dropout.dropout(jnp.full(shape, 3.0), rate, jax.random.key(1, impl=impl))
@@ -62,9 +62,9 @@ def test_max_pool_is_reduce_window_in_value_and_gradient(shape, size):
     np.testing.assert_allclose(one, other, rtol=1e-6)
 
 
-def test_max_pool_of_what_xla_computes_twice_has_a_gradient():
-    """As these tests compile it, what BatchNorm makes is computed twice and rounded in two ways: in
-    many windows no value is the maximum, and JAX's own gradient of it is NaN."""
+def test_the_gradient_of_max_pool_is_finite_if_xla_computes_its_input_twice():
+    """With the tests' compiler options, XLA computes BatchNorm's output twice and rounds it in two
+    ways. In many windows no value equals the maximum, and JAX's own gradient is NaN."""
     conv, norm = layers.Conv(8, 5, 0), batch_norm(True, jnp.float32, None, "cpu")
     x = jax.random.normal(jax.random.key(0), (64, 32, 32, 3))
     variables = init(conv, x)
@@ -83,7 +83,9 @@ def test_prelu():
     variables = module.init(jax.random.key(0), x)
     np.testing.assert_array_equal(module.apply(variables, x), [[-0.5, -0.5], [0.0, 3.0]])
     gradient = jax.grad(lambda v: module.apply(v, x).sum())(variables)
-    np.testing.assert_array_equal(gradient["params"]["slope"], [-2.0, -2.0])  # one a channel
+    np.testing.assert_array_equal(
+        gradient["params"]["slope"], [-2.0, -2.0]
+    )  # one slope per channel
 
 
 CONVOLUTIONS = [  # size, stride, padding, pooled, channels in and out, rows
@@ -106,21 +108,19 @@ CONVOLUTIONS = [  # size, stride, padding, pooled, channels in and out, rows
 
 @PLATFORMS
 @pytest.mark.parametrize("case", CONVOLUTIONS, ids=str)
-def test_convolution_pads_as_pytorch_does(case, platform):
+def test_convolution_is_its_definition_and_so_are_its_gradients(case, platform):
     size, stride, padding, pooled, c_in, c_out, rows = case
     x = np.random.default_rng(0).normal(size=(2, rows, rows, c_in)).astype(np.float32)
     conv = layers.Conv(c_out, size, padding, stride, platform=platform, pooled=pooled)
     variables = init(conv, x)
 
-    def pool(y):
-        return pooling.max_pool(y, 2) if pooled else y
-
     want = slow_conv(x, **variables["params"], padding=padding, stride=stride)
     want = slow_pool(want, 2) if pooled else want
-    got = jax.jit(lambda v: pool(conv.apply(v, x)))(variables)
+    got = jax.jit(lambda v: conv.apply(v, x))(variables)
+    assert got.ndim == 4
     np.testing.assert_allclose(got, want, atol=2e-5)
 
-    # the gradients, for the images and the kernel, against lax's own convolution
+    # the gradients for images, kernel and bias, against lax's own convolution
     weights = jax.random.normal(jax.random.key(1), want.shape)
 
     def plain(v, x):
@@ -131,16 +131,17 @@ def test_convolution_pads_as_pytorch_does(case, platform):
             [(padding, padding)] * 2,
             dimension_numbers=("NHWC", "HWIO", "NHWC"),
         )
-        return (pool(y + v["params"]["bias"]) * weights).sum()
+        y += v["params"]["bias"]
+        return ((pooling.max_pool(y, 2) if pooled else y) * weights).sum()
 
     def ours(v, x):
-        return (pool(conv.apply(v, x)) * weights).sum()
+        return (conv.apply(v, x) * weights).sum()
 
     one, other = (jax.jit(jax.grad(f, (0, 1)))(variables, x) for f in (ours, plain))
     chex.assert_trees_all_close(one, other, rtol=1e-4, atol=1e-4)
 
 
-def test_batch_norm_in_training_keeps_a_tenth_of_the_batchs_mean():
+def test_batch_norm_moves_its_averages_by_a_tenth_in_training():
     norm = batch_norm(True, jnp.float32, None, "cpu")
     x = 3 + 2 * np.random.default_rng(0).normal(size=(16, 8, 8, 4)).astype(np.float32)
     variables = norm.init(jax.random.key(0), x)
@@ -149,7 +150,7 @@ def test_batch_norm_in_training_keeps_a_tenth_of_the_batchs_mean():
     np.testing.assert_allclose(y.std((0, 1, 2)), 1, atol=1e-4)
     stats = updated["batch_stats"]
     np.testing.assert_allclose(stats["mean"], 0.1 * x.mean((0, 1, 2)), rtol=1e-4)
-    # with or without Bessel's correction, 1/1023
+    # the tolerance includes Bessel's correction, 1/1023
     np.testing.assert_allclose(stats["var"], 0.9 + 0.1 * x.var((0, 1, 2)), rtol=1e-3)
 
 

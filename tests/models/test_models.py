@@ -1,4 +1,4 @@
-"""The models: parameter counts, shapes, and each block against a slow obvious version in numpy."""
+"""The models: parameter counts, shapes, refused configs, SimpleCNN against a slow version."""
 
 import chex
 import jax
@@ -9,7 +9,7 @@ from conftest import page, tiny
 from ml_collections import ConfigDict
 from slow import (
     PLATFORMS,
-    built,
+    build_net,
     init,
     random_like,
     slow_activation,
@@ -23,7 +23,7 @@ from jaxcifar.errors import UserError
 from jaxcifar.models.resnet import ResNet
 from jaxcifar.training import experiment
 
-PARAMETERS = [  # page, changes, parameters
+PARAMETERS = [  # config, changes, number of parameters
     ("adaptive.py", {}, 9_483_636),
     ("adaptive_softmax.py", {}, 4_728_110),
     ("pooled_cnn.py", {}, 47_970),
@@ -53,7 +53,7 @@ def test_parameter_counts(name, changes, parameters):
 @pytest.mark.parametrize(("dtype", "platform"), [("float32", "cpu"), ("bfloat16", "gpu")])
 @pytest.mark.parametrize("name", PAGES)
 def test_shapes_and_types(name, dtype, train, platform):
-    model = built(name, platform, compute_dtype=dtype)
+    model = build_net(name, platform, compute_dtype=dtype)
     key = jax.random.key(0)
 
     def everything(images):
@@ -77,10 +77,11 @@ def test_shapes_and_types(name, dtype, train, platform):
         chex.assert_shape(gate, (5, config.branches, *per_channel))
 
 
-def test_bfloat16_computes_what_float32_does():
+def test_bfloat16_computes_nearly_the_same_as_float32():
     x = jax.random.normal(jax.random.key(1), (4, 32, 32, 3))
     one, other = (
-        models.build(tiny().model, models.DTYPES[dtype], "cpu") for dtype in ("float32", "bfloat16")
+        models.build_model(tiny().model, models.DTYPES[dtype], "cpu")
+        for dtype in ("float32", "bfloat16")
     )
     variables = init(one, x, train=False)
     outs = [jax.jit(lambda v, m=m: m.apply(v, x, train=False)[0])(variables) for m in (one, other)]
@@ -90,7 +91,7 @@ def test_bfloat16_computes_what_float32_does():
 
 def test_mlp_without_hidden_layers_is_linear():
     keys = {"name": "mlp", "num_classes": 10, "hidden": (), "dropout": 0.0}
-    model = models.build(keys, jnp.float32, "cpu")
+    model = models.build_model(keys, jnp.float32, "cpu")
     images = np.random.default_rng(0).normal(size=(4, 32, 32, 3)).astype(np.float32)
     variables = init(model, images, train=False)
     w, b = variables["params"]["head"]["dense0"].values()
@@ -114,9 +115,9 @@ def test_the_first_loss_of_simple_cnn_is_ln_10(synthetic):
 
 
 @PLATFORMS
-def test_simple_cnn_is_the_reports(platform):
+def test_simple_cnn_is_the_net_of_report_003(platform):
     """conv → BN → swish → pool, twice, flatten, three Dense layers with ReLU between."""
-    model = built("simple_cnn.py:swish", platform)
+    model = build_net("simple_cnn.py:swish", platform)
     x = np.random.default_rng(0).normal(size=(2, 32, 32, 3)).astype(np.float32)
     variables = jax.tree.map(
         lambda leaf: 0.3 * leaf,
@@ -134,6 +135,19 @@ def test_simple_cnn_is_the_reports(platform):
         y = y + p["head"][f"dense{i}"]["bias"]
     got, _ = jax.jit(lambda v: model.apply(v, x, train=False))(variables)
     np.testing.assert_allclose(got, y, rtol=1e-3, atol=1e-3)
+
+
+def test_batch_norm_before_a_pool_covers_an_odd_map_on_every_platform():
+    """The pool drops the last row of 13×13 outputs; the statistics must not."""
+    x = np.random.default_rng(0).normal(size=(4, 32, 32, 3)).astype(np.float32)
+    changes = {"model.kernel_sizes": (3, 3), "model.widths": (4, 20)}
+    nets = [build_net("simple_cnn.py:batchnorm", p, **changes) for p in ("cpu", "gpu")]
+    variables = init(nets[0], x, train=False)
+    cpu, gpu = (
+        jax.jit(lambda v, net=net: net.apply(v, x, train=True, mutable=["batch_stats"]))(variables)
+        for net in nets
+    )
+    chex.assert_trees_all_close(cpu, gpu, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -183,7 +197,7 @@ def test_wrong_models_are_refused(change, message):
     ],
     ids=str,
 )
-def test_wrong_models_of_other_kinds_are_refused(name, change, message):
+def test_wrong_cnns_are_refused(name, change, message):
     with pytest.raises(UserError, match=message):
         experiment.build(page(name, **change))
 
@@ -196,8 +210,8 @@ def test_wrong_perceptrons_are_refused(change):
         experiment.build(ConfigDict(config))
 
 
-def test_a_models_own_bug_is_not_called_a_mistake_in_the_config(monkeypatch):
-    """Nor does it end in one line: whoever wrote the model needs the traceback."""
+def test_a_bug_in_a_model_is_not_reported_as_a_mistake_in_the_config(monkeypatch):
+    """The author of the model needs the traceback, so the error is not shortened to one line."""
 
     def broken(self, x, *, train):
         return len(3)

@@ -13,7 +13,7 @@ from jaxcifar.training import experiment
 
 
 @pytest.mark.parametrize("depth", [8, 20, 56, 110])
-def test_resnet_has_depth_layers_of_weights(depth):
+def test_resnet_has_as_many_weight_layers_as_its_depth(depth):
     model = ResNet(10, depth, 4, "A")
     params = jax.eval_shape(
         lambda: model.init(jax.random.key(0), jnp.zeros((1, 32, 32, 3)), train=False)
@@ -31,8 +31,8 @@ def test_shortcut_a_takes_every_second_pixel_and_pads_channels_with_zeros():
     x = np.random.default_rng(0).normal(size=(2, 8, 8, 4)).astype(np.float32)
     block = BasicBlock(10, 2, "A", jnp.float32, "cpu")
     variables = init(block, x, train=False)
-    nothing = jax.tree.map(jnp.zeros_like, variables["params"])  # only the shortcut is left
-    got = jax.jit(lambda v: block.apply(v, x, train=False))(variables | {"params": nothing})
+    zeros = jax.tree.map(jnp.zeros_like, variables["params"])  # only the shortcut remains
+    got = jax.jit(lambda v: block.apply(v, x, train=False))(variables | {"params": zeros})
     want = np.zeros((2, 4, 4, 10), np.float32)
     want[..., 3:7] = np.maximum(x[:, ::2, ::2], 0)
     np.testing.assert_array_equal(got, want)
@@ -40,7 +40,7 @@ def test_shortcut_a_takes_every_second_pixel_and_pads_channels_with_zeros():
 
 @PLATFORMS
 @pytest.mark.parametrize(("shortcut", "stride"), [("A", 1), ("A", 2), ("B", 2)])
-def test_basic_block(shortcut, stride, platform):
+def test_basic_block_is_its_slow_version(shortcut, stride, platform):
     x = np.random.default_rng(0).normal(size=(2, 8, 8, 4)).astype(np.float32)
     block = BasicBlock(4 * stride, stride, shortcut, jnp.float32, platform)
     variables = random_like(jax.eval_shape(lambda: block.init(jax.random.key(0), x, train=False)))

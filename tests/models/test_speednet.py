@@ -1,4 +1,4 @@
-"""The speed records' net, and the whitening and the logit scale that any net can have."""
+"""The net of the speed records, and the whitening and logit scale of any net."""
 
 import itertools
 
@@ -9,7 +9,8 @@ import pytest
 from conftest import page, tiny
 
 from jaxcifar import models
-from jaxcifar.models import speednet, whitening
+from jaxcifar.models import speednet
+from jaxcifar.models.whitening import whitening_kernel
 from jaxcifar.training import experiment
 
 KEYS = {
@@ -27,8 +28,8 @@ KEYS = {
 SMALL = KEYS | {"widths": (4, 6, 8)}
 
 
-def built(keys, size=32):
-    net = models.build(keys, jnp.float32, "cpu")
+def build_net(keys, size=32):
+    net = models.build_model(keys, jnp.float32, "cpu")
     variables = net.init(jax.random.key(0), jnp.zeros((2, size, size, 3)), train=False)
     return net, variables
 
@@ -37,9 +38,9 @@ def size(tree):
     return sum(leaf.size for leaf in jax.tree.leaves(tree))
 
 
-def test_parameters_are_those_of_the_record():
-    """Convolutions, biases and head of airbench94, without its whitening (frozen, no bias here)."""
-    _, variables = built(KEYS)
+def test_it_has_the_parameters_of_the_record():
+    """They are the convolutions, biases and head of airbench94 without its frozen whitening."""
+    _, variables = build_net(KEYS)
     channels = [24, 64, 64, 256, 256, 256, 256]
     pairs = itertools.pairwise(channels)
     convolutions = 9 * sum(a * b for a, b in pairs)
@@ -47,10 +48,10 @@ def test_parameters_are_those_of_the_record():
 
 
 def test_whitened_patches_have_identity_covariance():
-    """Of correlated images, each half of the kernel's outputs."""
+    """This holds for correlated images, in each half of the kernel's outputs."""
     rng = np.random.default_rng(0)
     images = rng.normal(size=(200, 8, 8, 1)) + rng.normal(size=(200, 8, 8, 3)) * (0.3, 0.5, 0.7)
-    kernel = whitening.kernel(jnp.asarray(images, jnp.float32), 2, 0.0)
+    kernel = whitening_kernel(jnp.asarray(images, jnp.float32), 2, 0.0)
     assert kernel.shape == (2, 2, 3, 24)
     np.testing.assert_array_equal(kernel[..., :12], -kernel[..., 12:])
     patches = np.stack([images[:, i : i + 7, j : j + 7] for i in (0, 1) for j in (0, 1)], 3)
@@ -58,14 +59,16 @@ def test_whitened_patches_have_identity_covariance():
     np.testing.assert_allclose(white.T @ white / len(white), np.eye(12), atol=1e-4)
 
 
-def test_the_whitening_is_frozen_and_before_the_net():
-    net, variables = built(SMALL)
-    assert set(variables["params"]["net"]) == {"net"}  # what is learned is inside
+def test_whitening_is_frozen_and_precedes_the_net():
+    net, variables = build_net(SMALL)
+    assert set(variables["params"]["net"]) == {
+        "net"
+    }  # the wrappers have no parameters of their own
     images = jax.random.normal(jax.random.key(1), (2, 32, 32, 3))
     kernel = jax.random.normal(jax.random.key(2), (2, 2, 3, 24))
     variables["batch_stats"]["net"]["whitening"] = kernel
     logits, _ = net.apply(variables, images, train=False)
-    alone, _ = built(SMALL | {"whitening_size": 0, "logit_scale": 1.0, "widths": (4, 6, 8)})
+    alone, _ = build_net(SMALL | {"whitening_size": 0, "logit_scale": 1.0, "widths": (4, 6, 8)})
     whitened = np.zeros((2, 31, 31, 24), np.float32)
     for i in (0, 1):
         for j in (0, 1):
@@ -76,12 +79,12 @@ def test_the_whitening_is_frozen_and_before_the_net():
 
 
 @pytest.mark.parametrize("pixels", [24, 28, 32])
-def test_images_of_each_size_have_the_same_parameters(pixels):
-    shapes = [jax.tree.map(jnp.shape, built(SMALL, n)[1]["params"]) for n in (pixels, 32)]
+def test_the_parameters_do_not_depend_on_the_image_size(pixels):
+    shapes = [jax.tree.map(jnp.shape, build_net(SMALL, n)[1]["params"]) for n in (pixels, 32)]
     assert shapes[0] == shapes[1]
 
 
-def test_convolutions_begin_as_the_identity():
+def test_convolutions_are_initialised_as_the_identity():
     """The first C_in outputs are the input; the others are not."""
     kernel = speednet.partial_identity(jax.random.key(0), (3, 3, 4, 6))
     x = jax.random.normal(jax.random.key(1), (1, 5, 5, 4))
@@ -93,9 +96,9 @@ def test_convolutions_begin_as_the_identity():
 
 
 def test_the_residual_joins_the_first_and_the_last_convolution_of_a_group():
-    """With the other kernels zero, a group returns the activation of what it kept."""
+    """If the other kernels are zero, a group returns the activation of its residual."""
     keys = SMALL | {"depth": 3, "residual": True, "whitening_size": 0, "widths": (3,)}
-    net, variables = built(keys)
+    net, variables = build_net(keys)
     params = variables["params"]["net"]
     for i in (1, 2):
         params[f"group0_conv{i}"]["kernel"] = jnp.zeros((3, 3, 3, 3))
@@ -108,7 +111,7 @@ def test_the_residual_joins_the_first_and_the_last_convolution_of_a_group():
 
 
 def test_any_net_can_be_whitened_and_scaled():
-    """An option of each model that is off by default: no key of a page, no parameter."""
+    """Whitening is an option of every model, and off by default."""
     config = tiny(**{"model.branches": 1})
     plain = experiment.build(config).abstract_model()
     changed = config.copy_and_resolve_references()
@@ -117,4 +120,4 @@ def test_any_net_can_be_whitened_and_scaled():
     parts = experiment.build(changed)
     assert parts.abstract_model()["batch_stats"]["whitening"].shape == (2, 2, 3, 24)
     assert "whitening" not in plain["batch_stats"]
-    assert "whitening_size" not in page("quickstart.py").model
+    assert page("quickstart.py").model.whitening_size == 0

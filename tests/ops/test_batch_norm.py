@@ -1,4 +1,4 @@
-"""BatchNorm of our own for a GPU, against flax's."""
+"""Our BatchNorm for GPUs, against Flax's."""
 
 import os
 import subprocess
@@ -14,15 +14,15 @@ from conftest import ROOT
 from jaxcifar.ops.batch_norm import FusedBatchNorm, batch_norm
 
 
-def both(dtype, use_scale):
+def both_batch_norms(dtype, use_scale):
     keys = {"momentum": 0.7, "epsilon": 1e-3, "use_scale": use_scale}
     return [batch_norm(True, dtype, None, platform, **keys) for platform in ("gpu", "cpu")]
 
 
 @pytest.mark.parametrize("use_scale", [True, False])
 @pytest.mark.parametrize(("dtype", "tolerance"), [(jnp.float32, 2e-5), (jnp.bfloat16, 2e-2)])
-def test_it_is_flaxs_in_value_gradients_and_averages(dtype, tolerance, use_scale):
-    ours, flaxs = both(dtype, use_scale)
+def test_values_gradients_and_averages_are_those_of_flax(dtype, tolerance, use_scale):
+    ours, flaxs = both_batch_norms(dtype, use_scale)
     assert isinstance(ours, FusedBatchNorm)
     random = np.random.default_rng(0)
     x, weights = (1 + random.normal(size=(8, 5, 6, 7)).astype(np.float32) for _ in range(2))
@@ -45,7 +45,7 @@ def test_it_is_flaxs_in_value_gradients_and_averages(dtype, tolerance, use_scale
     chex.assert_trees_all_close(one, other, rtol=tolerance, atol=10 * tolerance)
 
 
-def test_its_statistics_are_of_all_devices():
+def test_statistics_cover_all_devices():
     code = """
 import chex, jax, numpy as np
 from jax.sharding import NamedSharding, PartitionSpec

@@ -81,8 +81,8 @@ def test_vmap_makes_one_convolution_after_another(stride, padding, size):
     def gradients(convolve):
         return jax.grad(lambda x, kernel: loss(convolve, x, kernel), (0, 1))
 
-    together_of = jax.vmap(gradients(conv2d.conv_apart))
-    expected = [gradients(conv2d.conv)(*each) for each in zip(x, kernel, strict=True)]
+    together_of = jax.vmap(gradients(conv2d.conv_ungrouped))
+    expected = [gradients(conv2d.lax_conv)(*each) for each in zip(x, kernel, strict=True)]
     stacked = jax.tree.map(lambda *parts: jnp.stack(parts), *expected)
     chex.assert_trees_all_close(together_of(x, kernel), stacked, rtol=1e-4, atol=1e-3)
     program = jax.jit(together_of).lower(x, kernel).as_text()
@@ -90,8 +90,8 @@ def test_vmap_makes_one_convolution_after_another(stride, padding, size):
     assert found >= 9  # forward and two gradients of each run
     assert program.count("feature_group_count = 1 :") == found
     # one kernel for all images of all runs
-    same = jax.vmap(conv2d.conv_apart, (0, None, None, None))(x, kernel[0], stride, padding)
-    one = [conv2d.conv(each, kernel[0], stride, padding) for each in x]
+    same = jax.vmap(conv2d.conv_ungrouped, (0, None, None, None))(x, kernel[0], stride, padding)
+    one = [conv2d.lax_conv(each, kernel[0], stride, padding) for each in x]
     chex.assert_trees_all_close(same, jnp.stack(one), rtol=1e-5, atol=1e-5)
 
 

@@ -1,10 +1,11 @@
-"""What is exported is read by its own library alone, and says of 100 images what the net says."""
+"""Exported files: their own library reads them and predicts what the net predicts."""
 
 import json
 import pathlib
 import re
 import sys
 
+import flax.linen as nn
 import jax
 import jax.export
 import numpy as np
@@ -30,34 +31,34 @@ def net(request):
 
 
 def torch_images(net):
-    """Images as a PyTorch net is given them, normalised, [B, C, H, W]."""
+    """The normalised images of a PyTorch net, [B, C, H, W]."""
     keys = net.parts.config.augment
     return ((IMAGES / 255 - keys.mean) / keys.std).transpose(0, 3, 1, 2).astype(np.float32)
 
 
-def test_the_program_says_what_the_net_says(net):
-    """Of any number of images, on the CPU; what it was made of is not needed any more."""
+def test_the_program_predicts_what_the_net_predicts(net):
+    """It takes any number of images."""
     exported = jax.export.deserialize(bytearray(export.to_jax(net)))
     assert exported.platforms == ("cpu", "cuda")
     want = net.predict(IMAGES).probabilities
-    assert np.ptp(want, 0).max() > 1e-3  # else equal nets would say nothing
+    assert np.ptp(want, 0).max() > 1e-3  # otherwise the comparison would show nothing
     for images, expected in ((IMAGES, want), (IMAGES[:3], want[:3])):
         got = jax.jit(exported.call)(images)
         assert got.dtype == np.float32
         np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-6)
 
 
-def test_safetensors_hold_all_that_a_net_is(net, tmp_path):
+def test_safetensors_hold_weights_and_metadata(net, tmp_path):
     (tmp_path / "net.safetensors").write_bytes(export.to_safetensors(net))
     with safetensors.safe_open(tmp_path / "net.safetensors", "numpy") as file:
         metadata = file.metadata()
-        flat = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 -- no dict
+        flat = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 -- not a dict
     config = schema.from_json(metadata["config"])
     names, mean, std = (json.loads(metadata[key]) for key in ("class_names", "mean", "std"))
     assert (names, metadata["step"]) == (list(NAMES), "7")
     assert (mean, std) == (list(config.augment.mean), list(config.augment.std))
     variables = traverse_util.unflatten_dict(flat, sep="/")
-    model = models.build(config.model, np.float32, "")
+    model = models.build_model(config.model, np.float32, "")
     x = torch_images(net).transpose(0, 2, 3, 1)
     views = config.evaluation.views
     score = jax.jit(lambda x: model.apply({"batch_stats": {}} | variables, x, train=False)[0])
@@ -68,18 +69,35 @@ def assert_same(logits, want):
     np.testing.assert_allclose(logits, want, rtol=1e-4, atol=1e-4 * np.abs(want).max())
 
 
-def test_pytorchs_names_and_layouts_are_each_others_inverse(net):
-    config = net.parts.config
-    tensors = torch_names.to_torch(config.model, net.variables)
-    assert len(tensors) == len(jax.tree.leaves(net.variables))  # no name twice
+def test_import_is_the_inverse_of_export(net):
+    tensors = torch_names.to_state_dict(net.parts.model, net.variables)
+    assert len(tensors) == len(jax.tree.leaves(net.variables))  # no two leaves share a name
     model = net.parts.abstract_model()
     like = {name: model[name] for name in net.variables}
-    back = torch_names.from_torch(config.model, like, tensors)
+    back = torch_names.from_state_dict(net.parts.model, like, tensors)
     jax.tree.map(np.testing.assert_array_equal, back, net.variables)
 
 
+def test_a_model_that_offers_no_names_keeps_the_names_of_its_modules():
+    class Plain(nn.Module):
+        @nn.compact
+        def __call__(self, x):
+            return nn.Dense(2, name="head")(nn.Conv(4, (3, 3), name="first")(x).mean((1, 2)))
+
+    variables = Plain().init(jax.random.key(0), np.zeros((1, 8, 8, 3), np.float32))
+    tensors = torch_names.to_state_dict(Plain(), variables)
+    assert {name: tensor.shape for name, tensor in tensors.items()} == {
+        "first.weight": (4, 3, 3, 3),
+        "first.bias": (4,),
+        "head.weight": (2, 4),
+        "head.bias": (2,),
+    }
+    back = torch_names.from_state_dict(Plain(), variables, tensors)
+    jax.tree.map(np.testing.assert_array_equal, back, dict(variables))
+
+
 def conv(x, kernel, stride=1, pad=0):
-    """A convolution as PyTorch has it: [B, C, H, W] with [O, C, k, k]."""
+    """A convolution in PyTorch's layout: [B, C, H, W] with [O, C, k, k]."""
     padding = [(pad, pad)] * 2
     return lax.conv_general_dilated(x, kernel, (stride, stride), padding)
 
@@ -96,10 +114,10 @@ def linear(x, tensors, name):
     return x @ tensors[f"{name}.weight"].T + tensors[f"{name}.bias"]
 
 
-def test_a_state_dict_is_of_a_net_that_flattens_as_pytorch_does():
-    """Channels first, then rows and columns: in a net of two convolutions, and on the pixels."""
+def test_a_state_dict_fits_a_net_that_flattens_as_pytorch_does():
+    """PyTorch flattens [C, H, W]: after convolutions, from pixels and from whitened pixels."""
     net = net_of(CONFIGS["simple_cnn"])
-    tensors = torch_names.to_torch(net.parts.config.model, net.variables)
+    tensors = torch_names.to_state_dict(net.parts.model, net.variables)
     x = torch_images(net)
     for i in range(2):
         x = conv(x, tensors[f"conv{i}.weight"]) + tensors[f"conv{i}.bias"].reshape(-1, 1, 1)
@@ -110,21 +128,21 @@ def test_a_state_dict_is_of_a_net_that_flattens_as_pytorch_does():
     assert_same(linear(hidden, tensors, "head.dense1"), net.predict(IMAGES).logits)
 
     net = net_of(CONFIGS["mlp"])
-    tensors = torch_names.to_torch(net.parts.config.model, net.variables)
+    tensors = torch_names.to_state_dict(net.parts.model, net.variables)
     hidden = linear(torch_images(net).reshape(100, -1), tensors, "head.dense0")
     hidden = np.maximum(hidden, 0)
     assert_same(linear(hidden, tensors, "head.dense1"), net.predict(IMAGES).logits)
 
     net = net_of(CONFIGS["whitened_mlp"])
-    tensors = torch_names.to_torch(net.parts.config.model, net.variables)
+    tensors = torch_names.to_state_dict(net.parts.model, net.variables)
     x = jax.nn.gelu(conv(torch_images(net), tensors["net.whitening.weight"]), approximate=False)
     hidden = np.maximum(linear(x.reshape(100, -1), tensors, "net.net.head.dense0"), 0)
     logits = 0.5 * linear(hidden, tensors, "net.net.head.dense1")
     assert_same(logits, net.predict(IMAGES).logits)
 
 
-def usual_resnet(torch, blocks, width, shortcut):
-    """The CIFAR ResNet as it is usually written in PyTorch, with its usual names."""
+def common_resnet(torch, blocks, width, shortcut):
+    """The CIFAR ResNet as it is commonly written in PyTorch, with its common names."""
     nn, F = torch.nn, torch.nn.functional
 
     class Block(nn.Module):
@@ -169,12 +187,12 @@ def usual_resnet(torch, blocks, width, shortcut):
 
 
 @pytest.mark.parametrize("shortcut", ["A", "B"])
-def test_a_usual_pytorch_resnet_takes_the_state_dict(shortcut, tmp_path):
+def test_a_common_pytorch_resnet_loads_the_state_dict(shortcut, tmp_path):
     torch = torch_or_skip()
     net = net_of(CONFIGS["resnet" if shortcut == "A" else "resnet_b"])
     (tmp_path / "net.pt").write_bytes(export.to_torch(net))
-    twin = usual_resnet(torch, 2, 4, shortcut)
-    twin.load_state_dict(torch.load(tmp_path / "net.pt", weights_only=True))  # strict
+    twin = common_resnet(torch, 2, 4, shortcut)
+    twin.load_state_dict(torch.load(tmp_path / "net.pt", weights_only=True))  # all names must match
     with torch.no_grad():
         logits = twin.eval()(torch.from_numpy(torch_images(net))).numpy()
     assert_same(logits, net.predict(IMAGES).logits)
@@ -182,23 +200,21 @@ def test_a_usual_pytorch_resnet_takes_the_state_dict(shortcut, tmp_path):
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
-    """A step whose averaged weights differ from those of training."""
+    """A saved step whose averaged weights differ from the trained ones."""
     folder = tmp_path_factory.mktemp("runs") / "run"
     config = tiny(**{"optimizer.ema_decay": 0.9, "data.dir": "/tmp"})
     meta = {"config": schema.to_json(config), "class_names": NAMES}
-    release.write(folder, 7, random_model(experiment.build(config)), meta, 0.5)
+    release.write_weights(folder, 7, random_model(experiment.build(config)), meta, 0.5)
     return folder
 
 
 @pytest.mark.parametrize("to", ["safetensors", "jax"])
-def test_the_command_writes_what_evaluation_takes_and_overwrites_nothing(
-    to, trained, run, tmp_path
-):
+def test_the_command_writes_the_averaged_weights_and_overwrites_nothing(to, trained, run, tmp_path):
     out = tmp_path / "new" / "net"
     words = [f"--checkpoint={trained}", f"--to={to}", f"--out={out}", "--step=best"]
-    status, said, err = run(export_command.main, words)
+    status, out_text, err = run(export_command.main, words)
     assert (status, err) == (0, "")
-    assert said.startswith(f"wrote {out} ({to}, ")
+    assert out_text.startswith(f"wrote {out} ({to}, ")
     content = out.read_bytes()
     net = load_net(trained, "best")
     if to == "jax":
@@ -220,9 +236,7 @@ def test_the_command_writes_what_evaluation_takes_and_overwrites_nothing(
     assert out.read_bytes() == content
 
 
-def test_without_pytorch_its_format_is_refused_and_the_others_are_not(
-    trained, run, monkeypatch, tmp_path
-):
+def test_only_the_torch_format_needs_pytorch(trained, run, monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "torch", None)
     words = [f"--checkpoint={trained}", "--to=torch", f"--out={tmp_path / 'new' / 'net'}"]
     status, out, err = run(export_command.main, words)
@@ -230,13 +244,13 @@ def test_without_pytorch_its_format_is_refused_and_the_others_are_not(
     assert err.startswith("error: this needs PyTorch, which is not installed here: pip install")
     assert err.count("\n") == 1
     assert not (tmp_path / "new").exists()
-    assert export.export(trained, "best", "safetensors", tmp_path / "net") > 0
+    assert export.export_weights(trained, "best", "safetensors", tmp_path / "net") > 0
 
 
-def test_the_examples_of_the_docs_run(trained, monkeypatch, tmp_path, capsys):
+def test_the_examples_in_the_docs_run(trained, monkeypatch, tmp_path, capsys):
     monkeypatch.chdir(tmp_path)
     for to in ("jax", "safetensors"):
-        export.export(trained, "latest", to, pathlib.Path(f"net.{to}"))
+        export.export_weights(trained, "latest", to, pathlib.Path(f"net.{to}"))
     text = (ROOT / "docs" / "exchange.md").read_text()
     for example in re.findall(r"```python\n(.*?)```", text, re.DOTALL):
         exec(example, {})
