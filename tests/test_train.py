@@ -94,8 +94,8 @@ import pathlib, signal, sys
 sys.path.insert(0, {str(ROOT / "tests")!r})
 import chex
 from conftest import page
-from jaxcifar import train
-from jaxcifar.run.log import RunLog
+from jaxcifar.run.progress import RunLog
+from jaxcifar.training import trainer
 stop = 0
 def progress(self, epoch, done, sums, rate):
     if (epoch - 1) * self.steps_per_epoch + done == stop:
@@ -103,9 +103,9 @@ def progress(self, epoch, done, sums, rate):
 RunLog.progress = progress
 few = {{"data.source": "synthetic", "data.train_examples": 128, "batch_size": 32, "num_epochs": 2}}
 config, folder = page("simple_cnn.py:batchnorm", **few), pathlib.Path({str(tmp_path)!r})
-whole = train.train(config, folder / "whole")
+whole = trainer.train(config, folder / "whole")
 for stop in (3, 6, 0):
-    result = train.train(config, folder / "stopped")
+    result = trainer.train(config, folder / "stopped")
 assert result.finished
 chex.assert_trees_all_equal(result.state, whole.state)
 """

@@ -134,7 +134,7 @@ def _may_pass(error: BaseException) -> bool:
 
 
 def _unreadable(folder: pathlib.Path) -> OSError | None:
-    """Returns the error of reading every file of a folder: what Orbax met may have been hidden."""
+    """Reads every file in a folder and returns the first error; Orbax may have hidden it."""
 
     def fail(error: OSError) -> None:
         raise error
@@ -142,12 +142,16 @@ def _unreadable(folder: pathlib.Path) -> OSError | None:
     try:
         for parent, _, names in os.walk(folder, onerror=fail):
             for name in names:
-                with (pathlib.Path(parent) / name).open("rb") as file:
-                    while file.read(2**20):
-                        pass
+                _read_through(pathlib.Path(parent, name))
     except OSError as error:
         return error
     return None
+
+
+def _read_through(file: pathlib.Path) -> None:
+    with file.open("rb") as content:
+        while content.read(2**20):
+            pass
 
 
 def _short(error: BaseException) -> str:

@@ -11,7 +11,7 @@ from conftest import ROOT
 FAULTS = """
 import resource
 import numpy as np
-from jaxcifar import backend
+from jaxcifar.system import backend
 backend.configure()
 for _ in range(3):
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
