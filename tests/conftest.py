@@ -61,8 +61,8 @@ def pytest_configure(config):
         config.addinivalue_line("filterwarnings", f"ignore:{warning}")
 
 
-def page(name, **changes):
-    """The config of configs/NAME with all defaults and the changes, **{"model.depth": 8}."""
+def config_of(name, **changes):
+    """Returns the config of configs/NAME with all defaults and `changes`, {"model.depth": 8}."""
     config = files.run_config_file(str(ROOT / "configs" / name))
     config = schema.complete_config(config).copy_and_resolve_references()
     with config.unlocked():
@@ -72,7 +72,7 @@ def page(name, **changes):
 
 def tiny(**changes):
     """The quickstart's config, made tiny."""
-    return page("quickstart.py", **TINY | changes)
+    return config_of("quickstart.py", **TINY | changes)
 
 
 def overrides(**changes):

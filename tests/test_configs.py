@@ -8,7 +8,7 @@ import textwrap
 import jax
 import numpy as np
 import pytest
-from conftest import ROOT, TEST, page
+from conftest import ROOT, TEST, config_of
 from ml_collections import ConfigDict
 
 from jaxcifar import data, models
@@ -31,7 +31,7 @@ NAMES = [f"{name}:{v}" for name, variants in VARIANTS.items() for v in variants.
 
 @pytest.mark.parametrize("name", PAGES)
 def test_page_trains_two_steps_and_is_evaluated(name, small_data, tmp_path):
-    config = page(
+    config = config_of(
         name,
         **{"data.source": "synthetic", "data.train_examples": 16, "batch_size": 8, "num_epochs": 1},
     )
@@ -50,7 +50,7 @@ def test_page_trains_two_steps_and_is_evaluated(name, small_data, tmp_path):
 
 @pytest.mark.parametrize("name", sorted({*PAGES, *NAMES}))
 def test_config_trains_two_steps_in_bfloat16(name, small_data):
-    config = page(
+    config = config_of(
         name,
         **{
             "compute_dtype": "bfloat16",
@@ -72,18 +72,18 @@ def test_config_trains_two_steps_in_bfloat16(name, small_data):
 @pytest.mark.parametrize("name", PAGES)
 def test_a_page_is_tried_for_one_epoch(name):
     """`--config.num_epochs=1` is what everybody tries first, whatever the warm-up."""
-    experiment.build(page(name, num_epochs=1))
+    experiment.build(config_of(name, num_epochs=1))
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_variant_builds(name):
-    experiment.build(page(name)).abstract_model()
+    experiment.build(config_of(name)).abstract_model()
 
 
 @pytest.mark.parametrize("name", VARIANTS)
 def test_the_page_lists_its_variants(name):
     with pytest.raises(UserError) as error:
-        page(f"{name}:nonsense")
+        config_of(f"{name}:nonsense")
     for variant in VARIANTS[name].split():
         assert variant in str(error.value)
 
@@ -111,7 +111,7 @@ EXPECTED = {
 
 @pytest.mark.parametrize("name", EXPECTED)
 def test_page_has_the_reports_values(name):
-    flat = dict(flatten(page(name).to_dict()))
+    flat = dict(flatten(config_of(name).to_dict()))
     for key, value in EXPECTED[name].items():
         assert flat[key] == value, key
 
@@ -137,7 +137,7 @@ def plain(monkeypatch):
 
 @pytest.mark.parametrize("name", PAGES)
 def test_every_key_without_a_default_is_needed(name, plain):
-    whole = page(name).to_dict()
+    whole = config_of(name).to_dict()
     start(ConfigDict(whole))
     for key, _ in flatten(whole):
         config = json.loads(json.dumps(whole))
@@ -159,7 +159,7 @@ def has_default(config, section, leaf):
 
 @pytest.mark.parametrize("name", PAGES)
 def test_a_key_too_many_is_refused(name, plain):
-    whole = page(name).to_dict()
+    whole = config_of(name).to_dict()
     for section in [None, *(k for k, v in whole.items() if isinstance(v, dict))]:
         config = json.loads(json.dumps(whole))
         (config[section] if section else config)["surplus"] = 1
@@ -177,7 +177,7 @@ def names_read(function):
 @pytest.mark.parametrize("name", PAGES)
 def test_every_key_is_read_by_what_takes_it(name):
     """A signature accepts a key; this finds one that the body then forgets."""
-    config = page(name)
+    config = config_of(name)
     takers = {
         "augment": [augment.Augmentation],
         "loss": [losses.LOSSES[config.loss.name]],

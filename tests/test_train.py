@@ -10,7 +10,7 @@ import sys
 
 import chex
 import pytest
-from conftest import ROOT, page, tiny
+from conftest import ROOT, config_of, tiny
 
 from jaxcifar.run import metrics
 from jaxcifar.run.checkpoint import Checkpoints
@@ -93,7 +93,7 @@ def test_a_resume_is_bit_exact_with_all_of_xlas_optimisations(tmp_path):
 import pathlib, signal, sys
 sys.path.insert(0, {str(ROOT / "tests")!r})
 import chex
-from conftest import page
+from conftest import config_of
 from jaxcifar.run.progress import RunLog
 from jaxcifar.training import trainer
 stop = 0
@@ -102,7 +102,7 @@ def progress(self, epoch, done, sums, rate):
         signal.raise_signal(signal.SIGTERM)
 RunLog.progress = progress
 few = {{"data.source": "synthetic", "data.train_examples": 128, "batch_size": 32, "num_epochs": 2}}
-config, folder = page("simple_cnn.py:batchnorm", **few), pathlib.Path({str(tmp_path)!r})
+config, folder = config_of("simple_cnn.py:batchnorm", **few), pathlib.Path({str(tmp_path)!r})
 whole = trainer.train(config, folder / "whole")
 for stop in (3, 6, 0):
     result = trainer.train(config, folder / "stopped")
@@ -281,7 +281,7 @@ def test_steps_that_are_gone_leave_the_metrics_aside(small_data, tmp_path, capsy
 
 def test_real_images_are_learned(real_data, tmp_path, capsys):
     """A hundred steps of simple_cnn are far above chance."""
-    config = page(
+    config = config_of(
         "simple_cnn.py:base",
         **{"data.train_examples": 6400, "batch_size": 64, "num_epochs": 1},
         **{"optimizer.learning_rate": 0.03},

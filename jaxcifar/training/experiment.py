@@ -44,8 +44,7 @@ class Experiment:
         schedule = optim.build_schedule(
             c.schedule, c.optimizer.learning_rate, steps_per_epoch, c.num_epochs
         )
-        total = c.num_epochs * steps_per_epoch
-        return optim.build(c.optimizer, schedule, c.accumulate_steps, total), schedule
+        return optim.build_optimizer(c.optimizer, schedule, c.accumulate_steps), schedule
 
     def start(self, optimizer: optax.GradientTransformation, images: np.ndarray) -> Carry:
         """Returns the state before the first step, placed on the mesh.

@@ -47,11 +47,8 @@ def find(
     have no part in it. Ends early where the loss diverges.
     """
     c = parts.config
-    optimizer = optim.build(
-        c.optimizer,
-        lambda step: low * (high / low) ** (step / (steps - 1)),
-        c.accumulate_steps,
-        steps,
+    optimizer = optim.build_optimizer(
+        c.optimizer, lambda step: low * (high / low) ** (step / (steps - 1)), c.accumulate_steps
     )
     loop = parts.train_loop(dataset.train, optimizer)
     carry = parts.start(optimizer, dataset.train.images)

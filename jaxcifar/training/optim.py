@@ -16,9 +16,8 @@ import optax
 from optax import contrib
 
 from jaxcifar.config import fields
-from jaxcifar.config.fields import AboveZero, Count, Injected, NonNegative, Positive, Share
+from jaxcifar.config.fields import AboveZero, Injected, NonNegative, Positive, Share
 from jaxcifar.errors import UserError
-from jaxcifar.training import transforms
 
 ALL = 2**31 - 1  # however many gradients in a row are not finite
 Schedule = Callable[[optax.ScalarOrSchedule], optax.ScalarOrSchedule]
@@ -33,8 +32,6 @@ class Shared(NamedTuple):
     ema_decay: Share = 0.0
     decoupled_weight_decay: NonNegative = 0.0
     normalize_kernels: bool = False
-    lookahead_steps: Count = 0
-    lookahead_decay: Share = 0.95
     skip_nonfinite: bool = False
 
 
@@ -97,6 +94,24 @@ def muon(
     )
 
 
+def normalize_kernels() -> optax.GradientTransformation:
+    """Rescales each convolution kernel to norm √C_out before adding its update (airbench).
+
+    It must be last in its chain, after the learning rate.
+    """
+
+    def update(updates: Any, state: optax.EmptyState, params: Any) -> tuple[Any, Any]:
+        def rescale_and_update(update: jax.Array, kernel: jax.Array) -> jax.Array:
+            if kernel.ndim != 4:
+                return update
+            scale = jnp.sqrt(kernel.shape[-1]) / jnp.linalg.norm(kernel)
+            return update + (scale - 1) * kernel
+
+        return jax.tree.map(rescale_and_update, updates, params), state
+
+    return optax.GradientTransformation(optax.init_empty_state, update)
+
+
 OPTIMIZERS: dict[str, Callable[..., optax.GradientTransformation]] = {
     "sgd": sgd,
     "adam": adam,
@@ -106,27 +121,21 @@ OPTIMIZERS: dict[str, Callable[..., optax.GradientTransformation]] = {
 ELEMENTWISE = ("sgd", "adam", "rmsprop")  # the update of a value depends on that value alone
 
 
-def build(
-    keys: Mapping, schedule: Schedule, accumulate_steps: int, total_steps: int
+def build_optimizer(
+    keys: Mapping, schedule: Schedule, accumulate_steps: int
 ) -> optax.GradientTransformation:
-    """Returns the optimizer that `config.optimizer` describes, stepped once per batch.
+    """Returns the optimizer that `config.optimizer` describes; call it once per batch.
 
-    Clip by global norm → L2 → the named optimizer → decoupled decay → −rate → kernels rescaled →
-    lookahead. `schedule` maps a batch step, of `total_steps`, to the rate; gradients are averaged
-    over `accumulate_steps` batches. With `skip_nonfinite` a batch whose gradient is not finite is
-    left out as if it had not come: the count of steps that `schedule` is asked for stands still.
+    The chain is: clip by global norm → L2 → the named optimizer → decoupled decay → −rate →
+    rescale kernels. `schedule` maps a batch step to the learning rate. Gradients are averaged over
+    `accumulate_steps` batches. With `skip_nonfinite`, a batch whose gradient is not finite changes
+    nothing: no update is made, and the schedule does not advance.
     """
     shared = fields.pick(Shared, keys)
     chosen = fields.build_choice(OPTIMIZERS, keys, Shared._fields)
     if shared.decoupled_weight_decay:
         chosen = optax.chain(chosen, optax.add_decayed_weights(shared.decoupled_weight_decay))
-    last = []
-    if shared.normalize_kernels:
-        last.append(transforms.normalize_kernels())
-    if shared.lookahead_steps:
-        updates = total_steps // accumulate_steps
-        every, decay = shared.lookahead_steps, shared.lookahead_decay
-        last.append(transforms.lookahead(every, decay, updates))
+    last = [normalize_kernels()] if shared.normalize_kernels else []
     chain = optax.chain(
         optax.clip_by_global_norm(shared.clip_norm) if shared.clip_norm else optax.identity(),
         optax.add_decayed_weights(shared.weight_decay),

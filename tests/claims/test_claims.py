@@ -5,7 +5,7 @@ import math
 import re
 
 import pytest
-from conftest import ROOT, page
+from conftest import ROOT, config_of
 
 from jaxcifar import data
 from jaxcifar.claims import judge, records, tables
@@ -47,7 +47,7 @@ def record(epochs=60, **changes):
 def keep(out, run, seed, record, **overrides):
     """Writes a record under the run's own config, except for the overrides."""
     name, colon, variant = run.partition(":")
-    config = page(f"{name}.py{colon}{variant}", seed=seed, **overrides)
+    config = config_of(f"{name}.py{colon}{variant}", seed=seed, **overrides)
     known = {"run": run, "seed": seed, "config": json.loads(schema.to_json(config))}
     return records.write(out, record | known)
 

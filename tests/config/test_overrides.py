@@ -5,7 +5,7 @@ import subprocess
 import sys
 
 import pytest
-from conftest import ROOT, TINY, page, tiny
+from conftest import ROOT, TINY, config_of, tiny
 from conftest import overrides as override
 from ml_collections import ConfigDict
 
@@ -21,7 +21,7 @@ MISTAKES = {
     "unknown_key": (
         ["--config.optimizer.learning_rat=1"],
         [
-            "config.optimizer of name adam has no key learning_rat; did you mean"
+            "config.optimizer (adam) has no key learning_rat; did you mean"
             " config.optimizer.learning_rate? its keys: name, learning_rate, weight_decay, "
         ],
     ),
@@ -51,7 +51,7 @@ MISTAKES = {
     "unknown_type": (["--config.compute_dtype=float16"], ["float16", "bfloat16"]),
     "keys_of_another_model": (
         ["--config.model.name=resnet"],
-        ["config.model of name resnet has no key widths", "depth, width, shortcut"],
+        ["config.model (resnet) has no key widths", "depth, width, shortcut"],
     ),
     "batch_too_large": (["--config.batch_size=20000"], ["20000", "72"]),
     "no_batch": (["--config.batch_size=0"], ["batch_size"]),
@@ -148,7 +148,7 @@ def test_json_round_trip_has_no_differences():
     config = tiny()
     again = schema.from_json(schema.to_json(config))
     assert compare.differences(config, again) == []
-    other = page("quickstart.py")
+    other = config_of("quickstart.py")
     assert "num_epochs: 2 -> 6" in compare.differences(config, other)
     assert compare.differences(config, tiny(seed=1)) == ["seed: 0 -> 1"]
 
@@ -170,7 +170,7 @@ def test_another_name_drops_the_keys_that_it_does_not_have(capsys):
     assert said.out == ""
     assert said.err.splitlines() == [
         "config.schedule.name=constant: dropped warmup_epochs",
-        "config.optimizer.name=sgd: dropped b1, b2, eps; took nesterov=False",
+        "config.optimizer.name=sgd: dropped b1, b2, eps; added nesterov=False",
     ]
     config = experiment.build(config).config
     assert config.schedule.to_dict() == {"name": "constant"}
@@ -248,22 +248,22 @@ def test_a_page_without_variants_is_told_of_one(run, tmp_path):
         ("batch_size", True, "an integer"),
         ("seed", -1, "at least 0"),
         ("data", "synthetic", "config.data is 'synthetic'; expected a section of keys"),
-        ("compute_dtype", 32, "a text"),
+        ("compute_dtype", 32, "a string"),
         ("augment.flip", 1, "True or False"),
         ("model.gate", 0, "linear, softmax, none"),
-        ("model.widths", "64", "several values"),
-        ("model.widths", 64, "several values"),
+        ("model.widths", "64", "a tuple"),
+        ("model.widths", 64, "a tuple"),
         ("model.num_blocks", (1, "1", 1), r"num_blocks\[1\] is '1'; expected an integer"),
         ("model.name", 1, "one of adaptive, resnet"),
         ("optimizer.learning_rate", "1e-3", "a finite number"),
         ("optimizer.learning_rate", None, "a finite number"),
         ("schedule.name", ["constant"], "one of constant"),
         ("data.validation", 0.5, "an integer"),
-        ("data.dir", 0, "a text"),
+        ("data.dir", 0, "a string"),
     ],
 )
 def test_a_value_of_another_type_is_refused_in_a_page_too(key, value, expected):
-    config = page("quickstart.py").to_dict()
+    config = config_of("quickstart.py").to_dict()
     section, _, leaf = key.rpartition(".")
     (config[section] if section else config)[leaf] = value
     with pytest.raises(UserError, match=expected):
@@ -278,7 +278,7 @@ THINGS = {"thing": thing}
 
 
 def test_a_section_is_checked_against_the_signature_of_its_choice(monkeypatch):
-    whole = page("quickstart.py").to_dict()
+    whole = config_of("quickstart.py").to_dict()
     monkeypatch.setitem(schema.SECTIONS, "loss", schema.Section(table=f"{__name__}:THINGS"))
 
     def complete(keys):
@@ -288,11 +288,11 @@ def test_a_section_is_checked_against_the_signature_of_its_choice(monkeypatch):
     assert complete(sized) == sized | {"colour": "red"}
     assert fields.build_choice(THINGS, sized, (), given=2) == (1, "red", 2)
     for keys, message in (
-        ({"name": "thing"}, "config.loss of name thing lacks the key size"),
+        ({"name": "thing"}, "config.loss \\(thing\\) lacks the key size"),
         (sized | {"sise": 2}, "no key sise; did you mean config.loss.size\\? its keys: name, size"),
         (sized | {"given": 2}, "no key given; its keys: name, size, colour"),
-        (sized | {"name": "thong"}, "config.loss.name is 'thong'; expected a text, one of thing"),
-        (sized | {"colour": 1}, "config.loss.colour is 1; expected a text"),
+        (sized | {"name": "thong"}, "config.loss.name is 'thong'; expected a string, one of thing"),
+        (sized | {"colour": 1}, "config.loss.colour is 1; expected a string"),
         ({"size": 1}, "config.loss lacks the key name; choices: thing"),
     ):
         with pytest.raises(UserError, match=message):

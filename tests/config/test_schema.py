@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pytest
-from conftest import ROOT, page, tiny
+from conftest import ROOT, config_of, tiny
 
 from jaxcifar.claims import records
 from jaxcifar.config import compare, fields, schema
@@ -146,8 +146,8 @@ def grown_later(request):
 
 
 def test_another_choice_is_compared_by_its_own_keys():
-    old = page("simple_cnn.py:base")
-    new = page("simple_cnn.py:base").to_dict()
+    old = config_of("simple_cnn.py:base")
+    new = config_of("simple_cnn.py:base").to_dict()
     new["optimizer"] |= {"name": "adam", "b1": 0.9, "b2": 0.999, "eps": 1e-8}
     del new["optimizer"]["momentum"], new["optimizer"]["nesterov"]
     found = compare.differences(old, schema.from_json(json.dumps(new)))

@@ -8,7 +8,7 @@ import sys
 
 import chex
 import pytest
-from conftest import ROOT, overrides, page
+from conftest import ROOT, config_of, overrides
 
 from jaxcifar import train
 from jaxcifar.run import metrics
@@ -62,12 +62,12 @@ def until(process, text):
 @pytest.fixture(scope="module")
 def one(tmp_path_factory):
     """The result of one process."""
-    return trainer.train(page(PAGE, **CHANGES), tmp_path_factory.mktemp("one") / "run")
+    return trainer.train(config_of(PAGE, **CHANGES), tmp_path_factory.mktemp("one") / "run")
 
 
 def assert_ended_as(one, folder):
     """A checkpoint of two processes is restored on one."""
-    parts = experiment.build(page(PAGE, **CHANGES))
+    parts = experiment.build(config_of(PAGE, **CHANGES))
     optimizer, _ = parts.optimizer(CHANGES["data.train_examples"] // CHANGES["batch_size"])
     like = parts.abstract_start(optimizer)
     with Checkpoints(folder) as checkpoints:

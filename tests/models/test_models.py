@@ -5,7 +5,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import page, tiny
+from conftest import config_of, tiny
 from ml_collections import ConfigDict
 from slow import (
     PLATFORMS,
@@ -43,7 +43,7 @@ PAGES = ["quickstart.py", *(name for name, changes, _ in PARAMETERS if not chang
 
 @pytest.mark.parametrize(("name", "changes", "parameters"), PARAMETERS, ids=str)
 def test_parameter_counts(name, changes, parameters):
-    parts = experiment.build(page(name, **changes))
+    parts = experiment.build(config_of(name, **changes))
     params = parts.abstract_model()["params"]
     assert sum(leaf.size for leaf in jax.tree.leaves(params)) == parameters
     assert experiment.describe_parameters(params) == f"{parameters:,} parameters"
@@ -66,7 +66,7 @@ def test_shapes_and_types(name, dtype, train, platform):
     variables, (logits, gates) = jax.eval_shape(everything, images)
     chex.assert_shape(logits, (5, 10))
     chex.assert_type([logits, *jax.tree.leaves(variables), *gates.values()], jnp.float32)
-    config = page(name).model
+    config = config_of(name).model
     if config.name != "adaptive":
         assert gates == {}
         return
@@ -100,7 +100,7 @@ def test_mlp_without_hidden_layers_is_linear():
 
 
 def test_the_first_loss_of_simple_cnn_is_ln_10(synthetic):
-    parts = experiment.build(page("simple_cnn.py:base"))
+    parts = experiment.build(config_of("simple_cnn.py:base"))
     images, labels = (jnp.array(a[:200]) for a in synthetic.train)
 
     @jax.jit
@@ -185,7 +185,7 @@ def test_wrong_models_are_refused(change, message):
 )
 def test_wrong_models_of_other_kinds_are_refused(name, change, message):
     with pytest.raises(UserError, match=message):
-        experiment.build(page(name, **change))
+        experiment.build(config_of(name, **change))
 
 
 @pytest.mark.parametrize("change", [{"hidden": (-1,)}, {"dropout": 1.0}, {"num_classes": 0}])
@@ -204,4 +204,4 @@ def test_a_models_own_bug_is_not_called_a_mistake_in_the_config(monkeypatch):
 
     monkeypatch.setattr(ResNet, "__call__", broken)
     with pytest.raises(TypeError, match="has no len"):
-        experiment.build(page("resnet20.py"))
+        experiment.build(config_of("resnet20.py"))

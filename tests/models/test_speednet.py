@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import page, tiny
+from conftest import config_of, tiny
 
 from jaxcifar import models
 from jaxcifar.models import speednet, whitening
@@ -117,4 +117,4 @@ def test_any_net_can_be_whitened_and_scaled():
     parts = experiment.build(changed)
     assert parts.abstract_model()["batch_stats"]["whitening"].shape == (2, 2, 3, 24)
     assert "whitening" not in plain["batch_stats"]
-    assert "whitening_size" not in page("quickstart.py").model
+    assert "whitening_size" not in config_of("quickstart.py").model

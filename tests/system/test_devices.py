@@ -7,7 +7,7 @@ import sys
 
 import chex
 import pytest
-from conftest import ROOT, overrides, page
+from conftest import ROOT, config_of, overrides
 from parts import parts_of
 
 from jaxcifar.run.checkpoint import Checkpoints
@@ -37,7 +37,7 @@ def test_eight_devices_train_as_one_does(tmp_path):
     assert done.returncode == 0, done.stderr
     assert "device: 8 × cpu" in done.stdout
 
-    config = page(name, **changes)
+    config = config_of(name, **changes)
     one = trainer.train(config, tmp_path / "one")
     _, _, like = parts_of(config)
     with Checkpoints(tmp_path / "eight") as checkpoints:

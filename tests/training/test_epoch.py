@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import page, random_images, tiny
+from conftest import config_of, random_images, tiny
 from parts import parts_of
 
 from jaxcifar import data
@@ -219,7 +219,7 @@ def test_the_l1_penalty_is_trained_but_not_reported(small_data):
     plain |= {"batch_size": 16, "augment.crop_pad": 0, "data.source": "synthetic"}
     outs, start = [], None
     for l1 in (0.0, 0.01):
-        _, loop, carry = parts_of(page("simple_cnn.py:base", **plain, **{"loss.l1": l1}))
+        _, loop, carry = parts_of(config_of("simple_cnn.py:base", **plain, **{"loss.l1": l1}))
         start = jax.tree.map(np.asarray, carry.state.params)
         outs.append(loop.run(carry, lambda *_: False))
     assert float(outs[0].sums.loss) == pytest.approx(float(outs[1].sums.loss), rel=1e-6)
@@ -237,7 +237,7 @@ def test_norms_are_of_the_gradient_before_clipping_and_of_the_weights(small_data
     of the first step is the same."""
     plain = {"optimizer.momentum": 0.0, "optimizer.weight_decay": 0.0, "loss.l1": 1e-3}
     plain |= {"batch_size": 16, "data.source": "synthetic", "log_norms": True}
-    _, loop, carry = parts_of(page("simple_cnn.py:base", **plain))
+    _, loop, carry = parts_of(config_of("simple_cnn.py:base", **plain))
     before, moved = jax.tree.leaves(jax.tree.map(np.asarray, carry.state.params)), []
     for step in range(4):
         carry = loop.run(carry, lambda *_: False)
@@ -247,7 +247,9 @@ def test_norms_are_of_the_gradient_before_clipping_and_of_the_weights(small_data
         assert norms["gradient_norm"] == pytest.approx(np.mean(moved), rel=1e-3), step
         assert norms["weight_norm"] == pytest.approx(global_norm(after), rel=1e-6)
         before = after
-    _, loop, carry = parts_of(page("simple_cnn.py:base", **plain | {"optimizer.clip_norm": 1e-3}))
+    _, loop, carry = parts_of(
+        config_of("simple_cnn.py:base", **plain | {"optimizer.clip_norm": 1e-3})
+    )
     carry = loop.run(carry, lambda *_: False)
     assert carry.sums.norms({})["gradient_norm"] == pytest.approx(moved[0], rel=1e-3)
     assert losses.zero_sums().norms({}) == {}  # nothing where nothing was asked
@@ -257,7 +259,7 @@ def test_norms_are_of_the_gradient_before_clipping_and_of_the_weights(small_data
     "config",
     [
         lambda: tiny(**{"data.train_examples": 16, "optimizer.learning_rate": 0.02}),
-        lambda: page(
+        lambda: config_of(
             "resnet20.py",
             **{"model.depth": 8, "model.width": 8, "data.train_examples": 16, "batch_size": 16},
         ),

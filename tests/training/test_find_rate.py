@@ -5,7 +5,7 @@ import json
 import jax
 import numpy as np
 import pytest
-from conftest import ROOT, overrides, page
+from conftest import ROOT, config_of, overrides
 from PIL import Image
 
 from jaxcifar import train
@@ -62,11 +62,11 @@ def test_a_loss_that_never_falls_gets_no_suggestion():
 
 def test_each_step_is_one_of_plain_sgd_at_its_rate(small_data):
     """Against steps at the rate of 1, each scaled by hand."""
-    config = page("simple_cnn.py:base", **PLAIN | {"optimizer.learning_rate": 1.0})
+    config = config_of("simple_cnn.py:base", **PLAIN | {"optimizer.learning_rate": 1.0})
     parts = experiment.build(config)
     dataset = experiment.load_data(config)
     found = find_rate.find(parts, dataset, 1e-3, 0.1, 8)  # four steps make an epoch
-    optimizer = optim.build(config.optimizer, lambda step: 1.0, 1, 8)
+    optimizer = optim.build_optimizer(config.optimizer, lambda step: 1.0, 1)
     loop, carry = (
         parts.train_loop(dataset.train, optimizer),
         parts.start(optimizer, dataset.train.images),

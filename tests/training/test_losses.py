@@ -5,7 +5,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import page
+from conftest import config_of
 
 from jaxcifar.training import losses
 
@@ -86,7 +86,7 @@ def test_evaluate_sums_the_split(batch):
 
 
 def test_the_smoothing_of_report_004_has_the_floor_that_its_losses_imply():
-    smoothing = page("adaptive_prelu.py").loss.label_smoothing
+    smoothing = config_of("adaptive_prelu.py").loss.label_smoothing
     q = np.full(10, 0.2 / 9)
     q[0] = 0.8  # 0.2 spread over the nine wrong classes
     loss = losses.cross_entropy(label_smoothing=smoothing, l1=0.0)

@@ -77,9 +77,7 @@ CASES = {
 
 def ours(keys, accumulate_steps=1, steps=STEPS, schedule=rate, grads=gradients):
     """The parameters after each step of the optimizer under test."""
-    optimizer = optim.build(
-        {**SHARED, **keys}, schedule, accumulate_steps, STEPS * accumulate_steps
-    )
+    optimizer = optim.build_optimizer({**SHARED, **keys}, schedule, accumulate_steps)
     params = jax.tree.map(np.float32, START)
     state, history = jax.jit(optimizer.init)(params), []
 
@@ -147,7 +145,7 @@ def test_no_decoupled_decay_adds_no_state():
     """An optimizer's state that was saved before there was such a decay fits the one of today."""
     keys = SHARED | {"name": "sgd", "momentum": 0.9, "nesterov": False}
     trees = [
-        jax.tree.structure(optim.build(more, rate, 1, STEPS).init(START))
+        jax.tree.structure(optim.build_optimizer(more, rate, 1).init(START))
         for more in (keys, keys | {"decoupled_weight_decay": 0.0})
     ]
     before = optax.chain(

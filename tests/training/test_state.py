@@ -13,7 +13,7 @@ from jaxcifar.training.state import Packing, State
 SHARED = {"learning_rate": 0.1, "weight_decay": 0.0, "clip_norm": 0.0, "ema_decay": 0.0}
 SHARED |= {"normalize_kernels": False}
 ALIKE = [
-    {"name": "adam", "lookahead_steps": 2, "clip_norm": 0.5},
+    {"name": "adam", "clip_norm": 0.5},
     {"name": "sgd", "momentum": 0.9, "nesterov": True, "weight_decay": 0.1},
     {"name": "rmsprop", "momentum": 0.9, "decoupled_weight_decay": 0.1, "skip_nonfinite": True},
 ]
@@ -32,7 +32,7 @@ def arrays(seed):
 def test_the_optimizer_updates_a_packed_state_the_same(keys, accumulate_steps, at_most, large):
     keys = SHARED | keys
     assert optim.is_elementwise(keys)
-    optimizer = optim.build(keys, lambda step: 0.1 / (1 + step), accumulate_steps, 8)
+    optimizer = optim.build_optimizer(keys, lambda step: 0.1 / (1 + step), accumulate_steps)
     params = arrays(0)
     state = State(jnp.int32(0), params, {"mean": jnp.ones(3)}, optimizer.init(params), params)
     packing = Packing(params, at_most)

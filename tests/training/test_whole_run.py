@@ -3,7 +3,7 @@
 import chex
 import jax
 import jax.numpy as jnp
-from conftest import page
+from conftest import config_of
 
 from jaxcifar.system import devices
 from jaxcifar.training import experiment
@@ -21,7 +21,7 @@ RUN = {
 
 def test_a_whole_run_is_its_epochs(small_data, monkeypatch):
     monkeypatch.setattr(devices, "is_accelerated", lambda mesh: True)
-    config = page("speedrun.py", **RUN)
+    config = config_of("speedrun.py", **RUN)
     parts, dataset = experiment.build(config), experiment.load_data(config)
     optimizer, _ = parts.optimizer(len(dataset.train.labels) // config.batch_size)
     loop = parts.train_loop(dataset.train, optimizer)

@@ -10,7 +10,7 @@ import types
 import jax
 import numpy as np
 import pytest
-from conftest import ROOT, overrides, page
+from conftest import ROOT, config_of, overrides
 from nets import CONFIGS, IMAGES, RESNET, net_of, random_model, torch_or_skip
 
 from jaxcifar import evaluate, import_torch
@@ -137,13 +137,13 @@ def test_another_file_is_told_in_one_line(tmp_path):
         with pytest.raises(UserError, match=told):
             torch_file.read(pathlib.Path("x.th"), (tmp_path / "other").read_bytes())
     with pytest.raises(UserError, match=r"cannot read .*none.pt: No such file or directory"):
-        torch_file.import_torch(tmp_path / "none.pt", page("resnet20.py"), tmp_path / "x")
+        torch_file.import_torch(tmp_path / "none.pt", config_of("resnet20.py"), tmp_path / "x")
     assert not (tmp_path / "x").exists()
 
 
 def fit(changes, tensors):
     """Takes a state_dict into the ResNet that the changes make."""
-    parts = experiment.build(page("resnet20.py", **RESNET | changes))
+    parts = experiment.build(config_of("resnet20.py", **RESNET | changes))
     model = random_model(parts)
     like = {name: model[name] for name in ("params", "batch_stats")}
     return torch_names.from_torch(parts.config.model, like, tensors)
@@ -208,7 +208,7 @@ def test_published_weights_score_what_their_authors_print(
     torch_or_skip()
     values = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
     changes = {f"augment.{key}": value for key, value in values.items()}
-    config = page("resnet20.py", **changes, **{"model.depth": int(depth)})
+    config = config_of("resnet20.py", **changes, **{"model.depth": int(depth)})
     torch_file.import_torch(pathlib.Path(folder, name), config, tmp_path / "net")
     with Checkpoints(tmp_path / "net") as checkpoints:
         assert checkpoints.meta(0)["imported"] == {"file": name, "sha256": sha256}
