@@ -150,6 +150,25 @@ def test_a_run_goes_on_from_the_step_before_a_damaged_one(
     assert comparable(metrics.read(folder)) == comparable(uninterrupted.lines)
 
 
+def test_an_epoch_is_saved_before_it_is_printed(small_data, monkeypatch, tmp_path):
+    calls = []
+
+    def record(owner, name):
+        original = getattr(owner, name)
+
+        def call(*arguments):
+            calls.append(name)
+            return original(*arguments)
+
+        monkeypatch.setattr(owner, name, call)
+
+    record(metrics, "append")
+    record(Checkpoints, "save")
+    record(RunLog, "print_epoch")
+    trainer.train(tiny(num_epochs=1), tmp_path / "run")
+    assert calls[:3] == ["append", "save", "print_epoch"]
+
+
 def test_the_metrics_say_what_happened(uninterrupted):
     lines = uninterrupted.lines
     assert [line["epoch"] for line in lines] == [1, 2, 3]
@@ -215,7 +234,7 @@ def test_a_run_that_diverges_ends_there_and_keeps_the_last_finite_step(
     assert result.finished
     assert [line["train_loss"] is None for line in result.lines] == [False, True]
     assert math.isfinite(result.lines[-1]["test_accuracy"])  # the last epoch is always scored
-    metrics.check(tmp_path / "run", result.lines, config.num_epochs)
+    metrics.check_complete(tmp_path / "run", result.lines, config.num_epochs)
     with Checkpoints(tmp_path / "run") as checkpoints:
         assert checkpoints.steps() == [4]
     chex.assert_tree_all_finite(result.state)

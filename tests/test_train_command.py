@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 
+import pytest
 from conftest import ROOT, TINY, overrides
 
 from jaxcifar import train
@@ -53,6 +54,28 @@ def test_the_command_trains_and_says_what_is_next(small_data, run, tmp_path):
     assert "synthetic data: loss" in out
     then = [sys.executable, "-m", "jaxcifar.evaluate", f"--checkpoint={folder}"]
     assert out.endswith(f"next: {shlex.join(then)}\n")
+
+
+OUTPUTS = {
+    "closed": "exec >&-",
+    "closed with stderr": "exec >&- 2>&-",
+    "ASCII": "export PYTHONIOENCODING=ascii",
+    "without a reader": "exec > >(exit)",
+    "a full disk": "exec >/dev/full",
+}
+
+
+@pytest.mark.parametrize("output", OUTPUTS)
+def test_a_run_needs_no_output(output, tmp_path):
+    folder = tmp_path / "run"
+    small = words(folder, **{"data.train_examples": 32, "num_epochs": 2})
+    command = shlex.join([sys.executable, "-m", "jaxcifar.train", *small])
+    script = f"{OUTPUTS[output]}; {command}"
+    done = subprocess.run(["bash", "-c", script], cwd=ROOT, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert len(metrics.read(folder)) == 2
+    with Checkpoints(folder) as checkpoints:
+        assert checkpoints.steps()[-1] == 4
 
 
 def test_sigterm_saves_and_the_same_command_finishes(tmp_path):

@@ -192,7 +192,7 @@ def run_one(job: Job, place: Place) -> bool:
     result = train(job.config, workdir)
     if not result.finished:
         return False
-    metrics.check(workdir, result.lines, job.config.num_epochs)
+    metrics.check_complete(workdir, result.lines, job.config.num_epochs)
     record = measure.record(job.run, job.config, result)
     print(f"recorded {records.write(place.out, record)}, {record['seconds']:.0f} s", flush=True)
     return True

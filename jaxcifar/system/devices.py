@@ -16,6 +16,7 @@ import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from jaxcifar.errors import UserError, first_line
+from jaxcifar.system import output
 
 HEARTBEAT_SECONDS = 30  # after which a process that is not heard of is taken for dead
 
@@ -70,7 +71,7 @@ def on_leader(context: contextlib.AbstractContextManager[Any]) -> Iterator[None]
 
 
 @contextlib.contextmanager
-def ending_alone() -> Iterator[None]:
+def exit_alone_on_error() -> Iterator[None]:
     """Ends this process of several at once on an error: the others may be gone, or wait for it.
 
     Leaving as usual would wait for them, for minutes.
@@ -86,7 +87,7 @@ def ending_alone() -> Iterator[None]:
                 f"stopped, perhaps because another process has ended; start all of them again to go"
                 f" on from the last saved step ({why[:200]})"
             )
-        print(f"error: process {jax.process_index()}: {why}", file=sys.stderr, flush=True)
+        output.say(f"error: process {jax.process_index()}: {why}", sys.stderr)
         os._exit(2)
 
 

@@ -14,8 +14,8 @@ from scipy import ndimage
 from jaxcifar import data
 from jaxcifar.figures import plots
 from jaxcifar.run import workdir
-from jaxcifar.run.progress import number
-from jaxcifar.system import devices
+from jaxcifar.run.progress import format_metric
+from jaxcifar.system import devices, output
 from jaxcifar.training import experiment, losses, optim
 from jaxcifar.training.state import Carry
 
@@ -60,7 +60,7 @@ def find(
         carry = loop.run(Carry(carry.state, zeros), lambda *_: False, at_once=1)
         loss = carry.sums.means()["loss"]
         if devices.is_leader() and len(seen) % max(1, steps // 8) == 0:
-            print(f"rate {rate:.0e}  loss {number(loss)}", flush=True)
+            output.say(f"rate {rate:.0e}  loss {format_metric(loss)}")
         seen.append(loss)
         if diverged(np.array(seen)):
             break

@@ -17,7 +17,7 @@ from ml_collections import ConfigDict
 from jaxcifar.run import metrics
 from jaxcifar.run.progress import format_epoch
 from jaxcifar.run.signals import Interrupt
-from jaxcifar.system import devices
+from jaxcifar.system import devices, output
 from jaxcifar.training import experiment
 from jaxcifar.training.scoring import held_out, score
 from jaxcifar.training.state import Carry
@@ -63,7 +63,7 @@ def train(configs: Sequence[ConfigDict]) -> list[Result] | None:
                 line["examples_per_second"] = steps_per_epoch * c.batch_size / train_seconds
                 lines[i].append(metrics.finite(line | {"seconds": seconds}))
                 text = format_epoch(lines[i][-1], c.num_epochs)
-                print(f"seed {configs[i].seed}: {text}", flush=True)
+                output.say(f"seed {configs[i].seed}: {text}")
                 if not metrics.diverged(lines[i]):
                     ends[i] = runs[i].state
     return [

@@ -66,7 +66,7 @@ def train(config: ConfigDict, workdir: pathlib.Path) -> Result:
             introduce(log, run, carry, workdir)
             carry = train_epochs(run, carry, log, checkpoints, interrupt)
             if log.diverged:
-                log.say_diverged()
+                log.print_diverged()
             if log.diverged or not math.isfinite(carry.sums.loss):
                 carry = run.latest(checkpoints)  # the last one that was finite
             checkpoints.save(carry, run.meta, None)  # within an epoch, so never the best
@@ -127,7 +127,7 @@ def open_workdir(
         devices.on_leader(workdirs.claim(workdir, config)),
         Checkpoints(workdir, writing=True) as checkpoints,
         Interrupt(unit) as interrupt,
-        devices.ending_alone(),  # first to see an error: the others wait for other processes
+        devices.exit_alone_on_error(),  # first to see an error: the others wait for other processes
         damage.as_user_error(f"stopped in {workdir}; run the same command to continue"),
     ):
         yield checkpoints, interrupt
@@ -155,9 +155,10 @@ def train_epochs(
         examples = (run.steps_per_epoch - began_at) * config.batch_size
         line["examples_per_second"] = examples / train_seconds
         line["seconds"] = time.perf_counter() - began
-        log.epoch(line)
+        log.write_epoch(line)
         if not log.diverged:
             checkpoints.save(carry, run.meta, line.get(f"{selection.split(line)}_accuracy"))
+        log.print_epoch()  # last: a terminal may block
     return carry
 
 

@@ -70,7 +70,7 @@ def test_ctrl_c_stops_all_and_each_saves(tmp_path):
     assert outcome == jobs.Outcome(True, [])
     assert not (place.out / "runs").exists()
     for one in long:
-        assert "stopping after this step, to save" in place.log(one).read_text()
+        assert "stopping after this step to save" in place.log(one).read_text()
         assert list(place.workdir(one).rglob("*model*")), "no checkpoint"
     with pytest.raises(SystemExit) as end:
         jobs.end(outcome)

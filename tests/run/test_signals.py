@@ -17,7 +17,7 @@ SIGNALS = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
 @pytest.fixture
 def quiet(monkeypatch):
     """Keeps pytest's own stdout where it is."""
-    monkeypatch.setattr("jaxcifar.run.signals._mute_terminal", lambda: None)
+    monkeypatch.setattr("jaxcifar.run.signals._discard_terminal_output", lambda: None)
 
 
 @pytest.mark.parametrize("number", SIGNALS)
@@ -31,6 +31,17 @@ def test_the_first_signal_asks_and_the_second_stops(number, quiet, capsys):
         with pytest.raises(KeyboardInterrupt):
             signal.raise_signal(number)
     assert signal.getsignal(number) is before
+
+
+def test_a_signal_asks_to_stop_even_if_its_message_cannot_be_printed(monkeypatch):
+    """ctrl-C in `train | tee log` ends tee too, so the handler prints to a broken pipe."""
+    ours, theirs = os.pipe()
+    os.close(ours)
+    with open(theirs, "w") as stream:
+        monkeypatch.setattr(sys, "stdout", stream)
+        with Interrupt("step") as interrupt:
+            signal.raise_signal(signal.SIGINT)
+            assert interrupt.wanted
 
 
 def test_a_signal_that_is_ignored_stays_so():

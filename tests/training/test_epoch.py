@@ -280,16 +280,16 @@ def test_one_batch_is_learned_by_heart(config, small_data):
 
 
 def test_nothing_is_compiled_after_the_first_epoch(small_data, monkeypatch, tmp_path):
-    compiled, after_epoch, epoch = [], [], RunLog.epoch
+    compiled, after_epoch, print_epoch = [], [], RunLog.print_epoch
 
     def count(event, duration, **_):
         compiled.extend([event] * (event == "/jax/core/compile/backend_compile_duration"))
 
-    def at_epoch(self, line):
-        epoch(self, line)
+    def count_after_epoch(self):
+        print_epoch(self)
         after_epoch.append(len(compiled))
 
-    monkeypatch.setattr(RunLog, "epoch", at_epoch)
+    monkeypatch.setattr(RunLog, "print_epoch", count_after_epoch)
     jax.monitoring.register_event_duration_secs_listener(count)
     config = tiny(num_epochs=4)
     trainer.train(config, tmp_path / "run")
