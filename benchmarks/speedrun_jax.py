@@ -69,7 +69,7 @@ def run(
         line["learning_rate"] = float(schedule(step - 1))
         line |= scoring.prefixed("train", carry.sums)
         line |= scoring.prefixed("validation" if config.data.validation else "test", sums)
-        with workdir.claim(keep, config), Checkpoints(keep, writing=True) as checkpoints:
+        with workdir.claim_workdir(keep, config), Checkpoints(keep, writing=True) as checkpoints:
             workdir.write_text(keep / metrics.FILE, json.dumps(line) + "\n")
             checkpoints.save(carry, trainer.describe(config, dataset, parts), accuracy)
     sizes = [parts.augment.size_of(epoch) for epoch in range(config.num_epochs)]

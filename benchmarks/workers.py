@@ -55,7 +55,7 @@ def inputs(job: Job) -> tuple[ConfigDict, data.Split, data.Split]:
     """Returns the job's config, training and test images."""
     words = [f"--config.compute_dtype={job.dtype}", f"--config.data.source={job.source}"]
     config = overrides.load_config(job.page, words)
-    dataset = data.load(**config.data)
+    dataset = data.load_dataset(**config.data)
     return config, take(dataset.train, job.train_examples), take(dataset.test, job.test_examples)
 
 

@@ -50,7 +50,7 @@ def main() -> None:
         print(listing(chosen, arguments.seeds, found))
         return
     planned = plan(chosen, arguments.seeds, found, arguments.shard, arguments.cores)
-    atomic.writable(arguments.out, "--out")
+    atomic.check_writable(arguments.out, "--out")
     place = jobs.Place(arguments.out, WORKDIRS)
     outcome = jobs.run_all(planned, place, arguments.jobs, budget, at_once)
     if arguments.shard == "0/1" and not outcome.stopped:

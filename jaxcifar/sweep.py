@@ -43,7 +43,7 @@ def main() -> None:
     wanted = jobs.shard(plan(grid, known.seeds, known.cores, nothing), known.shard)
     found = records.read(known.out, grid.runs, grid.config_of)
     missing = [job for job in wanted if job.seed not in found[job.run]]
-    atomic.writable(known.out, "--out")
+    atomic.check_writable(known.out, "--out")
     place = jobs.Place(known.out, known.out / "checkpoints")
     outcome = jobs.run_all(missing, place, known.jobs, at_once=known.runs_at_once)
     write(known.out, grid, records.read(known.out, grid.runs, grid.config_of))

@@ -34,7 +34,7 @@ from jaxcifar.data import tfds
 from jaxcifar.system import command
 
 ROOT = pathlib.Path(__file__).parent.parent
-WHOLE_LOAD = data.load  # before any fixture puts a smaller one in its place
+LOAD_DATASET = data.load_dataset  # before any fixture puts a smaller one in its place
 TRAIN, TEST = 72, 40  # images of `small_data`
 
 # A gated net of every kind of part: K branches, dropout, pools, BatchNorm, an MLP.
@@ -83,12 +83,12 @@ def overrides(**changes):
 @pytest.fixture(scope="session")
 def synthetic():
     """The synthetic data set, drawn once."""
-    return data.load("synthetic", "", 0, 0)
+    return data.load_dataset("synthetic", "", 0, 0)
 
 
 def use_few_images(synthetic, monkeypatch):
     """Makes each source give the first few synthetic images."""
-    whole = data.load
+    whole = data.load_dataset
 
     @functools.wraps(whole)  # its signature is the schema of config.data
     def load(source, dir, validation, train_examples):
@@ -108,7 +108,7 @@ def use_few_images(synthetic, monkeypatch):
             checksum=synthetic.checksum,
         )
 
-    monkeypatch.setattr(data, "load", load)
+    monkeypatch.setattr(data, "load_dataset", load)
 
 
 @pytest.fixture
@@ -131,7 +131,7 @@ def real_data(monkeypatch):
     folder = os.environ.get("JAXCIFAR_DATA")
     if not folder:
         pytest.skip("needs the real CIFAR-10: set JAXCIFAR_DATA to its folder")
-    monkeypatch.setattr(data, "load", WHOLE_LOAD)
+    monkeypatch.setattr(data, "load_dataset", LOAD_DATASET)
     return folder
 
 

@@ -190,7 +190,7 @@ def test_every_key_is_read_by_what_takes_it(name):
         ],
         "optimizer": [optim.OPTIMIZERS[config.optimizer.name]],
         "schedule": [optim.SCHEDULES[config.schedule.name], optim.build_schedule],
-        "data": [data.load],
+        "data": [data.load_dataset],
         "evaluation": [Evaluation.due, experiment.Experiment.predictor],
     }
     shared = {"name", *optim.Shared._fields}

@@ -47,7 +47,7 @@ class Section(NamedTuple):
 
 
 SECTIONS = {
-    "data": Section("jaxcifar.data:load"),
+    "data": Section("jaxcifar.data:load_dataset"),
     "augment": Section("jaxcifar.training.augment:Augmentation"),
     "model": Section(table="jaxcifar.models:MODELS", shared="jaxcifar.models:Shared"),
     "loss": Section(table="jaxcifar.training.losses:LOSSES"),

@@ -148,7 +148,7 @@ def build(config: ConfigDict, *, to_train: bool = True, mesh: Mesh | None = None
 
 def load_data(config: ConfigDict) -> data.Dataset:
     """Returns the data set of `config`, large enough for a batch and with few enough classes."""
-    dataset = data.load(**config.data)
+    dataset = data.load_dataset(**config.data)
     examples, classes = len(dataset.train.labels), len(dataset.class_names)
     if config.batch_size > examples:
         raise UserError(

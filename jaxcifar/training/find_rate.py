@@ -114,7 +114,7 @@ def run(config: ConfigDict, workdir_of_run: pathlib.Path) -> None:
     dataset = experiment.load_data(config)
     leader = devices.is_leader()
     if leader:
-        folder = workdir.beside(workdir_of_run, "find_rate")
+        folder = workdir.new_folder_beside(workdir_of_run, "find_rate")
         print(f"data: {dataset.source}, {len(dataset.train.labels):,} training images")
         print(f"device: {devices.describe(parts.mesh)}", flush=True)
     found = find(parts, dataset)

@@ -103,7 +103,7 @@ def run(config: ConfigDict, workdir_of_run: pathlib.Path, steps: int) -> None:
     Raises:
       UserError: `steps` is not a number of steps of an epoch, or nothing was recorded.
     """
-    folder = workdir.beside(workdir_of_run, "profile")
+    folder = workdir.new_folder_beside(workdir_of_run, "profile")
     on_one_core()
     if jax.process_count() > 1:
         raise UserError("--profile is of one process; leave --distributed out")

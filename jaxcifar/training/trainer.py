@@ -51,7 +51,7 @@ def train(config: ConfigDict, workdir: pathlib.Path) -> Result:
     parts = experiment.build(config)
     dataset = experiment.load_data(parts.config)
     if devices.is_leader():
-        workdirs.check(workdir, config)
+        workdirs.check_workdir(workdir, config)
     run = Run.prepare(config, parts, dataset)
 
     with open_workdir(workdir, config, parts) as (checkpoints, interrupt):
@@ -124,7 +124,7 @@ def open_workdir(
     """Claims the workdir for one run; on leaving, saves are complete and the claim is dropped."""
     unit = "epoch" if devices.is_accelerated(parts.mesh) else "step"
     with (
-        devices.on_leader(workdirs.claim(workdir, config)),
+        devices.on_leader(workdirs.claim_workdir(workdir, config)),
         Checkpoints(workdir, writing=True) as checkpoints,
         Interrupt(unit) as interrupt,
         devices.exit_alone_on_error(),  # first to see an error: the others wait for other processes

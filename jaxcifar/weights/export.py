@@ -99,7 +99,7 @@ def export(source: pathlib.Path, step: str, to: str, out: pathlib.Path) -> int:
         raise UserError(f"--out={out} exists; choose a file that does not")
     if to == "torch":
         torch_names.pytorch()  # its absence is told before anything long
-    atomic.writable(out.parent, "the folder of --out,")
+    atomic.check_writable(out.parent, "the folder of --out,")
     content = FORMATS[to](load_net(source, step))
     with damage.as_user_error(f"cannot write to --out {out}"), atomic.replacing(out) as file:
         file.write(content)

@@ -71,7 +71,7 @@ def load_net(checkpoint: str | pathlib.Path, step: str | int = "latest") -> Net:
     directory = pathlib.Path(checkpoint)
     parts = experiment.build(workdir.load_config(directory), to_train=False)
     with Checkpoints(directory) as checkpoints:
-        number = checkpoints.number(str(step))
+        number = checkpoints.find_step(str(step))
         model = checkpoints.restore_model(number, parts.abstract_model())
         names = tuple(checkpoints.meta(number)["class_names"])
     return Net(parts, number, state.eval_variables(**model), names)

@@ -29,7 +29,7 @@ def release(source: pathlib.Path, step: str, out: pathlib.Path) -> str:
     config.data.dir = ""
     parts = experiment.build(config, to_train=False)
     with Checkpoints(source) as checkpoints:
-        number = checkpoints.number(step)
+        number = checkpoints.find_step(step)
         model = checkpoints.restore_model(number, parts.abstract_model())
         meta = checkpoints.meta(number)
     if "imported" in meta:

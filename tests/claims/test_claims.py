@@ -226,5 +226,5 @@ def test_every_small_run_has_five_seeds():
 
 
 def test_the_checksum_of_the_records_is_that_of_the_real_data(real_data):
-    dataset = data.load("cifar10", real_data, 0, 0)
+    dataset = data.load_dataset("cifar10", real_data, 0, 0)
     assert dataset.checksum == REAL_DATA["checksum"]

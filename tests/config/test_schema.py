@@ -127,7 +127,7 @@ def test_the_committed_records_count_when_keys_are_added(grown, monkeypatch):
 def test_an_old_run_goes_on_when_keys_are_added(grown_later, small_data, tmp_path):
     whole = trainer.train(tiny(num_epochs=2), tmp_path / "whole")
     half = tiny(num_epochs=2)
-    with workdir.claim(tmp_path / "run", half):
+    with workdir.claim_workdir(tmp_path / "run", half):
         pass
     grown_later()
     new = schema.complete_config(tiny(num_epochs=2))

@@ -94,7 +94,7 @@ def test_where_one_ends_both_do_and_both_go_on(one, tmp_path):
         statuses, said = finish(processes)
         assert statuses[killed] == -signal.SIGKILL
         assert statuses[1 - killed] == 2
-        assert "start all of them again" in said[1 - killed][1]
+        assert "start all processes again" in said[1 - killed][1]
     processes = start(tmp_path / "run")
     until(processes[0], "epoch 6/")
     processes[1].terminate()
@@ -113,8 +113,8 @@ def test_an_error_of_one_ends_both(tmp_path):
     (tmp_path / "run" / "thesis.txt").write_text("")
     statuses, said = finish(start(tmp_path / "run"))
     assert statuses[0] == 2
-    assert "is not empty and not a run's" in said[0][1]
-    itself = {2: "start all of them again", -signal.SIGABRT: "another task died"}
+    assert "is not empty and does not hold a run" in said[0][1]
+    itself = {2: "start all processes again", -signal.SIGABRT: "another task died"}
     assert itself[statuses[1]] in said[1][1]
 
 

@@ -22,7 +22,7 @@ def test_results_do_not_depend_on_how_many_run_and_a_failure_harms_no_other(tmp_
     """Bit for bit: two at a time with one that fails between them, and one at a time."""
     both, single = place_in(tmp_path / "both"), place_in(tmp_path / "single")
     bad = job(0, "taken")
-    with workdir.claim(both.workdir(bad), job(7).config):
+    with workdir.claim_workdir(both.workdir(bad), job(7).config):
         pass  # it is another run's folder from now on
     outcome = jobs.side_by_side([job(0), bad, job(1)], both, slots.share(2, 1, 3) * 2, math.inf)
     assert not outcome.stopped

@@ -95,7 +95,7 @@ def test_no_flipped_bit_restores_silently(tmp_path, like):
             try:
                 chex.assert_trees_all_equal(restore(tmp_path, like), at(like, 4))
             except UserError as error:
-                assert "no whole step is left" in str(error)  # noqa: PT017
+                assert "no intact step is left" in str(error)  # noqa: PT017
                 (tmp_path / "damaged" / "4").rename(step)
                 found += 1
         file.write_bytes(content)
@@ -212,10 +212,10 @@ def test_a_run_whose_every_step_is_damaged_is_not_begun_again_unasked(tmp_path, 
         DAMAGE["flipped"](tmp_path / "steps" / str(step))
     with (
         pytest.warns(UserWarning, match="is damaged"),
-        pytest.raises(UserError, match=r"no whole step is left .*\(4, 8\).*move that folder away"),
+        pytest.raises(UserError, match=r"no intact step is left .*\(4, 8\).*move that folder away"),
     ):
         restore(tmp_path, like)
-    with pytest.raises(UserError, match="no whole step is left"):  # nor at the next start
+    with pytest.raises(UserError, match="no intact step is left"):  # nor at the next start
         restore(tmp_path, like)
     (tmp_path / "damaged").rename(tmp_path / "away")
     assert restore(tmp_path, like) is None

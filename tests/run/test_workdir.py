@@ -18,7 +18,7 @@ def content(folder):
 
 
 def claim(folder, config):
-    with workdir.claim(folder, config):
+    with workdir.claim_workdir(folder, config):
         pass
 
 
@@ -47,7 +47,7 @@ def test_what_is_claimed_is_loaded(tmp_path):
 def test_a_folder_that_is_not_a_runs_is_refused_and_left_alone(tmp_path):
     (tmp_path / "thesis.txt").write_text("irreplaceable")
     before = content(tmp_path)
-    with pytest.raises(UserError, match="not empty"):
+    with pytest.raises(UserError, match="is not empty and does not hold"):
         claim(tmp_path, tiny())
     assert content(tmp_path) == before
 
@@ -84,15 +84,15 @@ def test_what_a_killed_process_left_stands_in_no_ones_way(tmp_path):
 
 def test_one_that_is_refused_leaves_the_folder_of_another_as_it_is(tmp_path, monkeypatch):
     """Two first starts at once, whose configs differ: the later sees an empty folder too."""
-    check = workdir.check
-    with workdir.claim(tmp_path, tiny()):
+    check = workdir.check_workdir
+    with workdir.claim_workdir(tmp_path, tiny()):
         before = content(tmp_path)
-        monkeypatch.setattr(workdir, "check", lambda *_: None)
+        monkeypatch.setattr(workdir, "check_workdir", lambda *_: None)
         with pytest.raises(UserError, match="is training in"):
             claim(tmp_path, tiny(seed=1))
         assert content(tmp_path) == before
     calls = iter([lambda *_: None, check])
-    monkeypatch.setattr(workdir, "check", lambda *words: next(calls)(*words))
+    monkeypatch.setattr(workdir, "check_workdir", lambda *words: next(calls)(*words))
     with pytest.raises(UserError, match="holds a run of another config"):
         claim(tmp_path, tiny(seed=1))
     assert content(tmp_path)[pathlib.Path("config.json")] == before[pathlib.Path("config.json")]
@@ -102,7 +102,7 @@ HOLD = """
 import pathlib, sys, time
 from conftest import tiny
 from jaxcifar.run import workdir
-with workdir.claim(pathlib.Path(sys.argv[1]), tiny()):
+with workdir.claim_workdir(pathlib.Path(sys.argv[1]), tiny()):
     print("held", flush=True)
     time.sleep(60)
 """
@@ -118,5 +118,5 @@ def test_only_one_process_trains_in_a_folder_and_the_other_is_told_which(tmp_pat
                 claim(tmp_path, tiny())
         first.kill()
     for _ in range(2):  # neither a dead process nor one that has ended holds it
-        with workdir.claim(tmp_path, tiny()):
+        with workdir.claim_workdir(tmp_path, tiny()):
             assert (tmp_path / ".lock").read_text().startswith(f"process {os.getpid()} on ")

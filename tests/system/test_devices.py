@@ -1,4 +1,4 @@
-"""Many devices, which are virtual ones of the CPU."""
+"""Training on several devices, here virtual CPU devices."""
 
 import json
 import os
@@ -14,9 +14,8 @@ from jaxcifar.run.checkpoint import Checkpoints
 from jaxcifar.training import trainer
 
 
-def test_eight_devices_train_as_one_does(tmp_path):
-    """Batch statistics and gradients are global; a checkpoint of eight is restored on one, and one
-    of one on eight."""
+def test_eight_devices_give_the_same_run_as_one(tmp_path):
+    """Batch statistics and gradients are global, and checkpoints move between eight and one."""
     changes = {"data.source": "synthetic", "data.train_examples": 48, "batch_size": 16}
     changes |= {"num_epochs": 1, "optimizer.learning_rate": 0.05, "augment.erasing_share": 0.5}
     changes |= {"augment.mixup_alpha": 0.4, "augment.cutmix_alpha": 1.0}
@@ -51,4 +50,4 @@ def test_eight_devices_train_as_one_does(tmp_path):
     assert "resumed at step 3" in done.stdout
     done = on_eight(tmp_path / "twenty", **changes | {"batch_size": 20})
     assert done.returncode == 2
-    assert "expected a multiple of the 8 devices, of which 24 is the nearest" in done.stderr
+    assert "expected a multiple of 8, the number of devices, such as 24" in done.stderr

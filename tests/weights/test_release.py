@@ -33,7 +33,7 @@ def test_released_weights_score_as_they_did_and_are_small(small_data, run, tmp_p
     status, _, err = run(release.main, words)
     assert status == 2
     assert "exists" in err
-    with pytest.raises(UserError, match="was released, without what training goes on from"):
+    with pytest.raises(UserError, match="was released without its training state"):
         trainer.train(config, tmp_path / "kept")
     assert not (tmp_path / "kept" / "damaged").exists()
 
