@@ -138,7 +138,7 @@ def programs(
 ) -> Iterator[tuple[Record, Callable[[], Compiled]]]:
     """Yields what each program of a page is called, and what compiles it."""
     config = overrides.load_config(page, words)
-    parts = experiment.build(config, mesh=mesh)
+    parts = experiment.build_experiment(config, mesh=mesh)
     batch, examples = config.batch_size, TRAIN - config.data.validation
     split = data.Split(
         jax.ShapeDtypeStruct((examples, 32, 32, 3), jnp.uint8),

@@ -40,7 +40,7 @@ KINDS = {
 def measure(page: str, words: list[str]) -> tuple[dict[str, float], float]:
     """Returns milliseconds a step by kind, and of a whole step."""
     config = overrides.load_config(page, [*words, "--config.data.source=synthetic"])
-    parts = experiment.build(config)
+    parts = experiment.build_experiment(config)
     optimizer, _ = parts.optimizer(steps_per_epoch=390)
     split = experiment.load_data(config).train
     images, labels = (array[: config.batch_size] for array in split)
@@ -61,7 +61,7 @@ def measure(page: str, words: list[str]) -> tuple[dict[str, float], float]:
     with tempfile.TemporaryDirectory() as directory:
         profile = profiling.record(pathlib.Path(directory), work)
     text = program.as_text()
-    found, places = profiling.times(profile, text, STEPS), profiling.places(text)
+    found, places = profiling.operation_times(profile, text, STEPS), profiling.operation_texts(text)
     sums: collections.Counter[str] = collections.Counter()
     for name, milliseconds in found.operations.items():
         sums[kind(name, places[name])] += milliseconds

@@ -37,20 +37,20 @@ def run(
     backend.configure()
     words = [f"--config.seed={seed}", f"--config.compute_dtype={dtype}", *words]
     config = overrides.load_config(f"configs/speedrun.py:{variant}", words)
-    parts, dataset = experiment.build(config), experiment.load_data(config)
+    parts, dataset = experiment.build_experiment(config), experiment.load_data(config)
     steps_per_epoch = len(dataset.train.labels) // config.batch_size
     optimizer, schedule = parts.optimizer(steps_per_epoch)
     loop = parts.train_loop(dataset.train, optimizer)
     start = parts.starter(optimizer)
     begin = np.int32(seed), dataset.train.images[: models.examples_measured(config.model)]
     carry = start(*begin)
-    train_all = loop.whole(carry, config.num_epochs)
+    train_all = loop.compile_run(carry, config.num_epochs)
     scored = dataset.validation if config.data.validation else dataset.test
     # a batch compiles the CPU's program; an accelerator's is of all the images
     few = scored.images[: config.batch_size] if jax.default_backend() == "cpu" else scored.images
     predict = parts.predictor(few)
     logits, _ = predict(carry.state.eval_variables())
-    predict.take(scored.images)
+    predict.set_images(scored.images)
     losses.evaluate(parts.loss, jnp.zeros((len(scored.labels), logits.shape[1])), scored.labels)
     del carry
     peaks = jax_side.Machine(workers.Job("machine")).peaks()

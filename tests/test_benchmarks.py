@@ -54,7 +54,7 @@ def shape(*axes, dtype=jnp.float32):
 
 @pytest.mark.parametrize("system", SYSTEMS)
 def test_operations_are_those_counted_by_hand(counting, system):
-    parts = experiment.build(config_of(f"{system}.py"))
+    parts = experiment.build_experiment(config_of(f"{system}.py"))
     first, rest = MULTIPLY_ADDS[system]
     assert counting.forward(parts, 4).operations == 2 * 4 * (first + rest)
     # Kernel and input gradients cost as much again, and the image has no gradient.
@@ -179,7 +179,7 @@ def test_an_epoch_has_what_a_user_waits_for(module, side, small_data, tmp_path):
 def test_a_twin_has_as_many_parameters(module, system):
     pytest.importorskip("torch")
     twins = module("torch_twins")
-    ours = experiment.build(config_of(f"{system}.py")).abstract_model()["params"]
+    ours = experiment.build_experiment(config_of(f"{system}.py")).abstract_model()["params"]
     count = sum(leaf.size for leaf in jax.tree.leaves(ours))
     assert twins.count_parameters(twins.twin(system)[0]) == twins.PARAMETERS[system] == count
 

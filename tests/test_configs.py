@@ -60,7 +60,7 @@ def test_config_trains_two_steps_in_bfloat16(name, small_data):
             "num_epochs": 1,
         },
     )
-    parts, dataset = experiment.build(config), experiment.load_data(config)
+    parts, dataset = experiment.build_experiment(config), experiment.load_data(config)
     optimizer, _ = parts.optimizer(steps_per_epoch=2)
     start = parts.start(optimizer, dataset.train.images)
     end = parts.train_loop(dataset.train, optimizer).run(start, lambda *_: True)
@@ -72,12 +72,12 @@ def test_config_trains_two_steps_in_bfloat16(name, small_data):
 @pytest.mark.parametrize("name", PAGES)
 def test_a_page_is_tried_for_one_epoch(name):
     """`--config.num_epochs=1` is what everybody tries first, whatever the warm-up."""
-    experiment.build(config_of(name, num_epochs=1))
+    experiment.build_experiment(config_of(name, num_epochs=1))
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_variant_builds(name):
-    experiment.build(config_of(name)).abstract_model()
+    experiment.build_experiment(config_of(name)).abstract_model()
 
 
 @pytest.mark.parametrize("name", VARIANTS)
@@ -126,7 +126,7 @@ def flatten(tree, prefix=""):
 
 def start(config):
     """All that reads a config before training."""
-    experiment.build(schema.check_top_level(config))
+    experiment.build_experiment(schema.check_top_level(config))
 
 
 @pytest.fixture

@@ -67,7 +67,7 @@ from jaxcifar.training.augment import Batch
 for words in {trains}:
     known, words = train.parse(words)
     page, workdir = known.config, known.workdir
-    parts = experiment.build(overrides.load_config(page, words))
+    parts = experiment.build_experiment(overrides.load_config(page, words))
     print(parts.model)
     if parts.config.augment.get("grey_share"):
         images = jax.random.bits(jax.random.key(0), (1000, 32, 32, 3), "uint8")

@@ -1,10 +1,10 @@
-"""Optimizers and schedules as optax chains that make PyTorch's updates.
+"""Optimizers and learning-rate schedules: optax chains with the same updates as PyTorch.
 
-`weight_decay` is coupled L2, on every parameter as in the reports: added to the gradient before
-the optimizer's own arithmetic. `decoupled_weight_decay` is AdamW's (arXiv 1711.05101), as PyTorch
-has it: p ← p − rate·decay·p beside the update. The rate scales the finished update, after
-momentum, so that a change of rate acts on all of it at once, as in PyTorch. `step` counts
-batches; with accumulation an update happens every `accumulate_steps` of them.
+`weight_decay` is coupled L2: it is added to the gradient of every parameter, as in the reports.
+`decoupled_weight_decay` is that of AdamW (arXiv 1711.05101) as in PyTorch: p ← p − rate·decay·p in
+addition to the update. The learning rate multiplies the update after momentum, so that a change of
+rate takes full effect at once, as in PyTorch. `step` counts batches; with accumulation, there is
+one update per `accumulate_steps` batches.
 """
 
 from collections.abc import Callable, Mapping
@@ -19,7 +19,7 @@ from jaxcifar.config import fields
 from jaxcifar.config.fields import AboveZero, Injected, NonNegative, Positive, Share
 from jaxcifar.errors import UserError
 
-ALL = 2**31 - 1  # however many gradients in a row are not finite
+NEVER = 2**31 - 1  # consecutive bad gradients after which `apply_if_finite` gives up
 Schedule = Callable[[optax.ScalarOrSchedule], optax.ScalarOrSchedule]
 
 
@@ -36,7 +36,7 @@ class Shared(NamedTuple):
 
 
 def sgd(*, momentum: Share = 0.0, nesterov: bool = False) -> optax.GradientTransformation:
-    """v ← momentum·v + g; update v, or g + momentum·v with Nesterov."""
+    """SGD: v ← momentum·v + g; the update is v, or g + momentum·v with Nesterov."""
     if nesterov and not momentum:
         raise UserError("config.optimizer.nesterov is True, but momentum is 0; expected above 0")
     return optax.trace(momentum, nesterov) if momentum else optax.identity()
@@ -45,14 +45,14 @@ def sgd(*, momentum: Share = 0.0, nesterov: bool = False) -> optax.GradientTrans
 def adam(
     *, b1: Share = 0.9, b2: Share = 0.999, eps: AboveZero = 1e-8
 ) -> optax.GradientTransformation:
-    """Adam (arXiv 1412.6980), epsilon outside the root."""
+    """Adam (arXiv 1412.6980) with epsilon outside the root."""
     return optax.scale_by_adam(b1, b2, eps)
 
 
 def rmsprop(
     *, decay: Share = 0.99, eps: AboveZero = 1e-8, momentum: Share = 0.0
 ) -> optax.GradientTransformation:
-    """RMSprop as PyTorch's: epsilon outside the root, momentum on the scaled gradient."""
+    """RMSprop as in PyTorch: epsilon outside the root, momentum on the scaled gradient."""
     scale = optax.scale_by_rms(decay, eps, eps_in_sqrt=False)
     return optax.chain(scale, optax.trace(momentum)) if momentum else scale
 
@@ -66,11 +66,11 @@ def muon(
     head_factor: NonNegative,
     bias_factor: NonNegative,
 ) -> optax.GradientTransformation:
-    """Muon (Jordan 2024) on convolution kernels; SGD with Nesterov momentum on the rest.
+    """Muon (Jordan 2024) for convolution kernels; SGD with Nesterov momentum for the rest.
 
-    The kernels' momentum, as matrices [k·k·C_in, C_out], is made orthogonal by Newton–Schulz
-    iterations. The rest, matrices and biases, have rates of `head_factor` and `bias_factor` times
-    the kernels', and lose `rest_decay` times that rate of themselves in a step.
+    Newton–Schulz iterations orthogonalise the momentum of a kernel as a matrix [k·k·C_in, C_out].
+    Dense matrices and biases use `head_factor` and `bias_factor` times the learning rate of the
+    kernels, with a weight decay of `rest_decay` at the kernels' rate.
     """
     dimensions = contrib.MuonDimensionNumbers(reduction_axis=(0, 1, 2), output_axis=3)
     kernels = contrib.scale_by_muon(
@@ -78,7 +78,7 @@ def muon(
         beta=momentum,
         weight_dimension_numbers=lambda tree: jax.tree.map(lambda _: dimensions, tree),
     )
-    # The decay is added after the factor: the rate of decay is the kernels', as in the records.
+    # The decay is added after the factor, so that it uses the kernels' rate, as in the records.
     head, bias = (
         optax.chain(
             optax.scale(factor),
@@ -118,7 +118,7 @@ OPTIMIZERS: dict[str, Callable[..., optax.GradientTransformation]] = {
     "rmsprop": rmsprop,
     "muon": muon,
 }
-ELEMENTWISE = ("sgd", "adam", "rmsprop")  # the update of a value depends on that value alone
+ELEMENTWISE = ("sgd", "adam", "rmsprop")  # each value is updated independently of the others
 
 
 def build_optimizer(
@@ -145,20 +145,20 @@ def build_optimizer(
     )
     if accumulate_steps > 1:
         chain = optax.MultiSteps(chain, accumulate_steps).gradient_transformation()
-    return optax.apply_if_finite(chain, ALL) if shared.skip_nonfinite else chain
+    return optax.apply_if_finite(chain, NEVER) if shared.skip_nonfinite else chain
 
 
 def is_elementwise(keys: Mapping) -> bool:
-    """Returns whether the optimizer updates each value without regard to the leaf it is in.
+    """Returns whether the optimizer updates each value independently of the others in its leaf.
 
-    Only then may leaves be joined into one vector. A new optimizer counts as not elementwise until
-    it is added to ELEMENTWISE.
+    Only then may leaves be packed into one vector. A new optimizer must be added to ELEMENTWISE to
+    count.
     """
     return keys["name"] in ELEMENTWISE and not keys["normalize_kernels"]
 
 
-def skipped(opt_state: Any) -> dict[str, int]:
-    """Returns the metric of the updates left out since the start, where they may be."""
+def skipped_updates(opt_state: Any) -> dict[str, int]:
+    """Returns the number of skipped updates as a metric; {} without `skip_nonfinite`."""
     if not isinstance(opt_state, optax.ApplyIfFiniteState):
         return {}
     return {"skipped_updates": int(opt_state.total_notfinite)}
@@ -167,7 +167,7 @@ def skipped(opt_state: Any) -> dict[str, int]:
 def constant(
     *, learning_rate: Injected[float], steps_per_epoch: Injected[int], num_epochs: Injected[int]
 ) -> Schedule:
-    """The rate as it is."""
+    """A constant learning rate."""
     return lambda step: learning_rate
 
 
@@ -178,9 +178,9 @@ def warmup_cosine(
     steps_per_epoch: Injected[int],
     num_epochs: Injected[int],
 ) -> Schedule:
-    """Linear from 0 over `warmup_epochs`, then half a cosine to 0 at the end, per step.
+    """Rises linearly from 0 for `warmup_epochs`, then falls to 0 by half a cosine, step by step.
 
-    As `get_cosine_schedule_with_warmup` of Hugging Face's Transformers, which report 000 uses; a
+    This is `get_cosine_schedule_with_warmup` of Hugging Face Transformers, which report 000 uses. A
     run shorter than its warm-up only warms up.
     """
     warmup_steps = round(warmup_epochs * steps_per_epoch)
@@ -217,7 +217,7 @@ def cosine(
     steps_per_epoch: Injected[int],
     num_epochs: Injected[int],
 ) -> Schedule:
-    """floor + (rate − floor)·(1 + cos(π·epoch/period_epochs))/2, stepped once per epoch."""
+    """floor + (rate − floor)·(1 + cos(π·epoch/period_epochs))/2, changed once per epoch."""
 
     def schedule(step):
         epoch = step // steps_per_epoch
@@ -235,7 +235,7 @@ def triangle(
     steps_per_epoch: Injected[int],
     num_epochs: Injected[int],
 ) -> Schedule:
-    """Linear from start·rate to the rate at `peak` of the run, then to end·rate at its end."""
+    """Linear from start·rate to rate at the fraction `peak` of the run, then to end·rate."""
     total = num_epochs * steps_per_epoch
 
     def schedule(step):
@@ -258,7 +258,7 @@ SCHEDULES: dict[str, Callable[..., Schedule]] = {
 def build_schedule(
     keys: Mapping, learning_rate: float, steps_per_epoch: int, num_epochs: int
 ) -> Schedule:
-    """Returns the function step -> rate that `config.schedule` describes."""
+    """Returns the schedule that `config.schedule` describes, step -> learning rate."""
     return fields.build_choice(
         SCHEDULES,
         keys,

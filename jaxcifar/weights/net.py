@@ -54,7 +54,7 @@ class Net:
         if self._predictor is None:
             self._predictor = self.parts.predictor(images)
         else:
-            self._predictor.take(images)
+            self._predictor.set_images(images)
         logits, gates = self._predictor(self.variables)
         probabilities = jax.nn.softmax(logits.astype(np.float32))
         return Prediction(*jax.tree.map(np.asarray, (logits, probabilities, gates)))
@@ -69,7 +69,7 @@ def load_net(checkpoint: str | pathlib.Path, step: str | int = "latest") -> Net:
       UserError: no run or step there, or one that is damaged or cannot be read.
     """
     directory = pathlib.Path(checkpoint)
-    parts = experiment.build(workdir.load_config(directory), to_train=False)
+    parts = experiment.build_experiment(workdir.load_config(directory), to_train=False)
     with Checkpoints(directory) as checkpoints:
         number = checkpoints.find_step(str(step))
         model = checkpoints.restore_model(number, parts.abstract_model())

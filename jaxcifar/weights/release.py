@@ -27,7 +27,7 @@ def release(source: pathlib.Path, step: str, out: pathlib.Path) -> str:
         raise UserError(f"--out={out} exists; choose a folder that does not")
     config = workdir.load_config(source).copy_and_resolve_references()
     config.data.dir = ""
-    parts = experiment.build(config, to_train=False)
+    parts = experiment.build_experiment(config, to_train=False)
     with Checkpoints(source) as checkpoints:
         number = checkpoints.find_step(step)
         model = checkpoints.restore_model(number, parts.abstract_model())

@@ -172,14 +172,16 @@ def test_another_name_drops_the_keys_that_it_does_not_have(capsys):
         "config.schedule.name=constant: dropped warmup_epochs",
         "config.optimizer.name=sgd: dropped b1, b2, eps; added nesterov=False",
     ]
-    config = experiment.build(config).config
+    config = experiment.build_experiment(config).config
     assert config.schedule.to_dict() == {"name": "constant"}
     assert (config.optimizer.momentum, config.optimizer.nesterov) == (0.8, False)
     assert config.optimizer.learning_rate == 3e-3
     for name in ("adam", "rmsprop"):
-        experiment.build(overrides.load_config(QUICKSTART, [f"--config.optimizer.name={name}"]))
+        experiment.build_experiment(
+            overrides.load_config(QUICKSTART, [f"--config.optimizer.name={name}"])
+        )
     words = ["--config.model.name=mlp", "--config.model.hidden=()", "--config.model.dropout=0"]
-    assert experiment.build(overrides.load_config(QUICKSTART, words)).model.hidden == ()
+    assert experiment.build_experiment(overrides.load_config(QUICKSTART, words)).model.hidden == ()
 
 
 BAD_PAGES = {  # text of a page -> what is told after its name
@@ -267,7 +269,7 @@ def test_a_value_of_another_type_is_refused_in_a_page_too(key, value, expected):
     section, _, leaf = key.rpartition(".")
     (config[section] if section else config)[leaf] = value
     with pytest.raises(UserError, match=expected):
-        experiment.build(schema.check_top_level(ConfigDict(config)))
+        experiment.build_experiment(schema.check_top_level(ConfigDict(config)))
 
 
 def thing(*, size: int, colour: str = "red", given: fields.Injected[int]):

@@ -109,7 +109,7 @@ def test_a_new_key_has_its_neutral_value_in_an_old_config(grown):
             new = schema.from_json(json.dumps(new))
             found = compare.differences(old, new), compare.differences(new, old)
             assert [len(lines) for lines in found] == [differ, differ], (key, value)
-    experiment.build(new)
+    experiment.build_experiment(new)
 
 
 def test_the_committed_records_count_when_keys_are_added(grown, monkeypatch):

@@ -184,7 +184,7 @@ def test_training_and_evaluation_on_own_data(written, tmp_path, run):
     path = written(train=48, test=12, classes=4)
     own = {"data.source": "npz", "data.dir": path, "num_epochs": 1}
     with pytest.raises(
-        UserError, match=r"num_classes is 3; .* 4 classes: set --config\.model\.num_c"
+        UserError, match=r"num_classes is 3, .* 4 classes: set --config\.model\.num_c"
     ):
         trainer.train(tiny(**own, **{"model.num_classes": 3}), tmp_path / "none")
     assert not (tmp_path / "none").exists()

@@ -67,7 +67,7 @@ def one(tmp_path_factory):
 
 def assert_ended_as(one, folder):
     """A checkpoint of two processes is restored on one."""
-    parts = experiment.build(config_of(PAGE, **CHANGES))
+    parts = experiment.build_experiment(config_of(PAGE, **CHANGES))
     optimizer, _ = parts.optimizer(CHANGES["data.train_examples"] // CHANGES["batch_size"])
     like = parts.abstract_start(optimizer)
     with Checkpoints(folder) as checkpoints:

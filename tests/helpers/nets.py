@@ -49,7 +49,7 @@ def random_model(parts):
 
 
 def net_of(config):
-    parts = experiment.build(config)
+    parts = experiment.build_experiment(config)
     return Net(parts, 7, state.eval_variables(**random_model(parts)), NAMES)
 
 

@@ -4,7 +4,7 @@ from jaxcifar.training import experiment
 
 
 def parts_of(config):
-    parts = experiment.build(config)
+    parts = experiment.build_experiment(config)
     dataset = experiment.load_data(config)
     optimizer, _ = parts.optimizer(len(dataset.train.labels) // config.batch_size)
     return (

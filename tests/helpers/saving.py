@@ -10,7 +10,7 @@ from jaxcifar.training.state import Carry
 
 
 def start(**changes):
-    parts = experiment.build(tiny(**{"optimizer.ema_decay": 0.9} | changes))
+    parts = experiment.build_experiment(tiny(**{"optimizer.ema_decay": 0.9} | changes))
     optimizer, _ = parts.optimizer(steps_per_epoch=4)
     return parts.start(optimizer, random_images(4, 32, 32, 3))
 

@@ -43,7 +43,7 @@ PAGES = ["quickstart.py", *(name for name, changes, _ in PARAMETERS if not chang
 
 @pytest.mark.parametrize(("name", "changes", "parameters"), PARAMETERS, ids=str)
 def test_parameter_counts(name, changes, parameters):
-    parts = experiment.build(config_of(name, **changes))
+    parts = experiment.build_experiment(config_of(name, **changes))
     params = parts.abstract_model()["params"]
     assert sum(leaf.size for leaf in jax.tree.leaves(params)) == parameters
     assert experiment.describe_parameters(params) == f"{parameters:,} parameters"
@@ -100,7 +100,7 @@ def test_mlp_without_hidden_layers_is_linear():
 
 
 def test_the_first_loss_of_simple_cnn_is_ln_10(synthetic):
-    parts = experiment.build(config_of("simple_cnn.py:base"))
+    parts = experiment.build_experiment(config_of("simple_cnn.py:base"))
     images, labels = (jnp.array(a[:200]) for a in synthetic.train)
 
     @jax.jit
@@ -166,7 +166,7 @@ def test_simple_cnn_is_the_reports(platform):
 )
 def test_wrong_models_are_refused(change, message):
     with pytest.raises(UserError, match=message):
-        experiment.build(tiny(**change))
+        experiment.build_experiment(tiny(**change))
 
 
 @pytest.mark.parametrize(
@@ -185,7 +185,7 @@ def test_wrong_models_are_refused(change, message):
 )
 def test_wrong_models_of_other_kinds_are_refused(name, change, message):
     with pytest.raises(UserError, match=message):
-        experiment.build(config_of(name, **change))
+        experiment.build_experiment(config_of(name, **change))
 
 
 @pytest.mark.parametrize("change", [{"hidden": (-1,)}, {"dropout": 1.0}, {"num_classes": 0}])
@@ -193,7 +193,7 @@ def test_wrong_perceptrons_are_refused(change):
     config = tiny().to_dict()
     config["model"] = {"name": "mlp", "num_classes": 10, "hidden": (), "dropout": 0.0} | change
     with pytest.raises(UserError, match=next(iter(change))):
-        experiment.build(ConfigDict(config))
+        experiment.build_experiment(ConfigDict(config))
 
 
 def test_a_models_own_bug_is_not_called_a_mistake_in_the_config(monkeypatch):
@@ -204,4 +204,4 @@ def test_a_models_own_bug_is_not_called_a_mistake_in_the_config(monkeypatch):
 
     monkeypatch.setattr(ResNet, "__call__", broken)
     with pytest.raises(TypeError, match="has no len"):
-        experiment.build(config_of("resnet20.py"))
+        experiment.build_experiment(config_of("resnet20.py"))

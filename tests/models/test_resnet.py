@@ -24,7 +24,7 @@ def test_resnet_has_depth_layers_of_weights(depth):
 @pytest.mark.parametrize("depth", [18, 21, 2, 0, -4])
 def test_other_depths_are_refused(depth):
     with pytest.raises(UserError, match="6n\\+2"):
-        experiment.build(config_of("resnet20.py", **{"model.depth": depth}))
+        experiment.build_experiment(config_of("resnet20.py", **{"model.depth": depth}))
 
 
 def test_shortcut_a_takes_every_second_pixel_and_pads_channels_with_zeros():

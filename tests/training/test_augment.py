@@ -262,7 +262,9 @@ def test_augmentation_is_jittable_and_a_function_of_the_key(change):
 )
 def test_wrong_values_are_refused(wrong):
     with pytest.raises(UserError, match=rf"config\.augment\.{next(iter(wrong))}"):
-        experiment.build(tiny(**{f"augment.{key}": value for key, value in wrong.items()}))
+        experiment.build_experiment(
+            tiny(**{f"augment.{key}": value for key, value in wrong.items()})
+        )
 
 
 @pytest.mark.parametrize("size", [1, 16, 24, 28, 31, 32, 40])

@@ -8,7 +8,7 @@ from conftest import random_images, tiny
 
 from jaxcifar import train
 from jaxcifar.training import trainer
-from jaxcifar.training.evaluation import Evaluation, in_views
+from jaxcifar.training.evaluation import Evaluation, mean_over_views
 
 
 @pytest.mark.parametrize("views", [2, 6])
@@ -18,8 +18,8 @@ def test_views_average_to_what_a_mirror_does_not_change(views):
     images = jnp.asarray(random_images(4, 8, 8, 3), jnp.float32) / 255
     mirrored = images[:, :, ::-1]
     assert float(abs(score(images) - score(mirrored)).min()) > 1e-3
-    got = in_views(score, images, views)
-    np.testing.assert_allclose(got, in_views(score, mirrored, views), rtol=1e-4)
+    got = mean_over_views(score, images, views)
+    np.testing.assert_allclose(got, mean_over_views(score, mirrored, views), rtol=1e-4)
 
 
 def test_six_views_are_the_mirror_times_three_shifts():
@@ -30,7 +30,7 @@ def test_six_views_are_the_mirror_times_three_shifts():
         padded = np.pad(shown, ((0, 0), (1, 1), (1, 1), (0, 0)), mode="reflect").astype(float)
         for shift, weight in ((1, 0.25), (0, 0.125), (2, 0.125)):
             want += weight * padded[:, shift : shift + 6, shift : shift + 6]
-    np.testing.assert_allclose(in_views(score, images, 6), want.reshape(3, -1), rtol=1e-5)
+    np.testing.assert_allclose(mean_over_views(score, images, 6), want.reshape(3, -1), rtol=1e-5)
 
 
 def test_which_epochs_are_scored():

@@ -34,7 +34,7 @@ def curve(noise=0.0):
 
 @pytest.mark.parametrize("noise", [0.0, 0.05])
 def test_the_suggestions_are_where_the_curve_says(noise):
-    found = find_rate.judge(*curve(noise))
+    found = find_rate.suggest(*curve(noise))
     assert found.steepest == pytest.approx(1e-3, rel=0.8 if noise else 0.15)
     assert np.log10(found.tenth) == pytest.approx(-2, abs=0.7 if noise else 0.3)
     assert found.smoothed.max() < 10  # what diverged does not reach back
@@ -55,17 +55,17 @@ def test_it_ends_where_the_loss_diverges_and_not_before():
 
 def test_a_loss_that_never_falls_gets_no_suggestion():
     for loss in ([np.nan], [2.3, np.inf], np.linspace(2, 3, 50)):
-        found = find_rate.judge(np.geomspace(1e-7, 1, len(loss)), np.array(loss))
+        found = find_rate.suggest(np.geomspace(1e-7, 1, len(loss)), np.array(loss))
         assert (found.steepest, found.tenth) == (None, None)
-        assert "never falls" in find_rate.told(found)
+        assert "never falls" in find_rate.describe(found)
 
 
 def test_each_step_is_one_of_plain_sgd_at_its_rate(small_data):
     """Against steps at the rate of 1, each scaled by hand."""
     config = config_of("simple_cnn.py:base", **PLAIN | {"optimizer.learning_rate": 1.0})
-    parts = experiment.build(config)
+    parts = experiment.build_experiment(config)
     dataset = experiment.load_data(config)
-    found = find_rate.find(parts, dataset, 1e-3, 0.1, 8)  # four steps make an epoch
+    found = find_rate.sweep_rates(parts, dataset, 1e-3, 0.1, 8)  # four steps make an epoch
     optimizer = optim.build_optimizer(config.optimizer, lambda step: 1.0, 1)
     loop, carry = (
         parts.train_loop(dataset.train, optimizer),

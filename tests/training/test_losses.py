@@ -11,7 +11,9 @@ from jaxcifar.training import losses
 
 
 def loss(label_smoothing=0.0, l1=0.0):
-    return losses.build({"name": "cross_entropy", "label_smoothing": label_smoothing, "l1": l1})
+    return losses.build_loss(
+        {"name": "cross_entropy", "label_smoothing": label_smoothing, "l1": l1}
+    )
 
 
 @pytest.fixture

@@ -64,7 +64,7 @@ def test_a_cutmix_weight_is_the_share_of_the_images_own_pixels(size):
 
 def draws(count=4000, **keys):
     """The mixed images [count, 2, 4, 4, 1] of two, all 0 and all 1, and the weights."""
-    mix = mixing.build(**{"mixup_alpha": 0.0, "cutmix_alpha": 0.0, "share": 1.0} | keys)
+    mix = mixing.build_mix(**{"mixup_alpha": 0.0, "cutmix_alpha": 0.0, "share": 1.0} | keys)
     x = jnp.stack([jnp.zeros((4, 4, 1)), jnp.ones((4, 4, 1))])
     keys = jax.random.split(jax.random.key(3), count)
     return map(np.asarray, jax.jit(jax.vmap(lambda key: mix(key, x)))(keys))
@@ -95,7 +95,7 @@ def test_a_share_of_the_batches_is_mixed_in_either_way():
     # of the cut ones a box can be empty, (1/4)² of the area at least for one pixel
     assert abs(cut.mean() + same.mean() - 0.75) < 0.03
     assert 0.18 < cut.mean() < 0.28
-    assert mixing.build(0.0, 0.0, 1.0) is None
+    assert mixing.build_mix(0.0, 0.0, 1.0) is None
 
 
 def test_the_loss_is_cross_entropy_with_the_mixed_labels():
@@ -105,7 +105,7 @@ def test_the_loss_is_cross_entropy_with_the_mixed_labels():
     log_p = logits - np.log(np.exp(logits).sum(1, keepdims=True))
     for smoothing in (0.0, 0.1):
         loss = losses.cross_entropy(label_smoothing=smoothing, l1=0.0).examples
-        got = mixing.losses(loss, jnp.float32(logits), jnp.array(labels), jnp.float32(0.3))
+        got = mixing.mixed_losses(loss, jnp.float32(logits), jnp.array(labels), jnp.float32(0.3))
         want = -(((1 - smoothing) * q + smoothing / 10) * log_p).sum(1)
         np.testing.assert_allclose(got, want, rtol=1e-5)
     np.testing.assert_array_equal(mixing.main_labels(labels, jnp.float32(0.3)), np.roll(labels, 1))
@@ -137,7 +137,7 @@ def test_a_step_weighs_the_labels_as_the_images(on):
     labels = jnp.arange(b) % 3  # no two neighbours are of a class, but the last and the first
     picture = jnp.uint8(255 * jnp.eye(3))[labels][:, None, None]
     shown = jnp.broadcast_to(picture, (b, 32, 32, 3))
-    start = state.create(0, Reader(), optax.identity(), False)
+    start = state.create_state(0, Reader(), optax.identity(), False)
     seen = set()
     for seed in range(8):
         batch = augment.Batch(shown, labels, jnp.arange(b), jnp.int32(0), jnp.int32(seed))

@@ -246,8 +246,10 @@ def test_wrong_values_are_refused(section, wrong):
         keys = schema.section_parameters(section, config[section])
         config[section] = {k: v for k, v in config[section].items() if k in keys}
     with pytest.raises(UserError, match=rf"config\.{section}\.{next(iter(wrong))} is "):
-        experiment.build(schema.check_top_level(ConfigDict(config))).optimizer(steps_per_epoch=4)
+        experiment.build_experiment(schema.check_top_level(ConfigDict(config))).optimizer(
+            steps_per_epoch=4
+        )
 
 
 def test_a_rate_of_zero_is_allowed():
-    experiment.build(tiny(**{"optimizer.learning_rate": 0}))
+    experiment.build_experiment(tiny(**{"optimizer.learning_rate": 0}))

@@ -45,18 +45,20 @@ def test_times_are_sums_over_the_programs_own_operations():
         event("PjitFunction", 0, 100),
         event("dot.7", 26, 4),
     ]
-    found = profiling.times(profile(("/host:CPU", host), ("/host:metadata", [])), PROGRAM, 2)
+    found = profiling.operation_times(
+        profile(("/host:CPU", host), ("/host:metadata", [])), PROGRAM, 2
+    )
     assert found == profiling.Times({"dot.7": 5.0, "add.1": 3.0}, 10.0)  # from 10 to 30 ms
     assert list(found.operations) == ["dot.7", "add.1"]  # the costliest first
     kernels = [event("sm90_gemm", 0, 3, hlo_op="dot.7", hlo_module="jit_step")]
     on_gpu = profile(("/host:CPU", host), ("/device:GPU:0", kernels))
-    assert profiling.times(on_gpu, PROGRAM, 1) == profiling.Times({"dot.7": 3.0}, 3.0)
+    assert profiling.operation_times(on_gpu, PROGRAM, 1) == profiling.Times({"dot.7": 3.0}, 3.0)
     both = profile(*((f"/device:GPU:{i}", kernels) for i in range(2)))
-    assert profiling.times(both, PROGRAM, 1) == profiling.Times({"dot.7": 3.0}, 3.0)
+    assert profiling.operation_times(both, PROGRAM, 1) == profiling.Times({"dot.7": 3.0}, 3.0)
 
 
 def test_the_table_tells_shape_and_place_and_adds_up():
-    lines = profiling.table(profiling.Times({"dot.7": 5.0, "add.1": 3.0}, 10.0), PROGRAM)
+    lines = profiling.format_table(profiling.Times({"dot.7": 5.0, "add.1": 3.0}, 10.0), PROGRAM)
     assert [line.split() for line in lines.splitlines()[1:]] == [
         ["50.0%", "5.000", "dot.7", "f32[4,8]", "net/dot_general"],
         ["30.0%", "3.000", "add.1", "f32[2]", "while/body/add"],

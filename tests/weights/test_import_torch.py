@@ -143,7 +143,7 @@ def test_another_file_is_told_in_one_line(tmp_path):
 
 def fit(changes, tensors):
     """Takes a state_dict into the ResNet that the changes make."""
-    parts = experiment.build(config_of("resnet20.py", **RESNET | changes))
+    parts = experiment.build_experiment(config_of("resnet20.py", **RESNET | changes))
     model = random_model(parts)
     like = {name: model[name] for name in ("params", "batch_stats")}
     return torch_names.from_torch(parts.config.model, like, tensors)
