@@ -1,4 +1,4 @@
-"""`python -m jaxcifar.train`: what it says, and that a signal saves."""
+"""`python -m jaxcifar.train`: its output, and stopping it by a signal."""
 
 import shlex
 import signal
@@ -13,7 +13,7 @@ from jaxcifar.run import metrics
 from jaxcifar.run.checkpoint import Checkpoints
 
 
-def test_a_run_that_diverges_in_its_first_epoch_keeps_its_start(small_data, run, tmp_path):
+def test_a_run_that_diverges_in_its_first_epoch_keeps_its_initial_state(small_data, run, tmp_path):
     folder = tmp_path / "run"
     for _ in range(2):
         status, out, err = run(train.main, words(folder, **{"optimizer.learning_rate": 1e30}))
@@ -23,7 +23,7 @@ def test_a_run_that_diverges_in_its_first_epoch_keeps_its_start(small_data, run,
         assert checkpoints.steps() == [0]
 
 
-def test_a_finished_run_without_its_metrics_says_so(small_data, run, tmp_path):
+def test_a_finished_run_without_metrics_gets_no_summary(small_data, run, tmp_path):
     folder = tmp_path / "run"
     run(train.main, words(folder))
     (folder / "metrics.jsonl").unlink()
@@ -35,11 +35,11 @@ def test_a_finished_run_without_its_metrics_says_so(small_data, run, tmp_path):
 
 
 def words(folder, **changes):
-    page = f"--config={ROOT / 'configs' / 'quickstart.py'}"
-    return [page, f"--workdir={folder}", *overrides(**TINY | changes)]
+    config = f"--config={ROOT / 'configs' / 'quickstart.py'}"
+    return [config, f"--workdir={folder}", *overrides(**TINY | changes)]
 
 
-def test_the_command_trains_and_says_what_is_next(small_data, run, tmp_path):
+def test_the_command_trains_and_prints_the_next_command(small_data, run, tmp_path):
     folder = tmp_path / "run"
     status, out, err = run(train.main, words(folder))
     assert (status, err) == (0, "")

@@ -1,4 +1,4 @@
-"""What a config builds, for tests that run the loop themselves."""
+"""The parts of a config, for tests that run the training loop themselves."""
 
 from jaxcifar.training import experiment
 

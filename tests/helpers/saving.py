@@ -1,4 +1,4 @@
-"""What the tests of checkpoints share: a state of a tiny net, saved and restored."""
+"""Helpers of the checkpoint tests: saving and restoring the state of a tiny net."""
 
 import jax
 import jax.numpy as jnp
@@ -16,7 +16,7 @@ def start(**changes):
 
 
 def at(like, step):
-    """A carry like the given one, at `step`, with values of its own."""
+    """Returns a carry at `step` with the structure of the given one and other values."""
     state = jax.tree.map(lambda x: x + jnp.asarray(step, x.dtype), like.state)
     sums = jax.tree.map(lambda x: x + jnp.asarray(2 * step, x.dtype), like.sums)
     return Carry(state, sums)

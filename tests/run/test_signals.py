@@ -1,4 +1,4 @@
-"""Signals that ask a run to stop, and the terminal that goes away."""
+"""Signals that ask a run to stop, and terminals that hang up."""
 
 import os
 import pty
@@ -16,7 +16,7 @@ SIGNALS = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
 
 @pytest.fixture
 def quiet(monkeypatch):
-    """Keeps pytest's own stdout where it is."""
+    """Prevents redirecting pytest's own stdout."""
     monkeypatch.setattr("jaxcifar.run.signals._discard_terminal_output", lambda: None)
 
 
@@ -44,8 +44,8 @@ def test_a_signal_asks_to_stop_even_if_its_message_cannot_be_printed(monkeypatch
             assert interrupt.wanted
 
 
-def test_a_signal_that_is_ignored_stays_so():
-    """Under nohup a run outlives its terminal."""
+def test_an_ignored_signal_stays_ignored():
+    """As SIGHUP is under nohup."""
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
         with Interrupt("step") as interrupt:
@@ -56,7 +56,7 @@ def test_a_signal_that_is_ignored_stays_so():
         signal.signal(signal.SIGHUP, before)
 
 
-def test_a_run_whose_terminal_hangs_up_saves_all_the_same(tmp_path):
+def test_a_run_saves_when_its_terminal_hangs_up(tmp_path):
     code = """
 import pathlib, time
 from jaxcifar.run.signals import Interrupt

@@ -32,8 +32,8 @@ def test_smoothing_mixes_the_one_hot_with_the_uniform(batch, smoothing):
     np.testing.assert_allclose(got, -(q * log_p).sum(1), rtol=2e-6)
 
 
-def test_known_values():
-    """ln 10 where nothing is known; the entropy of q where all is; no overflow at large logits."""
+def test_known_values_of_the_loss():
+    """ln 10 for uniform logits, the entropy of q at the optimum, no overflow at large logits."""
     label = jnp.array([3])
     for smoothing in (0.0, 0.2):
         assert loss(smoothing).examples(jnp.zeros((1, 10)), label)[0] == pytest.approx(np.log(10))
@@ -76,7 +76,7 @@ def test_sums_are_divided_once():
     assert none["accuracy"] == 0.0
 
 
-def test_evaluate_sums_the_split(batch):
+def test_evaluate_sums_over_the_split(batch):
     logits, labels = batch
     sums = losses.evaluate(loss(0.1), jnp.array(logits), jnp.array(labels))
     assert int(sums.examples) == 20

@@ -1,4 +1,4 @@
-"""The speed records' parts of an optimizer: Muon, rescaled kernels, the triangle schedule."""
+"""Optimizer parts of the speed records: Muon, rescaled kernels, the triangle schedule."""
 
 import jax
 import jax.numpy as jnp
@@ -18,8 +18,8 @@ MUON = {
 }
 
 
-def test_muons_update_has_the_gradients_directions_and_singular_values_near_one():
-    """The first update, of the gradient alone: U·f(S)·Vᵀ, f(S) within 0.65 to 1.25."""
+def test_muons_update_keeps_the_singular_vectors_with_values_near_one():
+    """The first update of a gradient U·S·Vᵀ is U·f(S)·Vᵀ with f(S) within 0.65 to 1.25."""
     gradient = jax.random.normal(jax.random.key(0), (3, 3, 8, 12))
     optimizer = optim.muon(**MUON)
     params = {"kernel": jnp.zeros_like(gradient)}
@@ -31,7 +31,7 @@ def test_muons_update_has_the_gradients_directions_and_singular_values_near_one(
     np.testing.assert_allclose(inside, np.diag(values), atol=1e-3)
 
 
-def test_muon_moves_the_rest_as_nesterov_sgd_at_its_own_rates():
+def test_muon_updates_the_rest_by_nesterov_sgd_at_its_own_rates():
     params = {"head": jnp.ones((2, 3)), "bias": jnp.full((3,), 2.0)}
     optimizer = optim.muon(**MUON)
     state = optimizer.init(params)
@@ -59,7 +59,7 @@ def test_kernels_are_rescaled_before_their_update():
     np.testing.assert_array_equal(got["bias"], updates["bias"])
 
 
-def test_the_triangle_rises_falls_and_ends():
+def test_the_triangle_schedule_rises_and_falls():
     keys = {"name": "triangle", "start": 0.2, "peak": 0.25, "end": 0.07}
     rate = optim.build_schedule(keys, 2.0, steps_per_epoch=10, num_epochs=4)
     for step, want in {0: 0.4, 5: 1.2, 10: 2.0, 25: 2.0 * (1 + 0.07) / 2, 40: 0.14}.items():

@@ -1,4 +1,4 @@
-"""Runs trained as one program: what comes of each is what it gives alone."""
+"""Runs trained as one program; each equals the run alone."""
 
 import chex
 import jax
@@ -37,9 +37,9 @@ def cnn(seed):
     return config_of("simple_cnn.py:batchnorm", seed=seed, **CNN)
 
 
-# the layers and the loop of a platform
+# layers and loop differ between platforms
 @pytest.mark.parametrize(("make", "platform"), [(adaptive, "cpu"), (cnn, "gpu")])
-def test_a_run_among_others_is_what_it_is_alone(make, platform, small_data, monkeypatch, tmp_path):
+def test_a_run_among_others_equals_the_run_alone(make, platform, small_data, monkeypatch, tmp_path):
     configs = [make(seed) for seed in (3, 0, 7)]
     monkeypatch.setattr(devices, "platform", lambda mesh: platform)
     results = train_many.train(configs)
@@ -55,7 +55,7 @@ def test_a_run_among_others_is_what_it_is_alone(make, platform, small_data, monk
     assert len(set(losses)) == 3
 
 
-def test_those_that_diverge_end_with_the_last_state_that_was_finite(small_data):
+def test_runs_that_diverge_keep_their_last_finite_state(small_data):
     configs = [
         config_of("simple_cnn.py", seed=seed, **CNN | {"optimizer.learning_rate": 1e30})
         for seed in (0, 1)
@@ -69,7 +69,7 @@ def test_those_that_diverge_end_with_the_last_state_that_was_finite(small_data):
 
 
 @pytest.mark.parametrize(("stride", "padding", "size"), [(1, 1, 3), (2, 1, 3), (1, 0, 5)])
-def test_vmap_makes_one_convolution_after_another(stride, padding, size):
+def test_vmap_runs_one_convolution_after_another(stride, padding, size):
     rng = np.random.default_rng(0)
     x = rng.standard_normal((3, 2, 9, 9, 4), np.float32)
     kernel = rng.standard_normal((3, size, size, 4, 6), np.float32)
@@ -94,7 +94,7 @@ def test_vmap_makes_one_convolution_after_another(stride, padding, size):
     chex.assert_trees_all_close(same, jnp.stack(one), rtol=1e-5, atol=1e-5)
 
 
-def test_records_of_runs_together_are_those_of_runs_alone(tmp_path, capsys):
+def test_records_of_runs_trained_together_equal_those_of_runs_alone(tmp_path, capsys):
     place, single = place_in(tmp_path / "together"), place_in(tmp_path / "single")
     some = [job(seed) for seed in (0, 1, 2)]
     assert jobs.run_all(some, place, at_once=2) == jobs.Outcome(False, [])
@@ -111,7 +111,7 @@ def test_records_of_runs_together_are_those_of_runs_alone(tmp_path, capsys):
     assert one["initial_loss"] == pytest.approx(two["initial_loss"], rel=1e-5)
 
 
-def test_what_has_begun_alone_is_trained_alone(tmp_path):
+def test_a_run_that_was_started_alone_continues_alone(tmp_path):
     place = place_in(tmp_path)
     some = [job(seed) for seed in range(4)] + [job(0, "other")]
     place.workdir(some[1]).mkdir(parents=True)
@@ -122,6 +122,6 @@ def test_what_has_begun_alone_is_trained_alone(tmp_path):
 
 
 @pytest.mark.parametrize(("wanted", "at_once"), [(0, 0), (2, 2)])
-def test_numbers_that_nothing_can_run_with_are_refused(wanted, at_once):
+def test_impossible_numbers_of_runs_are_refused(wanted, at_once):
     with pytest.raises(UserError, match="expected at least 1 run in a program"):
         jobs.check(1, wanted, 0, at_once=at_once)

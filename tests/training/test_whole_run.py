@@ -1,4 +1,4 @@
-"""A run as one program: what it gives is what its epochs give, one after another."""
+"""A run compiled as one program equals its epochs one after another."""
 
 import chex
 import jax
@@ -19,7 +19,7 @@ RUN = {
 }
 
 
-def test_a_whole_run_is_its_epochs(small_data, monkeypatch):
+def test_a_run_as_one_program_equals_its_epochs(small_data, monkeypatch):
     monkeypatch.setattr(devices, "is_accelerated", lambda mesh: True)
     config = config_of("speedrun.py", **RUN)
     parts, dataset = experiment.build_experiment(config), experiment.load_data(config)
