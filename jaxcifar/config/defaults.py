@@ -14,9 +14,8 @@ from typing import Any
 from jaxcifar.config import fields, schema
 
 FILE = pathlib.Path(__file__).with_name("defaults.json")
-Defaults = dict[
-    str, dict[str, dict[str, Any]]
-]  # section -> name ("" if it has none) -> key -> default
+# section -> name ("" if it has none) -> key -> default
+Defaults = dict[str, dict[str, dict[str, Any]]]
 
 
 def collect() -> Defaults:

@@ -18,7 +18,7 @@ from jaxcifar.errors import UserError, first_line
 NEEDED = ("train_images", "train_labels", "test_images", "test_labels")
 NAMES = "class_names"
 EXPECTED = f"expected {', '.join(NEEDED)} and, if the classes have names, {NAMES}"
-MAX_RATIO = 1_100  # deflate compresses by at most 1,032
+MAX_RATIO = 1_100  # deflate compresses by a factor of at most 1,032
 
 
 def load(dir: str) -> Dataset:

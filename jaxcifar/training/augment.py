@@ -122,7 +122,10 @@ def random_resized_crop(key: Array, images: Array, scale: Sequence[float], pad: 
 
 
 def rotate(key: Array, images: Array, degrees: float) -> Array:
-    """Rotates images about their centre, bilinearly, by an angle uniform in ±degrees."""
+    """Rotates images about their centre, bilinearly, by an angle uniform in ±degrees.
+
+    The corners that are exposed are black.
+    """
     b, h, w, _ = images.shape
     angle = jax.random.uniform(key, (b, 1, 1), minval=-1, maxval=1) * math.radians(degrees)
     y = (jnp.arange(h) - (h - 1) / 2)[None, :, None]

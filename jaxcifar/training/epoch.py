@@ -102,9 +102,7 @@ class TrainLoop:
             program = self.program(carry, count, self._size_of(epoch))
             carry = program(carry, self._data, order, seed)
             done += count
-            jax.block_until_ready(
-                carry.sums
-            )  # keeps the queue short, so that a signal acts at once
+            jax.block_until_ready(carry.sums)  # a long queue would delay signals
             if not proceed(carry.sums, done, time.perf_counter() - began):
                 break
         return carry

@@ -30,9 +30,7 @@ class RateSweep(NamedTuple):
     rates: np.ndarray
     losses: np.ndarray
     smoothed: np.ndarray  # without losses that are not finite
-    steepest: (
-        float | None
-    )  # the rate at which the smoothed loss falls fastest; None if it never falls
+    steepest: float | None  # where the smoothed loss falls fastest; None if it never falls
     tenth: float | None  # a tenth of the rate at the minimum of the smoothed loss
 
 

@@ -86,9 +86,8 @@ def test_shapes_compile_to_the_same_program_as_data(scanned):
         compiled = loop.program(start, 2, 32), predict.program(1.0)
         text = "\n".join(program.as_text() for program in compiled)
         lines = [line for line in text.splitlines() if " = " in line]
-        texts.append(
-            [line.partition(", metadata=")[0] for line in lines]
-        )  # without source locations
+        # without source locations
+        texts.append([line.partition(", metadata=")[0] for line in lines])
     assert texts[0] == texts[1] != []
 
 

@@ -70,9 +70,7 @@ def test_the_table_has_shapes_and_sources_and_adds_up():
 
 @pytest.fixture
 def words(monkeypatch, tmp_path):
-    monkeypatch.setattr(
-        profiling, "on_one_core", lambda: None
-    )  # it would limit the whole test process
+    monkeypatch.setattr(profiling, "on_one_core", lambda: None)  # lasts as long as the process
     small = {"data.source": "synthetic", "batch_size": 16}
     config = f"--config={ROOT / 'configs' / 'simple_cnn.py'}:batchnorm"
     return [config, f"--workdir={tmp_path / 'cnn'}", *overrides(**small)]
