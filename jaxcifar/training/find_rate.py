@@ -114,7 +114,7 @@ def run(config: ConfigDict, workdir_of_run: pathlib.Path) -> None:
     Both are in a new folder beside the workdir, which is neither created nor read.
     """
     parts = experiment.build_experiment(config)
-    dataset = experiment.load_data(config)
+    dataset = experiment.load_data(parts.config)
     leader = devices.is_leader()
     if leader:
         folder = workdir.new_folder_beside(workdir_of_run, "find_rate")

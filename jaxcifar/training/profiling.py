@@ -108,7 +108,7 @@ def run(config: ConfigDict, workdir_of_run: pathlib.Path, steps: int) -> None:
     if jax.process_count() > 1:
         raise UserError("--profile works in a single process; omit --distributed")
     parts = experiment.build_experiment(config)
-    dataset = experiment.load_data(config)
+    dataset = experiment.load_data(parts.config)
     optimizer, _ = parts.optimizer(len(dataset.train.labels) // config.batch_size)
     loop = parts.train_loop(dataset.train, optimizer)
     if not 1 <= steps <= loop.steps_per_epoch:

@@ -30,8 +30,9 @@ def train(configs: Sequence[ConfigDict]) -> list[Result] | None:
     Each result equals that of `trainer.train`, up to rounding.
     """
     every = [experiment.build_experiment(config) for config in configs]
-    parts, dataset = every[0], experiment.load_data(configs[0])
+    parts = every[0]
     c = parts.config
+    dataset = experiment.load_data(c)
     steps_per_epoch = len(dataset.train.labels) // c.batch_size
     optimizer, schedule = parts.optimizer(steps_per_epoch)
     loop = parts.train_loop(dataset.train, optimizer)
