@@ -56,7 +56,7 @@ MAY_DIFFER = {FULL: (0.01, 0.1), TRAINED: (0.03, 0.4), HALF: (0.05, 0.7)}
 
 def train(config: ConfigDict, mesh: Mesh, start: Carry | None = None) -> tuple[Carry, Carry]:
     """Returns the start, made here where none is given, and what comes of it, on the host."""
-    parts = experiment.build(config, mesh=mesh)
+    parts = experiment.build_experiment(config, mesh=mesh)
     split = experiment.load_data(config).train
     split = type(split)(*(array[: STEPS * config.batch_size] for array in split))
     optimizer, _ = parts.optimizer(STEPS)

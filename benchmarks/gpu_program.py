@@ -129,7 +129,7 @@ def programs(
     config_file: str, flags: list[str], mesh: Mesh
 ) -> Iterator[tuple[Record, Callable[[], Compiled]]]:
     """Yields the name fields of each program of a config, and a function that compiles it."""
-    parts = experiment.build(overrides.load_config(config_file, flags), mesh=mesh)
+    parts = experiment.build_experiment(overrides.load_config(config_file, flags), mesh=mesh)
     config = parts.config
     batch, examples = config.batch_size, TRAIN - config.data.validation
     split = data.Split(

@@ -62,7 +62,7 @@ class JaxSide:
     def __init__(self, job: Job):
         backend.configure()
         config, train, self._test = workers.load_inputs(job)
-        self._parts = experiment.build(config)
+        self._parts = experiment.build_experiment(config)
         optimizer, _ = self._parts.optimizer(len(train.labels) // config.batch_size)
         self._loop = self._parts.train_loop(train, optimizer)
         self._predict = self._parts.predictor(self._test.images)

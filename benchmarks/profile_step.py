@@ -42,7 +42,7 @@ PURPOSES = {
 def measure(config_file: str, flags: list[str]) -> tuple[dict[str, float], float]:
     """Returns the milliseconds per step of each purpose, and of a whole step."""
     flags = [*flags, "--config.data.source=synthetic"]
-    parts = experiment.build(overrides.load_config(config_file, flags))
+    parts = experiment.build_experiment(overrides.load_config(config_file, flags))
     config = parts.config
     optimizer, _ = parts.optimizer(steps_per_epoch=390)
     split = experiment.load_data(config).train
@@ -64,7 +64,7 @@ def measure(config_file: str, flags: list[str]) -> tuple[dict[str, float], float
     with tempfile.TemporaryDirectory() as directory:
         profile = profiling.record(pathlib.Path(directory), run_steps)
     text = program.as_text()
-    times, places = profiling.times(profile, text, STEPS), profiling.places(text)
+    times, places = profiling.operation_times(profile, text, STEPS), profiling.operation_texts(text)
     sums: collections.Counter[str] = collections.Counter()
     for name, milliseconds in times.operations.items():
         sums[purpose(name, places[name])] += milliseconds

@@ -78,7 +78,7 @@ def run_side(pipe: Any, side: str, seed: int, flags: list[str], keep: pathlib.Pa
     if name == "torch":
         import speedrun_torch
 
-        dataset = data.load("cifar10", "", 0, 0)
+        dataset = data.load_dataset("cifar10", "", 0, 0)
         recipe = speedrun_torch.Recipe(dataset.train, dataset.test, dtype == "bfloat16")
         result = recipe.run(seed, clock) | {"device": recipe.device_name()}
         result["operations"] = TORCH_OPERATIONS

@@ -36,7 +36,9 @@ def run(
     """
     backend.configure()
     flags = [f"--config.seed={seed}", f"--config.compute_dtype={dtype}", *flags]
-    parts = experiment.build(overrides.load_config(f"configs/speedrun.py:{variant}", flags))
+    parts = experiment.build_experiment(
+        overrides.load_config(f"configs/speedrun.py:{variant}", flags)
+    )
     config = parts.config
     dataset = experiment.load_data(config)
     steps_per_epoch = len(dataset.train.labels) // config.batch_size
@@ -45,13 +47,13 @@ def run(
     start = parts.starter(optimizer)
     begin = np.int32(seed), dataset.train.images[: models.count_whitening_images(config.model)]
     carry = start(*begin)
-    train_all = loop.whole(carry, config.num_epochs)
+    train_all = loop.compile_run(carry, config.num_epochs)
     scored = dataset.validation if config.data.validation else dataset.test
     # the CPU's program takes one batch, an accelerator's takes all the images
     sample = scored.images[: config.batch_size] if jax.default_backend() == "cpu" else scored.images
     predict = parts.predictor(sample)
     logits, _ = predict(carry.state.eval_variables())
-    predict.take(scored.images)
+    predict.set_images(scored.images)
     losses.evaluate(parts.loss, jnp.zeros((len(scored.labels), logits.shape[1])), scored.labels)
     del carry
     peaks = jax_side.Machine(workers.Job("machine")).peaks()
@@ -69,7 +71,7 @@ def run(
         epoch["learning_rate"] = float(schedule(epoch["step"] - 1))
         epoch |= scoring.prefixed("train", carry.sums)
         epoch |= scoring.prefixed("validation" if config.data.validation else "test", sums)
-        with workdir.claim(keep, config), Checkpoints(keep, writing=True) as checkpoints:
+        with workdir.claim_workdir(keep, config), Checkpoints(keep, writing=True) as checkpoints:
             workdir.write_text(keep / metrics.FILE, json.dumps(epoch) + "\n")
             checkpoints.save(carry, trainer.describe(config, dataset, parts), accuracy)
     return {

@@ -57,7 +57,7 @@ def load_inputs(job: Job) -> tuple[ConfigDict, data.Split, data.Split]:
     """Returns the job's config, training split and test split."""
     flags = [f"--config.compute_dtype={job.dtype}", f"--config.data.source={job.source}"]
     config = overrides.load_config(job.config_file, flags)
-    dataset = data.load(job.source, dir="", validation=0, train_examples=0)
+    dataset = data.load_dataset(job.source, dir="", validation=0, train_examples=0)
     return config, take(dataset.train, job.train_examples), take(dataset.test, job.test_examples)
 
 

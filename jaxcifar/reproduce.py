@@ -75,7 +75,7 @@ def main() -> None:
         print(claim_runs.list_claims(claims, options.seeds, found))
         return
     missing = claim_runs.plan_jobs(claims, options.seeds, found, options.shard, options.cores)
-    atomic.writable(options.out, "--out")
+    atomic.check_writable(options.out, "--out")
     folders = claim_runs.folders_of(options.out)
     outcome = jobs.run_all(missing, folders, options.jobs, budget, at_once)
     if options.shard == "0/1" and not outcome.stopped:

@@ -59,7 +59,7 @@ def main() -> None:
     wanted = select_shard(plan_jobs(grid, known.seeds, known.cores, nothing), known.shard)
     found = records.read(known.out, grid.runs, grid.config_of)
     missing = [job for job in wanted if job.seed not in found[job.run]]
-    atomic.writable(known.out, "--out")
+    atomic.check_writable(known.out, "--out")
     folders = Folders(known.out, known.out / "checkpoints")
     outcome = jobs.run_all(missing, folders, known.jobs, at_once=known.runs_at_once)
     write_results(known.out, grid, records.read(known.out, grid.runs, grid.config_of))

@@ -1,4 +1,4 @@
-"""Trains what a config page describes, or resumes where it stopped.
+"""Trains a config, or resumes its run.
 
 python -m jaxcifar.train --config=configs/adaptive.py [--workdir=DIR] [--config.KEY=VALUE ...]
     [--find_rate | --profile=STEPS]
@@ -8,7 +8,7 @@ python -m jaxcifar.train --config=configs/adaptive.py [--workdir=DIR] [--config.
 from jaxcifar.system import command
 
 if __name__ == "__main__":
-    command.leave_on_interrupt()  # what follows takes seconds to import
+    command.leave_on_interrupt()  # the imports below take seconds
 
 import argparse
 import pathlib
@@ -17,64 +17,78 @@ import sys
 
 from jaxcifar.config import files, overrides
 from jaxcifar.run import metrics, provenance, selection
-from jaxcifar.run.progress import number
-from jaxcifar.system import backend, devices
+from jaxcifar.run.progress import format_metric
+from jaxcifar.system import backend, devices, output
 from jaxcifar.training import find_rate, profiling
 from jaxcifar.training.trainer import Result, train
 
 
 def summary(result: Result, num_epochs: int, source: str) -> str:
-    """Returns the last lines, as report 000 prints them."""
-    if wrong := metrics.problem(result.lines, num_epochs):
-        return f"finished, without a summary: {wrong}"
+    """Returns the summary of a finished run, in the format of report 000."""
+    if problem := metrics.find_problem(result.lines, num_epochs):
+        return f"finished, without a summary: {problem}"
     last = result.lines[-1]
     split = selection.split(last)
     best = selection.best(result.lines, lambda line: line.get(f"{split}_accuracy"))
     rate = statistics.median(line["examples_per_second"] for line in result.lines)
     return (
-        f"{source} data: loss {number(last['train_loss'])},"
-        f" train acc {number(last['train_accuracy'])},"
-        f" test acc {number(last['test_accuracy'])} last,"
-        f" {number(best['test_accuracy'])} best (epoch {best['epoch']}, selected on {split})\n"
+        f"{source} data: loss {format_metric(last['train_loss'])},"
+        f" train acc {format_metric(last['train_accuracy'])},"
+        f" test acc {format_metric(last['test_accuracy'])} last,"
+        f" {format_metric(best['test_accuracy'])} best"
+        f" (epoch {best['epoch']}, selected on {split})\n"
         f"{rate:,.1f} examples/sec on {result.meta['device']}"
     )
 
 
 def parse(arguments: list[str]) -> tuple[argparse.Namespace, list[str]]:
-    """Returns the options of a command line, and the words that change the config."""
+    """Returns the options of a command line, and its remaining words, the config overrides."""
     parser = command.command_parser(
         "train",
-        "Trains a config, or resumes it where it stopped.",
-        epilog="Any value of the config is set by --config.KEY=VALUE, such as "
-        "--config.optimizer.learning_rate=3e-4. The same command again resumes.",
+        "Trains a config. If the run was stopped, the same command resumes it.",
+        epilog="Set any value of the config with --config.KEY=VALUE, for example "
+        "--config.optimizer.learning_rate=3e-4.",
     )
-    parser.add_argument("--config", required=True, metavar="FILE.py[:VARIANT]", help="the page")
-    parser.add_argument("--workdir", help="default: checkpoints/<name of the page and variant>")
-    instead = parser.add_argument_group("to train no run, but see of its first steps")
+    text = "the config file and its variant, such as configs/simple_cnn.py:augment"
+    parser.add_argument("--config", required=True, metavar="FILE.py[:VARIANT]", help=text)
+    text = "the folder of the run (default: checkpoints/<name of the config and variant>)"
+    parser.add_argument("--workdir", metavar="DIR", help=text)
+    instead = parser.add_argument_group("diagnostics, instead of training")
     only = instead.add_mutually_exclusive_group()
-    text = "the loss while the rate rises: a picture and a suggestion, beside the workdir"
+    text = (
+        "raise the learning rate from step to step, plot the loss and suggest a rate, in a new"
+        " folder beside the workdir"
+    )
     only.add_argument("--find_rate", action="store_true", help=text)
-    text = "the costliest operations of a step, and a trace, beside the workdir"
+    text = (
+        "profile this many steps, print the slowest operations and write a trace, in a new folder"
+        " beside the workdir"
+    )
     only.add_argument("--profile", type=int, metavar="STEPS", help=text)
-    several = parser.add_argument_group("of several processes, on one machine or many, each says")
-    several.add_argument("--distributed", action="store_true", help="SLURM, … says the rest, or:")
-    several.add_argument("--coordinator", metavar="HOST:PORT", help="of process 0")
-    several.add_argument("--processes", type=int, metavar="N")
-    several.add_argument("--process", type=int, metavar="I", help="from 0 to N − 1")
+    multi = parser.add_argument_group("multi-process training")
+    text = (
+        "train in several processes; SLURM, Open MPI and Kubernetes set the options below, other"
+        " launchers must pass them"
+    )
+    multi.add_argument("--distributed", action="store_true", help=text)
+    multi.add_argument("--coordinator", metavar="HOST:PORT", help="the address of process 0")
+    multi.add_argument("--processes", type=int, metavar="N", help="the number of processes")
+    text = "the index of this process, 0 to N − 1"
+    multi.add_argument("--process", type=int, metavar="I", help=text)
     known, words = parser.parse_known_args(arguments)
     known.workdir = pathlib.Path(known.workdir or f"checkpoints/{files.config_name(known.config)}")
     return known, words
 
 
 def main() -> None:
-    """Runs the command; exit status 130 where it was stopped before the end, 1 if it diverged."""
+    """Runs the command; exits with 130 if a signal stopped the run, with 1 if it diverged."""
     known, words = parse(sys.argv[1:])
     backend.configure()
     provenance.commit()
     config = overrides.load_config(known.config, words)
     if known.distributed:
         devices.join(known.coordinator, known.processes, known.process)
-    with devices.ending_alone():
+    with devices.exit_alone_on_error():
         if known.find_rate:
             return find_rate.run(config, known.workdir)
         if known.profile is not None:
@@ -84,11 +98,11 @@ def main() -> None:
         sys.exit(1)
     if not result.finished:
         again = command.command_line("train", *sys.argv[1:])
-        print(f"stopped and saved at step {int(result.state.step):,}; to resume: {again}")
+        output.say(f"stopped and saved at step {int(result.state.step):,}; to resume: {again}")
         sys.exit(130)
     if devices.is_leader():
-        print(summary(result, config.num_epochs, config.data.source))
-        print(f"next: {command.command_line('evaluate', f'--checkpoint={known.workdir}')}")
+        output.say(summary(result, config.num_epochs, config.data.source))
+        output.say(f"next: {command.command_line('evaluate', f'--checkpoint={known.workdir}')}")
 
 
 if __name__ == "__main__":

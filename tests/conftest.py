@@ -1,4 +1,4 @@
-"""Fixtures: a net and data small enough for seconds, commands run in this process."""
+"""Fixtures: a tiny net, small data, and commands that run in this process."""
 
 import functools
 import os
@@ -11,14 +11,15 @@ import tempfile
 import numpy as np
 import pytest
 
-# Programs that several tests compile are compiled once, and nothing goes to the user's own cache.
+# Compile each program once for all tests, and leave the user's own cache alone.
 _cache = tempfile.TemporaryDirectory(prefix="jaxcifar-tests-", ignore_cleanup_errors=True)
 os.environ["JAX_COMPILATION_CACHE_DIR"] = _cache.name
 os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.1"
-# The suite's time is XLA's: a net of 852 parameters takes 15 s to optimise and 2 s without. To
-# test what a run compiles, set the variable to 0: that takes three times as long.
+# Most of the suite's time is XLA's: a net of 852 parameters takes 15 s to compile with all
+# optimisations and 2 s without. Set the variable to 0 to test with them, which takes three times
+# as long.
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
-# Keeping memory (backend.py) is for computing; compiling is a tenth slower with it.
+# Keeping memory (backend.py) speeds up computing but slows down compiling by a tenth.
 os.environ.setdefault("MALLOC_ARENA_MAX", "8")
 
 from jaxcifar.system import backend
@@ -34,10 +35,10 @@ from jaxcifar.data import tfds
 from jaxcifar.system import command
 
 ROOT = pathlib.Path(__file__).parent.parent
-WHOLE_LOAD = data.load  # before any fixture puts a smaller one in its place
-TRAIN, TEST = 72, 40  # images of `small_data`
+LOAD_DATASET = data.load_dataset  # the original, which fixtures replace
+TRAIN, TEST = 72, 40  # numbers of images in `small_data`
 
-# A gated net of every kind of part: K branches, dropout, pools, BatchNorm, an MLP.
+# A gated net with every kind of part: branches, dropout, pooling, BatchNorm, an MLP.
 TINY = {
     "num_epochs": 2,
     "batch_size": 16,
@@ -50,8 +51,8 @@ TINY = {
 
 
 def pytest_configure(config):
-    """Lets pass what Orbax leaves of a damaged checkpoint: coroutines, of which we have none."""
-    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # as a shell's background jobs have it
+    """Ignores warnings about coroutines, which Orbax leaves behind after a damaged checkpoint."""
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # as in background jobs of a shell
         signal.signal(signal.SIGINT, signal.default_int_handler)
     for warning in (
         "Exception ignored in. <coroutine object:pytest.PytestUnraisableExceptionWarning",
@@ -61,8 +62,8 @@ def pytest_configure(config):
         config.addinivalue_line("filterwarnings", f"ignore:{warning}")
 
 
-def page(name, **changes):
-    """The config of configs/NAME with all defaults and the changes, **{"model.depth": 8}."""
+def config_of(name, **changes):
+    """Returns the config of configs/NAME with all defaults and `changes`, {"model.depth": 8}."""
     config = files.run_config_file(str(ROOT / "configs" / name))
     config = schema.complete_config(config).copy_and_resolve_references()
     with config.unlocked():
@@ -71,24 +72,24 @@ def page(name, **changes):
 
 
 def tiny(**changes):
-    """The quickstart's config, made tiny."""
-    return page("quickstart.py", **TINY | changes)
+    """Returns the quickstart's config, made tiny."""
+    return config_of("quickstart.py", **TINY | changes)
 
 
 def overrides(**changes):
-    """The command-line words that make the changes."""
+    """Returns the command-line words for changes of a config."""
     return [f"--config.{key}={value}" for key, value in changes.items()]
 
 
 @pytest.fixture(scope="session")
 def synthetic():
     """The synthetic data set, drawn once."""
-    return data.load("synthetic", "", 0, 0)
+    return data.load_dataset("synthetic", "", 0, 0)
 
 
 def use_few_images(synthetic, monkeypatch):
-    """Makes each source give the first few synthetic images."""
-    whole = data.load
+    """Makes every data source return the first few synthetic images."""
+    whole = data.load_dataset
 
     @functools.wraps(whole)  # its signature is the schema of config.data
     def load(source, dir="", validation=0, train_examples=0):
@@ -108,18 +109,18 @@ def use_few_images(synthetic, monkeypatch):
             checksum=synthetic.checksum,
         )
 
-    monkeypatch.setattr(data, "load", load)
+    monkeypatch.setattr(data, "load_dataset", load)
 
 
 @pytest.fixture
 def small_data(synthetic, monkeypatch):
-    """Makes each source give the first few synthetic images, for one test."""
+    """Makes every data source return the first few synthetic images, for one test."""
     use_few_images(synthetic, monkeypatch)
 
 
 @pytest.fixture(scope="module")
 def small_data_for_module(synthetic):
-    """The same, for the runs that a module's tests share."""
+    """The same, for runs that the tests of a module share."""
     with pytest.MonkeyPatch.context() as monkeypatch:
         use_few_images(synthetic, monkeypatch)
         yield
@@ -127,17 +128,17 @@ def small_data_for_module(synthetic):
 
 @pytest.fixture
 def real_data(monkeypatch):
-    """The folder of the real CIFAR-10, read as a run reads it, whatever its module's tests use."""
+    """The folder of the real CIFAR-10, even in a module that uses small data."""
     folder = os.environ.get("JAXCIFAR_DATA")
     if not folder:
         pytest.skip("needs the real CIFAR-10: set JAXCIFAR_DATA to its folder")
-    monkeypatch.setattr(data, "load", WHOLE_LOAD)
+    monkeypatch.setattr(data, "load_dataset", LOAD_DATASET)
     return folder
 
 
 @pytest.fixture
 def run(monkeypatch, capfd):
-    """run(main, words) -> (exit status, stdout, stderr) of a command, in this process."""
+    """Runs a command in this process: run(main, words) -> (exit status, stdout, stderr)."""
 
     def run(main, words):
         monkeypatch.setattr(sys, "argv", ["command", *map(str, words)])
@@ -152,13 +153,13 @@ def run(monkeypatch, capfd):
 
 
 def random_images(*shape, seed=0):
-    """Images whose every pixel is random, uint8."""
+    """Returns uint8 images of random pixels."""
     return np.random.default_rng(seed).integers(0, 256, shape, np.uint8)
 
 
 @pytest.fixture
 def nothing_outside(tmp_path, monkeypatch):
-    """No data of the user's, an empty cache, and a server that refuses."""
+    """Hides the user's data, empties the cache, and replaces the server by one that refuses."""
     monkeypatch.delenv("JAXCIFAR_DATA", raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     with socket.socket() as closed:

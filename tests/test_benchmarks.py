@@ -10,7 +10,7 @@ import time
 import jax
 import jax.numpy as jnp
 import pytest
-from conftest import ROOT, page
+from conftest import ROOT, config_of
 
 from jaxcifar.training import experiment
 
@@ -56,7 +56,7 @@ def shape(*axes, dtype=jnp.float32):
 
 @pytest.mark.parametrize("system", SYSTEMS)
 def test_operations_equal_the_count_by_hand(counting, system):
-    parts = experiment.build(page(f"{system}.py"))
+    parts = experiment.build_experiment(config_of(f"{system}.py"))
     first, rest = MULTIPLY_ADDS[system]
     assert counting.count_forward(parts, 4).operations == 2 * 4 * (first + rest)
     # The kernel's and the input's gradient cost as much again; the image needs no gradient.
@@ -181,7 +181,7 @@ def test_an_epoch_times_training_evaluation_and_checkpoint(module, side, small_d
 def test_a_twin_has_as_many_parameters_as_our_model(module, system):
     pytest.importorskip("torch")
     twins = module("torch_twins")
-    ours = experiment.build(page(f"{system}.py")).abstract_model()["params"]
+    ours = experiment.build_experiment(config_of(f"{system}.py")).abstract_model()["params"]
     count = sum(leaf.size for leaf in jax.tree.leaves(ours))
     assert twins.count_parameters(twins.make_twin(system)[0]) == twins.PARAMETERS[system] == count
 

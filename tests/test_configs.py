@@ -1,4 +1,4 @@
-"""Every page: builds, trains two steps, comes back from its checkpoint; no key of it is unread."""
+"""Every config builds, trains two steps, and is evaluated; every key of it is used."""
 
 import ast
 import inspect
@@ -8,7 +8,7 @@ import textwrap
 import jax
 import numpy as np
 import pytest
-from conftest import ROOT, TEST, page
+from conftest import ROOT, TEST, config_of
 from ml_collections import ConfigDict
 
 from jaxcifar import data, models
@@ -19,7 +19,7 @@ from jaxcifar.training import augment, experiment, losses, optim, trainer
 from jaxcifar.training.evaluation import Evaluation
 from jaxcifar.weights import evaluation
 
-PAGES = sorted(path.name for path in (ROOT / "configs").glob("*.py"))
+CONFIGS = sorted(path.name for path in (ROOT / "configs").glob("*.py"))
 VARIANTS = {
     "simple_cnn.py": "base decay augment batchnorm bn_lr0.1 nobn_lr0.1 swish l1 lr1 lr0.1 lr0.05"
     " lr0.01 lr0.005 lr0.001 l2_1e-2 l2_1e-3 l2_1e-4 l2_1e-5 l2_0",
@@ -29,9 +29,9 @@ VARIANTS = {
 NAMES = [f"{name}:{v}" for name, variants in VARIANTS.items() for v in variants.split()]
 
 
-@pytest.mark.parametrize("name", PAGES)
-def test_page_trains_two_steps_and_is_evaluated(name, small_data, tmp_path):
-    config = page(
+@pytest.mark.parametrize("name", CONFIGS)
+def test_a_config_trains_two_steps_and_is_evaluated(name, small_data, tmp_path):
+    config = config_of(
         name,
         **{"data.source": "synthetic", "data.train_examples": 16, "batch_size": 8, "num_epochs": 1},
     )
@@ -48,9 +48,9 @@ def test_page_trains_two_steps_and_is_evaluated(name, small_data, tmp_path):
     assert scores["loss"] == pytest.approx(result.lines[0]["test_loss"], rel=1e-6)
 
 
-@pytest.mark.parametrize("name", sorted({*PAGES, *NAMES}))
-def test_config_trains_two_steps_in_bfloat16(name, small_data):
-    config = page(
+@pytest.mark.parametrize("name", sorted({*CONFIGS, *NAMES}))
+def test_a_config_trains_two_steps_in_bfloat16(name, small_data):
+    config = config_of(
         name,
         **{
             "compute_dtype": "bfloat16",
@@ -60,7 +60,7 @@ def test_config_trains_two_steps_in_bfloat16(name, small_data):
             "num_epochs": 1,
         },
     )
-    parts, dataset = experiment.build(config), experiment.load_data(config)
+    parts, dataset = experiment.build_experiment(config), experiment.load_data(config)
     optimizer, _ = parts.optimizer(steps_per_epoch=2)
     start = parts.start(optimizer, dataset.train.images)
     end = parts.train_loop(dataset.train, optimizer).run(start, lambda *_: True)
@@ -69,26 +69,26 @@ def test_config_trains_two_steps_in_bfloat16(name, small_data):
     assert {leaf.dtype.name for leaf in jax.tree.leaves(end.state.params)} == {"float32"}
 
 
-@pytest.mark.parametrize("name", PAGES)
-def test_a_page_is_tried_for_one_epoch(name):
-    """`--config.num_epochs=1` is what everybody tries first, whatever the warm-up."""
-    experiment.build(page(name, num_epochs=1))
+@pytest.mark.parametrize("name", CONFIGS)
+def test_a_config_can_be_shortened_to_one_epoch(name):
+    """`--config.num_epochs=1` must work even if the warm-up is longer."""
+    experiment.build_experiment(config_of(name, num_epochs=1))
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_variant_builds(name):
-    experiment.build(page(name)).abstract_model()
+def test_a_variant_builds(name):
+    experiment.build_experiment(config_of(name)).abstract_model()
 
 
 @pytest.mark.parametrize("name", VARIANTS)
-def test_the_page_lists_its_variants(name):
+def test_an_unknown_variant_lists_those_that_exist(name):
     with pytest.raises(UserError) as error:
-        page(f"{name}:nonsense")
+        config_of(f"{name}:nonsense")
     for variant in VARIANTS[name].split():
         assert variant in str(error.value)
 
 
-# The reports' values (systems.md) that no other test would miss
+# Values of the reports (systems.md) that no other test checks
 EXPECTED = {
     "simple_cnn.py:base": {"augment.flip": False, "augment.crop_pad": 0, "model.norm": False},
     "simple_cnn.py:decay": {"schedule.name": "step", "schedule.factor": 0.9, "augment.flip": False},
@@ -110,8 +110,8 @@ EXPECTED = {
 
 
 @pytest.mark.parametrize("name", EXPECTED)
-def test_page_has_the_reports_values(name):
-    flat = dict(flatten(page(name).to_dict()))
+def test_a_config_has_the_values_of_its_report(name):
+    flat = dict(flatten(config_of(name).to_dict()))
     for key, value in EXPECTED[name].items():
         assert flat[key] == value, key
 
@@ -125,19 +125,19 @@ def flatten(tree, prefix=""):
 
 
 def start(config):
-    """All that reads a config before training."""
-    experiment.build(schema.check_top_level(config))
+    """Runs everything that reads a config before training."""
+    experiment.build_experiment(schema.check_top_level(config))
 
 
 @pytest.fixture
-def plain(monkeypatch):
-    """Skips what takes long in a build and reads no key: the shapes of the parameters."""
+def fast_build(monkeypatch):
+    """Skips computing the shapes of the parameters, which is slow and reads no key."""
     monkeypatch.setattr(experiment.Experiment, "abstract_model", lambda self: {})
 
 
-@pytest.mark.parametrize("name", PAGES)
-def test_every_key_without_a_default_is_needed(name, plain):
-    whole = page(name).to_dict()
+@pytest.mark.parametrize("name", CONFIGS)
+def test_every_key_without_a_default_is_required(name, fast_build):
+    whole = config_of(name).to_dict()
     start(ConfigDict(whole))
     for key, _ in flatten(whole):
         config = json.loads(json.dumps(whole))
@@ -151,15 +151,15 @@ def test_every_key_without_a_default_is_needed(name, plain):
 
 
 def has_default(config, section, leaf):
-    """Whether a key may be left out: what reads it has a neutral value for it."""
+    """Returns whether a key has a default and may be left out."""
     keys = schema.section_parameters(section[0], config[section[0]]) if section else None
     keys = keys or fields.parameters(schema.Config)
     return keys[leaf].default is not inspect.Parameter.empty
 
 
-@pytest.mark.parametrize("name", PAGES)
-def test_a_key_too_many_is_refused(name, plain):
-    whole = page(name).to_dict()
+@pytest.mark.parametrize("name", CONFIGS)
+def test_an_extra_key_is_refused(name, fast_build):
+    whole = config_of(name).to_dict()
     for section in [None, *(k for k, v in whole.items() if isinstance(v, dict))]:
         config = json.loads(json.dumps(whole))
         (config[section] if section else config)["surplus"] = 1
@@ -168,16 +168,16 @@ def test_a_key_too_many_is_refused(name, plain):
 
 
 def names_read(function):
-    """The names that a function or class reads in its body, attributes of self among them."""
+    """Returns the names that a function or class reads in its body, including attributes."""
     tree = ast.parse(textwrap.dedent(inspect.getsource(function)))
     loads = (n for n in ast.walk(tree) if isinstance(getattr(n, "ctx", None), ast.Load))
     return {n.id if isinstance(n, ast.Name) else getattr(n, "attr", "") for n in loads}
 
 
-@pytest.mark.parametrize("name", PAGES)
-def test_every_key_is_read_by_what_takes_it(name):
-    """A signature accepts a key; this finds one that the body then forgets."""
-    config = page(name)
+@pytest.mark.parametrize("name", CONFIGS)
+def test_every_key_is_used_by_the_function_that_takes_it(name):
+    """Finds keys that a signature accepts and the body ignores."""
+    config = config_of(name)
     takers = {
         "augment": [augment.Augmentation],
         "loss": [losses.LOSSES[config.loss.name]],
@@ -190,7 +190,7 @@ def test_every_key_is_read_by_what_takes_it(name):
         ],
         "optimizer": [optim.OPTIMIZERS[config.optimizer.name]],
         "schedule": [optim.SCHEDULES[config.schedule.name], optim.build_schedule],
-        "data": [data.load],
+        "data": [data.load_dataset],
         "evaluation": [Evaluation.due, experiment.Experiment.predictor],
     }
     shared = {"name", *optim.Shared._fields}

@@ -71,7 +71,7 @@ from jaxcifar.training import experiment
 from jaxcifar.training.augment import Batch
 for words in {trains}:
     known, words = train.parse(words)
-    parts = experiment.build(overrides.load_config(known.config, words))
+    parts = experiment.build_experiment(overrides.load_config(known.config, words))
     print(parts.model)
     if parts.config.augment.get("grey_share"):
         images = jax.random.bits(jax.random.key(0), (1000, 32, 32, 3), "uint8")

@@ -1,4 +1,4 @@
-"""Runs: bit-exact resume however they were stopped, and the command itself."""
+"""Training runs: bit-exact resume, metrics, divergence."""
 
 import json
 import math
@@ -10,7 +10,7 @@ import sys
 
 import chex
 import pytest
-from conftest import ROOT, page, tiny
+from conftest import ROOT, config_of, tiny
 
 from jaxcifar.run import metrics
 from jaxcifar.run.checkpoint import Checkpoints
@@ -18,8 +18,9 @@ from jaxcifar.run.progress import RunLog
 from jaxcifar.training import experiment, trainer
 from jaxcifar.training.epoch import TrainLoop
 
-# All that has a memory: momenta, accumulated gradients, averages, running statistics, dropout,
-# augmentation. 4 steps an epoch, 8 examples left over, updates that straddle the epochs' ends.
+# Everything with state or randomness: momenta, accumulated gradients, averaged weights, running
+# statistics, dropout, augmentation. An epoch has 4 steps and 8 examples left over, and updates
+# straddle the ends of epochs.
 CHANGES = {
     "num_epochs": 3,
     "accumulate_steps": 3,
@@ -39,7 +40,7 @@ CHANGES = {
 
 @pytest.fixture
 def stop_at(monkeypatch):
-    """stop_at(n, …) sends SIGTERM to this process after those steps of the runs to come."""
+    """stop_at(n, …) makes later runs send SIGTERM to this process after these steps."""
 
     def stop_at(*steps):
         def progress(self, epoch, done, sums, rate):
@@ -52,7 +53,7 @@ def stop_at(monkeypatch):
 
 
 def comparable(lines):
-    """The metrics without what a clock says."""
+    """Returns the metrics without times."""
     return [
         {k: v for k, v in x.items() if k not in ("seconds", "examples_per_second")} for x in lines
     ]
@@ -64,7 +65,7 @@ def uninterrupted(tmp_path_factory, small_data_for_module):
 
 
 @pytest.mark.parametrize("stops", [(2, 7), (4,)], ids=str)
-def test_a_stopped_run_goes_on_bit_for_bit(stops, uninterrupted, small_data, stop_at, tmp_path):
+def test_a_stopped_run_resumes_bit_for_bit(stops, uninterrupted, small_data, stop_at, tmp_path):
     folder, config = tmp_path / "run", tiny(**CHANGES)
     for step in stops:
         stop_at(step)
@@ -79,7 +80,7 @@ def test_a_stopped_run_goes_on_bit_for_bit(stops, uninterrupted, small_data, sto
     assert comparable(metrics.read(folder)) == comparable(uninterrupted.lines)
 
 
-def test_norms_are_among_the_metrics_where_they_are_asked_for(uninterrupted, small_data, tmp_path):
+def test_log_norms_adds_norms_to_the_metrics(uninterrupted, small_data, tmp_path):
     whole = trainer.train(tiny(**CHANGES | {"log_norms": False}), tmp_path / "run")
     chex.assert_trees_all_close(whole.state, uninterrupted.state, rtol=1e-4, atol=1e-6)
     for off, on in zip(whole.lines, uninterrupted.lines, strict=True):
@@ -88,24 +89,24 @@ def test_norms_are_among_the_metrics_where_they_are_asked_for(uninterrupted, sma
 
 
 def test_a_resume_is_bit_exact_with_all_of_xlas_optimisations(tmp_path):
-    """As a run is compiled: the other tests leave most of the optimisations out."""
+    """As in a real run; the other tests turn most optimisations off."""
     code = f"""
 import pathlib, signal, sys
 sys.path.insert(0, {str(ROOT / "tests")!r})
 import chex
-from conftest import page
-from jaxcifar import train
-from jaxcifar.run.log import RunLog
+from conftest import config_of
+from jaxcifar.run.progress import RunLog
+from jaxcifar.training import trainer
 stop = 0
 def progress(self, epoch, done, sums, rate):
     if (epoch - 1) * self.steps_per_epoch + done == stop:
         signal.raise_signal(signal.SIGTERM)
 RunLog.progress = progress
 few = {{"data.source": "synthetic", "data.train_examples": 128, "batch_size": 32, "num_epochs": 2}}
-config, folder = page("simple_cnn.py:batchnorm", **few), pathlib.Path({str(tmp_path)!r})
-whole = train.train(config, folder / "whole")
+config, folder = config_of("simple_cnn.py:batchnorm", **few), pathlib.Path({str(tmp_path)!r})
+whole = trainer.train(config, folder / "whole")
 for stop in (3, 6, 0):
-    result = train.train(config, folder / "stopped")
+    result = trainer.train(config, folder / "stopped")
 assert result.finished
 chex.assert_trees_all_equal(result.state, whole.state)
 """
@@ -120,7 +121,7 @@ chex.assert_trees_all_equal(result.state, whole.state)
     assert done.stdout.count("resumed at step") == 2
 
 
-def test_lines_that_a_killed_run_wrote_ahead_of_its_checkpoint_are_written_anew(
+def test_lines_that_a_killed_run_wrote_ahead_of_its_checkpoint_are_written_again(
     uninterrupted, small_data, stop_at, tmp_path
 ):
     folder, config = tmp_path / "run", tiny(**CHANGES)
@@ -135,7 +136,7 @@ def test_lines_that_a_killed_run_wrote_ahead_of_its_checkpoint_are_written_anew(
     assert comparable(metrics.read(folder)) == comparable(uninterrupted.lines)
 
 
-def test_a_run_goes_on_from_the_step_before_a_damaged_one(
+def test_a_run_resumes_from_the_step_before_a_damaged_one(
     uninterrupted, small_data, stop_at, tmp_path
 ):
     folder, config = tmp_path / "run", tiny(**CHANGES)
@@ -150,7 +151,26 @@ def test_a_run_goes_on_from_the_step_before_a_damaged_one(
     assert comparable(metrics.read(folder)) == comparable(uninterrupted.lines)
 
 
-def test_the_metrics_say_what_happened(uninterrupted):
+def test_an_epoch_is_saved_before_it_is_printed(small_data, monkeypatch, tmp_path):
+    calls = []
+
+    def record(owner, name):
+        original = getattr(owner, name)
+
+        def call(*arguments):
+            calls.append(name)
+            return original(*arguments)
+
+        monkeypatch.setattr(owner, name, call)
+
+    record(metrics, "append")
+    record(Checkpoints, "save")
+    record(RunLog, "print_epoch")
+    trainer.train(tiny(num_epochs=1), tmp_path / "run")
+    assert calls[:3] == ["append", "save", "print_epoch"]
+
+
+def test_the_metrics_of_a_run(uninterrupted):
     lines = uninterrupted.lines
     assert [line["epoch"] for line in lines] == [1, 2, 3]
     assert [line["step"] for line in lines] == [4, 8, 12]
@@ -162,7 +182,7 @@ def test_the_metrics_say_what_happened(uninterrupted):
     assert lines[0]["learning_rate"] > lines[1]["learning_rate"] > lines[2]["learning_rate"] > 0
 
 
-def test_a_finished_run_is_left_as_it_is(small_data, tmp_path, capsys):
+def test_a_finished_run_is_left_unchanged(small_data, tmp_path, capsys):
     config = tiny(num_epochs=1)
     first = trainer.train(config, tmp_path / "run")
     metrics = (tmp_path / "run" / "metrics.jsonl").read_text()
@@ -173,7 +193,7 @@ def test_a_finished_run_is_left_as_it_is(small_data, tmp_path, capsys):
     assert (tmp_path / "run" / "curves.png").stat().st_size > 1000
 
 
-def test_a_seed_is_a_run(small_data, tmp_path):
+def test_a_seed_determines_the_run(small_data, tmp_path):
     one, again, other = (
         trainer.train(tiny(num_epochs=1, seed=seed), tmp_path / name).state.params
         for name, seed in (("one", 1), ("again", 1), ("other", 2))
@@ -183,7 +203,7 @@ def test_a_seed_is_a_run(small_data, tmp_path):
         chex.assert_trees_all_close(one, other, atol=1e-3)
 
 
-def test_the_best_step_is_chosen_on_the_validation_images(small_data, tmp_path):
+def test_the_best_step_is_selected_on_the_validation_split(small_data, tmp_path):
     config = tiny(num_epochs=3, **{"data.validation": 24})
     lines = trainer.train(config, tmp_path / "run").lines
     best = max(lines, key=lambda line: (line["validation_accuracy"], -line["step"]))
@@ -199,7 +219,7 @@ def test_the_best_step_is_chosen_on_the_validation_images(small_data, tmp_path):
 
 
 def diverging():
-    """A run that is finite in its first epoch, and beyond float32 in the second of four."""
+    """Returns the config of a run of four epochs that overflows float32 in the second."""
     config = tiny(num_epochs=4).copy_and_resolve_references()
     with config.unlocked():
         config.schedule = {"name": "step", "every_epochs": 1, "factor": 1e30}
@@ -207,7 +227,7 @@ def diverging():
     return config.lock()
 
 
-def test_a_run_that_diverges_ends_there_and_keeps_the_last_finite_step(
+def test_a_run_that_diverges_ends_and_keeps_the_last_finite_step(
     small_data, tmp_path, capsys, monkeypatch
 ):
     config = diverging()
@@ -215,30 +235,30 @@ def test_a_run_that_diverges_ends_there_and_keeps_the_last_finite_step(
     assert result.finished
     assert [line["train_loss"] is None for line in result.lines] == [False, True]
     assert math.isfinite(result.lines[-1]["test_accuracy"])  # the last epoch is always scored
-    metrics.check(tmp_path / "run", result.lines, config.num_epochs)
+    metrics.check_complete(tmp_path / "run", result.lines, config.num_epochs)
     with Checkpoints(tmp_path / "run") as checkpoints:
         assert checkpoints.steps() == [4]
     chex.assert_tree_all_finite(result.state)
     out = capsys.readouterr().out
-    told = "DIVERGED: the training loss is not finite in epoch 2 (steps 5 to 8, rate 3e+27)"
-    assert out.count(told) == 1
+    message = "DIVERGED: the training loss is not finite in epoch 2 (steps 5 to 8, rate 3e+27)"
+    assert out.count(message) == 1
     assert "optimizer.skip_nonfinite=True" in out
     assert "WARNING" not in out
     written = (tmp_path / "run" / "metrics.jsonl").read_text()
     assert "NaN" not in written
-    # It is over: the same command trains nothing and says the same.
+    # The run is over: the same command trains nothing and prints the same.
     monkeypatch.delattr(TrainLoop, "run")
     again = trainer.train(config, tmp_path / "run")
     assert again.finished
     assert (tmp_path / "run" / "metrics.jsonl").read_text() == written
     chex.assert_trees_all_equal(again.state, result.state)
     out = capsys.readouterr().out
-    assert out.count(told) == 1
+    assert out.count(message) == 1
     assert "WARNING" not in out
     assert "warning" not in out
 
 
-def test_a_stop_within_an_epoch_that_diverges_saves_nothing_of_it(small_data, stop_at, tmp_path):
+def test_a_stop_within_a_diverging_epoch_saves_nothing_of_it(small_data, stop_at, tmp_path):
     stop_at(6)
     stopped = trainer.train(diverging(), tmp_path / "run")
     assert not stopped.finished
@@ -248,8 +268,8 @@ def test_a_stop_within_an_epoch_that_diverges_saves_nothing_of_it(small_data, st
     assert metrics.diverged(trainer.train(diverging(), tmp_path / "run").lines)
 
 
-def test_updates_that_are_left_out_are_counted_and_all_of_them_are_none(small_data, tmp_path):
-    """At a rate beyond float32 no update after the first is finite."""
+def test_skipped_updates_are_counted_and_an_epoch_of_them_diverges(small_data, tmp_path):
+    """At a learning rate beyond float32, no update after the first is finite."""
     off = {"optimizer.learning_rate": 1e30, "optimizer.skip_nonfinite": True}
     result = trainer.train(tiny(**off), tmp_path / "run")
     assert [line["skipped_updates"] for line in result.lines] == [3, 7]
@@ -257,7 +277,7 @@ def test_updates_that_are_left_out_are_counted_and_all_of_them_are_none(small_da
 
 
 def test_a_resume_holds_one_copy_of_the_state(small_data, stop_at, monkeypatch, tmp_path):
-    """Nothing is made anew of what is restored: the state before the first step least of all."""
+    """What is restored is not created first, above all the initial state."""
     config = tiny(num_epochs=1)
     stop_at(2)
     trainer.train(config, tmp_path / "run")
@@ -266,7 +286,7 @@ def test_a_resume_holds_one_copy_of_the_state(small_data, stop_at, monkeypatch, 
     assert trainer.train(config, tmp_path / "run").finished
 
 
-def test_steps_that_are_gone_leave_the_metrics_aside(small_data, tmp_path, capsys):
+def test_metrics_of_missing_steps_are_set_aside(small_data, tmp_path, capsys):
     folder = tmp_path / "run"
     first = trainer.train(tiny(), folder)
     written = (folder / "metrics.jsonl").read_text()
@@ -280,8 +300,8 @@ def test_steps_that_are_gone_leave_the_metrics_aside(small_data, tmp_path, capsy
 
 
 def test_real_images_are_learned(real_data, tmp_path, capsys):
-    """A hundred steps of simple_cnn are far above chance."""
-    config = page(
+    """A hundred steps of simple_cnn reach far more than chance."""
+    config = config_of(
         "simple_cnn.py:base",
         **{"data.train_examples": 6400, "batch_size": 64, "num_epochs": 1},
         **{"optimizer.learning_rate": 0.03},

@@ -1,10 +1,11 @@
-"""`python -m jaxcifar.train`: what it says, and that a signal saves."""
+"""`python -m jaxcifar.train`: its output, and stopping it by a signal."""
 
 import shlex
 import signal
 import subprocess
 import sys
 
+import pytest
 from conftest import ROOT, TINY, overrides
 
 from jaxcifar import train
@@ -12,7 +13,7 @@ from jaxcifar.run import metrics
 from jaxcifar.run.checkpoint import Checkpoints
 
 
-def test_a_run_that_diverges_in_its_first_epoch_keeps_its_start(small_data, run, tmp_path):
+def test_a_run_that_diverges_in_its_first_epoch_keeps_its_initial_state(small_data, run, tmp_path):
     folder = tmp_path / "run"
     for _ in range(2):
         status, out, err = run(train.main, words(folder, **{"optimizer.learning_rate": 1e30}))
@@ -22,7 +23,7 @@ def test_a_run_that_diverges_in_its_first_epoch_keeps_its_start(small_data, run,
         assert checkpoints.steps() == [0]
 
 
-def test_a_finished_run_without_its_metrics_says_so(small_data, run, tmp_path):
+def test_a_finished_run_without_metrics_gets_no_summary(small_data, run, tmp_path):
     folder = tmp_path / "run"
     run(train.main, words(folder))
     (folder / "metrics.jsonl").unlink()
@@ -34,11 +35,11 @@ def test_a_finished_run_without_its_metrics_says_so(small_data, run, tmp_path):
 
 
 def words(folder, **changes):
-    page = f"--config={ROOT / 'configs' / 'quickstart.py'}"
-    return [page, f"--workdir={folder}", *overrides(**TINY | changes)]
+    config = f"--config={ROOT / 'configs' / 'quickstart.py'}"
+    return [config, f"--workdir={folder}", *overrides(**TINY | changes)]
 
 
-def test_the_command_trains_and_says_what_is_next(small_data, run, tmp_path):
+def test_the_command_trains_and_prints_the_next_command(small_data, run, tmp_path):
     folder = tmp_path / "run"
     status, out, err = run(train.main, words(folder))
     assert (status, err) == (0, "")
@@ -53,6 +54,28 @@ def test_the_command_trains_and_says_what_is_next(small_data, run, tmp_path):
     assert "synthetic data: loss" in out
     then = [sys.executable, "-m", "jaxcifar.evaluate", f"--checkpoint={folder}"]
     assert out.endswith(f"next: {shlex.join(then)}\n")
+
+
+OUTPUTS = {
+    "closed": "exec >&-",
+    "closed with stderr": "exec >&- 2>&-",
+    "ASCII": "export PYTHONIOENCODING=ascii",
+    "without a reader": "exec > >(exit)",
+    "a full disk": "exec >/dev/full",
+}
+
+
+@pytest.mark.parametrize("output", OUTPUTS)
+def test_a_run_needs_no_output(output, tmp_path):
+    folder = tmp_path / "run"
+    small = words(folder, **{"data.train_examples": 32, "num_epochs": 2})
+    command = shlex.join([sys.executable, "-m", "jaxcifar.train", *small])
+    script = f"{OUTPUTS[output]}; {command}"
+    done = subprocess.run(["bash", "-c", script], cwd=ROOT, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert len(metrics.read(folder)) == 2
+    with Checkpoints(folder) as checkpoints:
+        assert checkpoints.steps()[-1] == 4
 
 
 def test_sigterm_saves_and_the_same_command_finishes(tmp_path):

@@ -19,7 +19,7 @@ def write_table(out: pathlib.Path) -> None:
     """
     found = records.read(out, RUNS)
     judged = judge_all(CLAIMS, found)
-    atomic.writable(out, "--out")
+    atomic.check_writable(out, "--out")
     pictures = figures.draw(out, found, judged)
     workdir.write_text(out / "README.md", tables.results_readme(out, found, judged, pictures))
     print(f"wrote {out / 'README.md'} and {len(pictures)} figures; {tables.verdicts(judged)}")

@@ -1,1 +1,1 @@
-"""What a config may hold: fields and checks, config files, overrides, JSON."""
+"""Configs: their keys and checks, config files, command-line overrides, JSON."""

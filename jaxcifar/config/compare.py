@@ -1,4 +1,4 @@
-"""How two configs differ."""
+"""Lists the differences between two configs."""
 
 import json
 
@@ -8,14 +8,14 @@ from jaxcifar.config import defaults, schema
 
 
 def differences(old: ConfigDict, new: ConfigDict) -> list[str]:
-    """Returns a line per value that differs, "key: old -> new".
+    """Returns one line, "key: old -> new", for each value that differs.
 
-    A key that only one config has is compared with its default. `data.dir` is not compared: it
-    says where the data lie, not what they are.
+    A missing key counts as its default. `data.dir` is ignored because it says where the data are
+    stored, not what they are.
     """
     trees = [json.loads(schema.to_json(config)) for config in (old, new)]
     pairs = [schema.flatten(defaults.fill_in(tree)) for tree in trees]
-    if set(pairs[0]) != set(pairs[1]):  # keys that the kept defaults do not know, or other choices
+    if set(pairs[0]) != set(pairs[1]):  # different choices, or keys not in defaults.json
         complete = [schema.complete_config(config) for config in (old, new)]
         pairs = [schema.flatten(json.loads(schema.to_json(config))) for config in complete]
     keys = sorted(set().union(*pairs) - {"data.dir"})

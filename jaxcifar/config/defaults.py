@@ -1,6 +1,6 @@
-"""The defaults of all keys, kept as JSON so that configs are compared without importing JAX.
+"""The defaults of all config keys, stored as JSON so that comparing configs needs no JAX.
 
-Write the file again when a default changes (a test compares it with the signatures):
+Regenerate the file when a default changes (a test compares it with the signatures):
 
     python -m jaxcifar.config.defaults >jaxcifar/config/defaults.json
 """
@@ -14,11 +14,12 @@ from typing import Any
 from jaxcifar.config import fields, schema
 
 FILE = pathlib.Path(__file__).with_name("defaults.json")
-Defaults = dict[str, dict[str, dict[str, Any]]]  # by section and by its key `name`, "" for none
+# section -> name ("" if it has none) -> key -> default
+Defaults = dict[str, dict[str, dict[str, Any]]]
 
 
 def collect() -> Defaults:
-    """Returns the defaults that the signatures give; imports what reads the config."""
+    """Collects the defaults from the signatures of everything that reads the config."""
     found: Defaults = {"": {"": _defaults(fields.parameters(schema.Config))}}
     for section, readers in schema.SECTIONS.items():
         names = schema.import_place(readers.table) if readers.table else [""]
@@ -33,12 +34,12 @@ def _defaults(parameters: fields.Parameters) -> dict[str, Any]:
 
 
 def fill_in(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns the config with the kept defaults of the keys that it lacks."""
-    kept: Defaults = json.loads(FILE.read_text())
-    filled = {**kept[""][""], **config}
-    for section in kept.keys() - {""}:
-        of_choice = kept[section].get(filled[section].get("name", ""), {})
-        filled[section] = {**of_choice, **filled[section]}
+    """Returns the config with its missing keys filled in from defaults.json."""
+    defaults: Defaults = json.loads(FILE.read_text())
+    filled = {**defaults[""][""], **config}
+    for section in defaults.keys() - {""}:
+        section_defaults = defaults[section].get(filled[section].get("name", ""), {})
+        filled[section] = {**section_defaults, **filled[section]}
     return filled
 
 

@@ -1,11 +1,12 @@
-"""A function's signature as the schema of its section of the config.
+"""Checks config values: the signature of a function is the schema of its section.
 
     def cosine(*, floor: NonNegative = 0.0, period_epochs: Positive, learning_rate: Injected[float])
 
-It says the keys, the type and range of their values, and the defaults; experiments pass the rest.
+The signature gives the keys, the types and ranges of their values, and the defaults. Parameters
+marked `Injected` are passed by the trainer and are not keys of the config.
 
-A key that is added later has a neutral default, what was before it, so that a config saved
-without it still means what it meant.
+A key that is added later needs a neutral default, under which the code does what it did before, so
+that configs saved without the key keep their meaning.
 """
 
 import ast
@@ -19,19 +20,19 @@ from jaxcifar.errors import UserError
 
 T = TypeVar("T")
 Parameters = Mapping[str, inspect.Parameter]
-INJECTED = "what the trainer gives, no key of the config"
+INJECTED = "passed by the trainer, not a key of the config"
 Injected = Annotated[T, INJECTED]
 
 
 class Constraint(NamedTuple):
-    """A condition on a value, and the words for it in "expected …"."""
+    """A condition on a value, and its description for "expected …"."""
 
     holds: Callable[[Any], Any]
     words: str
 
 
 def one_of(choices: Collection[str]) -> Constraint:
-    """The condition that a value is one of the choices."""
+    """Returns the constraint that a value is one of the choices."""
     return Constraint(lambda value: value in choices, f"one of {', '.join(choices)}")
 
 
@@ -46,38 +47,38 @@ KINDS: dict[Any, str] = {
     bool: "True or False",
     int: "an integer",
     float: "a finite number",
-    str: "a text",
-    Sequence: "several values, such as (64, 128) or (64,)",
+    str: "a string",
+    Sequence: "a tuple, such as (64, 128) or (64,)",
     Mapping: "a section of keys",
 }
 
 
 def parameters(function: Callable[..., Any]) -> dict[str, inspect.Parameter]:
-    """Returns the keys that a function or class takes from the config."""
+    """Returns the parameters of a function or class that are keys of the config."""
     return {
         name: parameter
         for name, parameter in inspect.signature(function).parameters.items()
-        if name not in ("parent", "name")  # Flax's own
+        if name not in ("parent", "name")  # added by Flax
         and INJECTED not in getattr(parameter.annotation, "__metadata__", ())
     }
 
 
 def complete_keys(
-    section: str, keys: Mapping, expected: Parameters, of: str = ""
+    section: str, keys: Mapping, expected: Parameters, choice: str = ""
 ) -> dict[str, Any]:
-    """Returns the checked values of `keys`, and the default of every key that is not there.
+    """Checks the values of `keys` and returns them with the defaults of the missing keys.
 
-    `section` is as messages name it, "config.model"; `of` says of which choice, " of name mlp".
+    Messages call the section `section`, "config.model", followed by `choice`, " (mlp)".
 
     Raises:
-      UserError: a key that is not expected (saying which are), one that is needed and not there,
-        or a value of another type or out of its range.
+      UserError: a key is not expected (the message lists those that are), a required key is
+        missing, or a value has the wrong type or is out of range.
     """
     for key in keys:
         if key not in expected:
-            refuse_key(section, key, expected, of)
+            refuse_key(section, key, expected, choice)
     if missing := [key for key in required(expected) if key not in keys]:
-        raise UserError(f"{section}{of} lacks the key {', '.join(missing)}")
+        raise UserError(f"{section}{choice} lacks the key {', '.join(missing)}")
     return {
         key: check_value(f"{section}.{key}", keys.get(key, parameter.default), parameter.annotation)
         for key, parameter in expected.items()
@@ -90,12 +91,12 @@ def required(expected: Parameters) -> list[str]:
 
 
 def check_value(key: str, value: Any, annotation: Any) -> Any:
-    """Returns `value` as the annotation says: floats for whole numbers, tuples for lists.
+    """Returns `value` in the type of the annotation: an int becomes a float, a list a tuple.
 
     Raises:
-      UserError: it is of another type, not finite, or not where the annotation says.
+      UserError: the value has the wrong type, is not finite, or violates a constraint.
     """
-    base, conditions = _parts(annotation)
+    base, conditions = _split_annotation(annotation)
     kind = get_origin(base) or base
     if kind not in KINDS:
         return value
@@ -116,13 +117,13 @@ def check_value(key: str, value: Any, annotation: Any) -> Any:
 
 
 def check_choice(key: str, value: Any, choices: Collection[str]) -> None:
-    """Raises a UserError unless `config.key` has one of the choices."""
+    """Raises a UserError unless the value of `config.key` is one of the choices."""
     check_value(f"config.{key}", value, Annotated[str, one_of(choices)])
 
 
 def parse(text: str, annotation: Any) -> Any:
-    """Returns the value that a word of the command line means for a key, or `text`."""
-    base, _ = _parts(annotation)
+    """Returns the value that a command-line word stands for, or `text` if it cannot be parsed."""
+    base, _ = _split_annotation(annotation)
     if base is str:
         return text
     if base is bool:
@@ -133,25 +134,25 @@ def parse(text: str, annotation: Any) -> Any:
         return text
 
 
-def _parts(annotation: Any) -> tuple[Any, list[Constraint]]:
-    """Returns the type that `annotation` annotates, and the conditions on it."""
+def _split_annotation(annotation: Any) -> tuple[Any, list[Constraint]]:
+    """Returns the type in an annotation and its constraints."""
     if get_origin(annotation) is not Annotated:
         return annotation, []
     return annotation.__origin__, [c for c in annotation.__metadata__ if isinstance(c, Constraint)]
 
 
 def refuse_key(
-    section: str, key: str, keys: Iterable[str], of: str = "", elsewhere: Iterable[str] = ()
+    section: str, key: str, keys: Iterable[str], choice: str = "", elsewhere: Iterable[str] = ()
 ) -> NoReturn:
-    """Raises the UserError about a key that a section does not have."""
+    """Raises a UserError for a key that a section does not have, suggesting a similar one."""
     near = nearest(key, [f"{section.partition('.')[2]}.{k}".strip(".") for k in keys])
     near = near or nearest(key, elsewhere)
     guess = f" did you mean config.{near}?" if near else ""
-    raise UserError(f"{section}{of} has no key {key};{guess} its keys: {', '.join(keys)}")
+    raise UserError(f"{section}{choice} has no key {key};{guess} its keys: {', '.join(keys)}")
 
 
 def nearest(key: str, keys: Iterable[str]) -> str:
-    """Returns which of the keys was probably meant, also by its initials ("lr"), or ""."""
+    """Returns the key that was probably meant, by spelling or initials ("lr"); "" if none."""
     names = {name.rpartition(".")[2]: name for name in keys}
     initials = {"".join(word[:1] for word in name.split("_")): full for name, full in names.items()}
     close = difflib.get_close_matches(key, names, 1, 0.7)
@@ -159,26 +160,29 @@ def nearest(key: str, keys: Iterable[str]) -> str:
 
 
 def find_choice(choices: Mapping[str, T], section: str, keys: Mapping) -> T:
-    """Returns the choice that the section's `name` makes."""
+    """Returns the entry of `choices` that the section's `name` selects."""
     if "name" not in keys:
         raise UserError(f"config.{section} lacks the key name; choices: {', '.join(choices)}")
     check_choice(f"{section}.name", keys["name"], choices)
     return choices[keys["name"]]
 
 
-def of_name(keys: Mapping) -> str:
-    """Returns how a message tells a section's choice, " of name mlp", or "" where it has none."""
-    return f" of name {keys['name']}" if "name" in keys else ""
+def describe_choice(keys: Mapping) -> str:
+    """Returns a section's choice for a message, " (mlp)"; "" if the section has no `name`."""
+    return f" ({keys['name']})" if "name" in keys else ""
 
 
 def build_choice(
     choices: Mapping[str, Callable[..., T]], keys: Mapping, shared: Collection[str], **injected: Any
 ) -> T:
-    """Returns `choices[keys["name"]](**keys, **injected)`, without the name and the shared keys."""
+    """Calls `choices[keys["name"]]` with its own keys and `injected`, and returns the result.
+
+    `shared` holds the keys that all choices have and that are not passed.
+    """
     own = {key: value for key, value in keys.items() if key not in ("name", *shared)}
     return choices[keys["name"]](**own, **injected)
 
 
 def pick(shared: type[T], keys: Mapping) -> T:
-    """Returns the NamedTuple `shared` made from those of the keys that it has."""
+    """Returns the NamedTuple `shared` filled from the keys that are its fields."""
     return shared(**{key: keys[key] for key in shared._fields if key in keys})  # type: ignore[attr-defined]

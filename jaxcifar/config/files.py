@@ -1,7 +1,7 @@
-"""Config files: found, executed, named.
+"""Config files: finding, running and naming them.
 
-A config file is Python with a function `get_config(variant)`. Those that come with the package
-lie inside it where it is installed, else beside it.
+A config file is Python with a function `get_config()` or `get_config(variant)`. The configs of the
+project are in configs/: inside the package if it is installed, beside it in a checkout.
 """
 
 import pathlib
@@ -16,43 +16,43 @@ FOLDER = "configs"
 
 
 def config_folder() -> pathlib.Path:
-    """Returns the folder of the pages."""
+    """Returns the folder of the configs that come with jaxcifar."""
     package = pathlib.Path(__file__).parents[1]
     return next(f for f in (package / FOLDER, package.parent / FOLDER) if f.is_dir())
 
 
 def find_config(file: str) -> pathlib.Path:
-    """Returns the user's own file, or the page that comes with the package: "configs/adaptive.py".
+    """Returns the user's own file, or one that comes with jaxcifar, such as "configs/adaptive.py".
 
     Raises:
-      UserError: there is neither.
+      UserError: neither exists.
     """
     path = pathlib.Path(file)
     if path.is_file():
         return path
-    ours = {pathlib.Path(FOLDER, page.name): page for page in sorted(config_folder().glob("*.py"))}
+    ours = {pathlib.Path(FOLDER, own.name): own for own in sorted(config_folder().glob("*.py"))}
     if path in ours:
         return ours[path]
     raise UserError(
-        f"--config: no file {path}; the pages that come with jaxcifar: {', '.join(map(str, ours))}"
+        f"--config: no file {path}; configs that come with jaxcifar: {', '.join(map(str, ours))}"
     )
 
 
-def run_config_file(page: str) -> ConfigDict:
-    """Returns the config of `page`, "FILE.py" or "FILE.py:VARIANT", locked.
+def run_config_file(name: str) -> ConfigDict:
+    """Returns the config of "FILE.py" or "FILE.py:VARIANT", locked.
 
     Raises:
-      UserError: there is no such file, whatever goes wrong in it ("FILE.py:LINE: what"), or it
-        makes no config.
+      UserError: the file does not exist, raises an error ("FILE.py:LINE: error"), or gives no
+        config.
     """
-    file, _, variant = page.partition(":")
+    file, _, variant = name.partition(":")
     path = find_config(file)
     file = str(path)
     names: dict[str, Any] = {"__name__": path.stem, "__file__": file}
     try:
         exec(compile(path.read_bytes(), file, "exec"), names)
         if "get_config" not in names:
-            raise UserError(f"{file} has no function get_config, which a page needs")
+            raise UserError(f"{file} has no function get_config, which a config file needs")
         config = names["get_config"](*filter(None, [variant]))
     except UserError:
         raise
@@ -64,14 +64,14 @@ def run_config_file(page: str) -> ConfigDict:
     return check_top_level(config)
 
 
-def config_name(page: str) -> str:
-    """Returns the short name of a page: "configs/simple_cnn.py:l1" -> "simple_cnn_l1"."""
-    file, _, variant = page.partition(":")
+def config_name(name: str) -> str:
+    """Returns the short name of a config: "configs/simple_cnn.py:l1" -> "simple_cnn_l1"."""
+    file, _, variant = name.partition(":")
     return "_".join(filter(None, (pathlib.Path(file).stem, variant)))
 
 
 def _place(error: Exception, file: str) -> str:
-    """Returns where in the page an error came up, "FILE:LINE", or "FILE" where that is unknown."""
+    """Returns where in a config file an error was raised, "FILE:LINE", or "FILE" if unknown."""
     if isinstance(error, SyntaxError) and error.filename == file:
         return f"{file}:{error.lineno}"
     lines, trace = [], error.__traceback__
@@ -83,7 +83,7 @@ def _place(error: Exception, file: str) -> str:
 
 
 def _one_line(error: Exception) -> str:
-    """Returns an error in a line, "NameError: …"; a ValueError is what a page itself raises."""
+    """Returns an error as one line, "NameError: …"; a ValueError, which configs raise, untyped."""
     text = str(error.msg if isinstance(error, SyntaxError) else error)
     line = " ".join(text.split())
     return line if isinstance(error, ValueError) and line else f"{type(error).__name__}: {line}"

@@ -1,7 +1,7 @@
-"""The words of a command line that change a config: --config.KEY=VALUE."""
+"""Command-line overrides of a config: --config.KEY=VALUE."""
 
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from ml_collections import ConfigDict
@@ -10,32 +10,38 @@ from jaxcifar.config import fields, files, schema
 from jaxcifar.errors import UserError
 
 
-def load_config(page: str, words: Sequence[str] = ()) -> ConfigDict:
-    """Returns the config of a page, changed by words such as "--config.num_epochs=3", locked.
+def load_config(file: str, words: Sequence[str] = ()) -> ConfigDict:
+    """Returns the config of "FILE.py" or "FILE.py:VARIANT" with overrides applied, locked.
 
-    Each value is read as the type that its key has. Another `name` of a section drops the keys
-    that the new choice does not have, and says so on stderr.
+    `words` are overrides such as "--config.num_epochs=3"; each value is parsed as the type of its
+    key. A new `name` in a section drops the keys that the new choice lacks and prints them to
+    stderr.
 
     Raises:
-      UserError: as `config.load`; or a word sets an unknown key or a wrong value.
+      UserError: the file gives no config, or an override has an unknown key or a wrong value.
     """
-    config = files.run_config_file(page).to_dict()
-    changes = dict(_split(words, config))
+    config = files.run_config_file(file).to_dict()
+    changes = dict(_parse_words(words, config))
     sections = [key.removesuffix(".name") for key in changes if key.endswith(".name")]
-    said = [_choose(config, section, changes) for section in sections]
+    messages = []
+    for section in sections:
+        config[section], message = _change_name(
+            config, section, changes[f"{section}.name"], changes
+        )
+        messages.append(message)
     for key, text in changes.items():
         section, _, leaf = key.rpartition(".")
         keys = config.setdefault(section, {}) if section else config
-        keys[leaf] = _value(config, section, leaf, text)
+        keys[leaf] = _parse_value(config, section, leaf, text)
     for section in sections:
-        _demand(config, section, page)
-    for line in filter(None, said):
-        print(line, file=sys.stderr)
+        _check_required_keys(config, section, file)
+    for message in filter(None, messages):
+        print(message, file=sys.stderr)
     return schema.check_top_level(ConfigDict(config))
 
 
-def _split(words: Sequence[str], config: Mapping) -> Iterator[tuple[str, str]]:
-    """Yields the key and the text of each word, "--config.KEY=TEXT" or two words without "="."""
+def _parse_words(words: Sequence[str], config: Mapping) -> Iterator[tuple[str, str]]:
+    """Yields the key and the text of each override, "--config.KEY=TEXT" or "--config.KEY TEXT"."""
     rest = iter(words)
     for word in rest:
         option, equals, text = word.partition("=")
@@ -44,8 +50,8 @@ def _split(words: Sequence[str], config: Mapping) -> Iterator[tuple[str, str]]:
             near = fields.nearest(key.lstrip("-"), schema.flatten(config))
             guess = f"; did you mean --config.{near}?" if near and key.startswith("--") else ";"
             raise UserError(
-                f"unknown argument {word}{guess} a value of the config is set by"
-                " --config.KEY=VALUE, and --help lists the other options"
+                f"unknown argument {word}{guess} set a value of the config with"
+                " --config.KEY=VALUE; --help lists the other options"
             )
         if not equals:
             text = next(rest, "")
@@ -54,8 +60,8 @@ def _split(words: Sequence[str], config: Mapping) -> Iterator[tuple[str, str]]:
         yield key, text
 
 
-def _expected(config: Mapping, section: str) -> fields.Parameters:
-    """Returns the keys of a section, or those at the top for ""."""
+def _expected_keys(config: Mapping, section: str) -> fields.Parameters:
+    """Returns the keys that a section may have; the top-level keys for ""."""
     top = fields.parameters(schema.Config)
     if not section:
         return top
@@ -64,40 +70,43 @@ def _expected(config: Mapping, section: str) -> fields.Parameters:
     return schema.section_parameters(section, config.get(section, {}))
 
 
-def _choose(config: dict[str, Any], section: str, changes: dict[str, str]) -> str:
-    """Takes a section's other name from `changes`; the keys that this choice lacks are dropped.
+def _change_name(
+    config: Mapping, section: str, name: str, changed: Collection[str]
+) -> tuple[dict[str, Any], str]:
+    """Returns a section with a new `name`, and a message about the keys that this affects.
 
-    Returns, in a line, which they are and which defaults come instead; "" for neither.
+    Keys that the new choice shares with the old one keep their values; the others are dropped. The
+    message is "" if no key is dropped and no default is added. `changed` holds the keys that the
+    command line sets, which need no message.
     """
-    name = changes.pop(f"{section}.name")
-    before = _expected(config, section)
+    before = _expected_keys(config, section)
     if "name" not in before:
         fields.refuse_key(f"config.{section}", "name", before)
     after = schema.section_parameters(section, {"name": name})
-    old, config[section] = config[section], {"name": name}
-    config[section] |= {key: old[key] for key in old if key in after and key != "name"}
+    old = config[section]
     dropped = [key for key in old if key not in after]
-    filled = [
+    added = [
         f"{key}={parameter.default}"
         for key, parameter in after.items()
-        if key not in before and f"{section}.{key}" not in changes
+        if key not in before and f"{section}.{key}" not in changed
         if parameter.default is not parameter.empty
     ]
-    words = [f"dropped {', '.join(dropped)}"] * bool(dropped)
-    words += [f"took {', '.join(filled)}"] * bool(filled)
-    return f"config.{section}.name={name}: {'; '.join(words)}" if words else ""
+    effects = [f"dropped {', '.join(dropped)}"] * bool(dropped)
+    effects += [f"added {', '.join(added)}"] * bool(added)
+    message = f"config.{section}.name={name}: {'; '.join(effects)}" if effects else ""
+    return {key: old[key] for key in old if key in after} | {"name": name}, message
 
 
-def _value(config: Mapping, section: str, leaf: str, text: str) -> Any:
-    """Returns the value that `text` gives a key."""
-    expected = _expected(config, section)
+def _parse_value(config: Mapping, section: str, leaf: str, text: str) -> Any:
+    """Returns the value of a key that `text` stands for."""
+    expected = _expected_keys(config, section)
     where = f"config.{section}" if section else "config"
     if leaf not in expected:
-        of = fields.of_name(config.get(section, {}))
-        fields.refuse_key(where, leaf, expected, of, schema.flatten(config))
+        choice = fields.describe_choice(config.get(section, {}))
+        fields.refuse_key(where, leaf, expected, choice, schema.flatten(config))
     annotation = expected[leaf].annotation
     if annotation is Mapping:
-        keys = list(_expected(config, leaf))
+        keys = list(_expected_keys(config, leaf))
         raise UserError(
             f"config.{leaf} is a section: set one of its keys, --config.{leaf}.{keys[0]}=VALUE;"
             f" its keys: {', '.join(keys)}"
@@ -105,15 +114,15 @@ def _value(config: Mapping, section: str, leaf: str, text: str) -> Any:
     return fields.check_value(f"{where}.{leaf}", fields.parse(text, annotation), annotation)
 
 
-def _demand(config: Mapping, section: str, page: str) -> None:
-    """Raises a UserError where the newly chosen name of a section needs keys that are not there."""
+def _check_required_keys(config: Mapping, section: str, file: str) -> None:
+    """Raises a UserError if the newly chosen `name` of a section needs keys that are missing."""
     keys = config[section]
-    missing = [k for k in fields.required(_expected(config, section)) if k not in keys]
+    missing = [k for k in fields.required(_expected_keys(config, section)) if k not in keys]
     if missing:
         words = " ".join(f"--config.{section}.{key}=VALUE" for key in missing)
         name = f'"name": "{keys["name"]}"'
-        folder = files.find_config(page.partition(":")[0]).parent
-        those = [str(file) for file in sorted(folder.glob("*.py")) if name in file.read_text()]
+        folder = files.find_config(file.partition(":")[0]).parent
+        those = [str(path) for path in sorted(folder.glob("*.py")) if name in path.read_text()]
         other = f", or start from {' or '.join(those)}" if those else ""
         raise UserError(
             f"config.{section}.name={keys['name']} needs {', '.join(missing)}: add {words}{other}"

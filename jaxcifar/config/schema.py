@@ -1,8 +1,8 @@
-"""The keys of a config, their checks, their JSON, and how two configs differ.
+"""The keys of a config, their checks, and their JSON.
 
-Each section is described by the signature of the function that reads it. The table below names
-these functions as text and imports them when they are needed, so that configs with the same keys
-are read and compared without JAX.
+The signature of the function that reads a section describes its keys. The table below names these
+functions as strings and imports them only when needed, so that configs can be read and compared
+without importing JAX.
 """
 
 import importlib
@@ -31,14 +31,14 @@ class Config(NamedTuple):
     schedule: Mapping
     compute_dtype: Annotated[str, fields.one_of(("float32", "bfloat16"))] = "float32"
     accumulate_steps: Positive = 1
-    evaluation: Mapping = {}  # empty: every epoch is scored, each image in one view
-    log_norms: bool = False  # logs the norms of the gradient and of the weights
+    evaluation: Mapping = {}  # empty: evaluate after every epoch, in one view
+    log_norms: bool = False  # log the norms of the gradient and the weights
 
 
 class Section(NamedTuple):
-    """What reads a section: one function, or a table that its key `name` chooses from.
+    """What reads a section: a function, or a table from which the key `name` selects a function.
 
-    `shared` has the keys that every choice of the table has.
+    `shared` names the class whose fields every choice in the table has as keys.
     """
 
     function: str = ""
@@ -47,7 +47,7 @@ class Section(NamedTuple):
 
 
 SECTIONS = {
-    "data": Section("jaxcifar.data:load"),
+    "data": Section("jaxcifar.data:load_dataset"),
     "augment": Section("jaxcifar.training.augment:Augmentation"),
     "model": Section(table="jaxcifar.models:MODELS", shared="jaxcifar.models:Shared"),
     "loss": Section(table="jaxcifar.training.losses:LOSSES"),
@@ -60,16 +60,16 @@ SECTIONS = {
 
 
 def import_place(place: str) -> Any:
-    """Returns what "module:name" names."""
+    """Imports and returns the object that "module:name" names."""
     module, _, name = place.partition(":")
     return getattr(importlib.import_module(module), name)
 
 
 def section_parameters(section: str, keys: Mapping) -> dict[str, inspect.Parameter]:
-    """Returns the keys that a section may have; `keys["name"]` says which choice it makes.
+    """Returns the keys that a section may have, which depend on `keys["name"]` if it has a name.
 
     Raises:
-      UserError: the section needs a name that it lacks, or has one that is not known.
+      UserError: the name is missing or unknown.
     """
     readers = SECTIONS[section]
     if readers.function:
@@ -83,10 +83,10 @@ def section_parameters(section: str, keys: Mapping) -> dict[str, inspect.Paramet
 
 
 def complete_config(config: ConfigDict, unread: Collection[str] = ()) -> ConfigDict:
-    """Checks a config and returns it, locked, with the default of every key that it lacks.
+    """Checks a config, adds the defaults of its missing keys, and returns it locked.
 
-    This is the only full check. What the config is passed to afterwards takes plain values. The
-    sections in `unread` are not checked.
+    This is the only full check; later code trusts the values. Sections in `unread` are neither
+    checked nor completed.
 
     Raises:
       UserError: a key is unknown or missing, or a value is wrong.
@@ -95,7 +95,9 @@ def complete_config(config: ConfigDict, unread: Collection[str] = ()) -> ConfigD
     for section, keys in complete.items():
         if isinstance(keys, Mapping) and section not in unread:
             where, expected = f"config.{section}", section_parameters(section, keys)
-            complete[section] = fields.complete_keys(where, keys, expected, fields.of_name(keys))
+            complete[section] = fields.complete_keys(
+                where, keys, expected, fields.describe_choice(keys)
+            )
     return ConfigDict(complete).lock()
 
 
@@ -106,17 +108,17 @@ def check_top_level(config: ConfigDict) -> ConfigDict:
 
 
 def to_json(config: ConfigDict) -> str:
-    """Returns the config as JSON text (tuples become lists)."""
+    """Returns the config as JSON; tuples become lists."""
     return json.dumps(config.to_dict(), indent=2, sort_keys=True)
 
 
 def from_json(text: str) -> ConfigDict:
-    """Returns the config that `to_json` wrote."""
+    """Returns the config in JSON written by `to_json`."""
     return check_top_level(ConfigDict(json.loads(text)))
 
 
 def flatten(tree: Mapping, prefix: str = "") -> dict[str, Any]:
-    """Returns the values of a config by their keys: {"model.name": "mlp", …}."""
+    """Returns a nested config as one dict with dotted keys, {"model.name": "mlp", …}."""
     flat: dict[str, Any] = {}
     for key, value in tree.items():
         nested = isinstance(value, Mapping)

@@ -1,4 +1,4 @@
-"""The data sets by name: `config.data` -> images and labels in memory."""
+"""The data sets: `config.data` -> images and labels in memory."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -9,9 +9,9 @@ from jaxcifar.data import cifar10, npz, synthetic
 from jaxcifar.data.split import Dataset, Split, hold_out
 from jaxcifar.errors import UserError
 
-__all__ = ["SOURCES", "Dataset", "Split", "load"]
+__all__ = ["SOURCES", "Dataset", "Split", "load_dataset"]
 
-# name -> (config.data.dir) -> the data set, nothing held out
+# name -> function of config.data.dir that returns the data set, nothing held out
 SOURCES: dict[str, Callable[[str], Dataset]] = {
     "cifar10": cifar10.load,
     "synthetic": synthetic.load,
@@ -19,7 +19,7 @@ SOURCES: dict[str, Callable[[str], Dataset]] = {
 }
 
 
-def load(
+def load_dataset(
     source: Annotated[str, one_of(SOURCES)],
     dir: str = "",
     validation: Count = 0,
@@ -29,14 +29,14 @@ def load(
 
     Args:
       source: one of `SOURCES`.
-      dir: the file or folder that the source reads, or looks in first; "" for none.
-      validation: how many training images are held out, the last ones; 0 for none.
-      train_examples: how many of the others are kept, the first ones; 0 for all.
+      dir: the file or folder to read, or to search first; "" for the default places.
+      validation: the number of training images to hold out, taken from the end; 0 for none.
+      train_examples: the number of remaining training images to keep, from the start; 0 for all.
 
     Raises:
       UserError: `dir` does not exist, there are too few images, a file is damaged, or the data
-        are neither here nor on the network.
+        can be neither found nor downloaded.
     """
     if dir and not Path(dir).expanduser().exists():
-        raise UserError(f"config.data.dir: there is no {dir}; expected the data's file or folder")
+        raise UserError(f"config.data.dir: {dir} does not exist; expected a file or folder of data")
     return hold_out(SOURCES[source](dir), validation, train_examples)

@@ -1,4 +1,4 @@
-"""CIFAR-10, looked for in the user's folders, then our cache, then the net."""
+"""Loads CIFAR-10 from the user's folders, the cache or the network, in this order."""
 
 import functools
 import logging
@@ -28,17 +28,17 @@ CLASS_NAMES: tuple[str, ...] = (
     "ship",
     "truck",
 )
-# `content_sha256` of the 60,000 images and labels that those files hold.
+# `content_sha256` of the 60,000 official images and labels.
 CIFAR10_SHA256 = "9bb26ea52d5b395389569734654d923ce7ba78a18a63b56115e3cecfb33f114d"
 
 Reader = Callable[[Path], tuple[Split, Split]]
 
 
 def load(dir: str) -> Dataset:
-    """Returns CIFAR-10 from `dir`, $JAXCIFAR_DATA, the cache or the net, whichever has it first.
+    """Returns CIFAR-10 from `dir`, $JAXCIFAR_DATA, the cache or the network, in this order.
 
     Raises:
-      UserError: it is nowhere, or what was found is damaged.
+      UserError: no copy was found, or the one that was found is damaged.
     """
     train, test, origin = _find_and_read(dir)
     return make_dataset("cifar10", origin, CLASS_NAMES, train, test, CIFAR10_SHA256)
@@ -49,9 +49,9 @@ def _find_and_read(dir: str) -> tuple[Split, Split, str]:
     cache = cache_folder() / "cifar10.npz"
     for folder in folders:
         try:
-            found = find(folder)
+            found = find_copy(folder)
         except OSError as error:
-            raise UserError(f"{folder} cannot be read: {error}") from error
+            raise UserError(f"cannot read {folder}: {error}") from error
         if found:
             path, read, slow = found
             if slow and (cached := read_cache(cache)):
@@ -64,12 +64,12 @@ def _find_and_read(dir: str) -> tuple[Split, Split, str]:
         return *cached, str(cache)
     tfds_dir = cache.parent / "tfds"
     try:
-        copy = tfds.find(tfds_dir) or tfds.download(tfds_dir, CLASS_NAMES)
+        copy = tfds.find_copy(tfds_dir) or tfds.download(tfds_dir, CLASS_NAMES)
     except UserError as error:
         looked = ", ".join(map(str, [*folders, cache.parent]))
         raise UserError(
             f"no CIFAR-10 in {looked}, and {error}; set config.data.dir or JAXCIFAR_DATA to a"
-            " folder with an official archive, unpacked or not, or run without it:"
+            " folder with an official archive, unpacked or not, or use synthetic data:"
             " --config.data.source=synthetic"
         ) from error
     train, test = read_tfds(copy)
@@ -77,8 +77,11 @@ def _find_and_read(dir: str) -> tuple[Split, Split, str]:
     return train, test, f"{tfds.URL} through TFDS, in {cache.parent}"
 
 
-def find(folder: Path) -> tuple[Path, Reader, bool] | None:
-    """Returns the first copy in a folder, or that is this folder or file: path, reader, slow."""
+def find_copy(folder: Path) -> tuple[Path, Reader, bool] | None:
+    """Returns the path of a copy of CIFAR-10, its reader, and whether reading it is slow.
+
+    The copy is in `folder`, or is this folder or file itself; None if there is none.
+    """
     for kind in (official.PYTHON, official.BINARY):
         for place in (folder / kind.folder, folder):
             if any((place / name).is_file() for name in kind.md5):
@@ -87,13 +90,13 @@ def find(folder: Path) -> tuple[Path, Reader, bool] | None:
         for place in (folder / kind.tar, folder):
             if place.name == kind.tar and place.is_file():
                 return place, functools.partial(official.read_tar, kind), True
-    if copy := tfds.find(folder):
+    if copy := tfds.find_copy(folder):
         return copy, read_tfds, True
     return None
 
 
 def read_cache(path: Path) -> tuple[Split, Split] | None:
-    """Returns training and test images, or None where there is no whole copy of CIFAR-10."""
+    """Returns the training and test images in the cache; None if it is missing or damaged."""
     if not path.exists():
         return None
     try:
@@ -105,14 +108,14 @@ def read_cache(path: Path) -> tuple[Split, Split] | None:
         problem = f"{type(error).__name__}: {error}"
     if problem:
         logging.getLogger(__name__).warning(
-            "%s is damaged (%s); reading CIFAR-10 anew", path, problem
+            "%s is damaged (%s); reading CIFAR-10 again", path, problem
         )
         return None
     return train, test
 
 
 def write_cache(path: Path, train: Split, test: Split) -> None:
-    """Writes the arrays, uncompressed, under a temporary name first; warns where it cannot."""
+    """Writes the images to the cache, uncompressed and atomically; failing only logs a warning."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with atomic.replacing(path) as file:
@@ -124,16 +127,18 @@ def write_cache(path: Path, train: Split, test: Split) -> None:
                 test_labels=test.labels,
             )
     except OSError as error:
-        logging.getLogger(__name__).warning("cannot keep a copy of CIFAR-10 in %s: %s", path, error)
+        logging.getLogger(__name__).warning(
+            "cannot write a copy of CIFAR-10 to %s: %s", path, error
+        )
 
 
 def read_tfds(copy: Path) -> tuple[Split, Split]:
-    """Returns training and test images of a TFDS copy, verified by their content."""
+    """Returns the training and test images of a TFDS copy after checking their sha256."""
     train, test = tfds.read(copy)
     found = content_sha256(train, test)
     if found != CIFAR10_SHA256:
         raise UserError(
-            f"{copy} is not CIFAR-10: {len(train.labels):,} + {len(test.labels):,} images of"
-            f" sha256 {found}; expected 50,000 + 10,000 of sha256 {CIFAR10_SHA256}"
+            f"{copy} is not CIFAR-10: {len(train.labels):,} + {len(test.labels):,} images with"
+            f" sha256 {found}; expected 50,000 + 10,000 with sha256 {CIFAR10_SHA256}"
         )
     return train, test

@@ -1,7 +1,7 @@
-"""Anyone's own 32×32 images: one NumPy archive of labelled images, of any number of classes.
+"""Loads the user's own 32×32 images from a NumPy archive, with any number of classes.
 
-Nothing in the file is believed: no array is unpickled, and none is read before its header gives
-the shape and the type that it must have, and the archive as many bytes as that takes.
+The file is not trusted. No array is unpickled, and an array is read only after its header gives a
+valid shape and type and the archive gives it the matching number of bytes.
 """
 
 import math
@@ -18,18 +18,18 @@ from jaxcifar.errors import UserError, first_line
 NEEDED = ("train_images", "train_labels", "test_images", "test_labels")
 NAMES = "class_names"
 EXPECTED = f"expected {', '.join(NEEDED)} and, if the classes have names, {NAMES}"
-MAX_RATIO = 1_100  # deflate makes nothing smaller than by 1,032
+MAX_RATIO = 1_100  # deflate compresses by a factor of at most 1,032
 
 
 def load(dir: str) -> Dataset:
-    """Returns the images of `dir`, a file that `np.savez` or `np.savez_compressed` made.
+    """Returns the data set in `dir`, a file written by `np.savez` or `np.savez_compressed`.
 
-    It has train_images and test_images, uint8 [N, 32, 32, 3], train_labels and test_labels,
-    integers [N] from 0, and optionally class_names, text [C]. Without them each class is named by
-    its number, and there must be an image of each.
+    The file holds train_images and test_images, uint8 [N, 32, 32, 3], train_labels and
+    test_labels, integers [N] from 0, and optionally class_names, text [C]. Without class_names,
+    classes are named by their number and each needs at least one image.
 
     Raises:
-      UserError: the file cannot be read, is damaged, or has other arrays than these.
+      UserError: the file cannot be read, is damaged, or holds other arrays.
     """
     if not dir:
         raise UserError(f"config.data.source=npz needs config.data.dir=FILE.npz; {EXPECTED}")
@@ -38,10 +38,10 @@ def load(dir: str) -> Dataset:
         with zipfile.ZipFile(path) as archive:
             arrays = _read(path, archive)
     except (OSError, MemoryError) as error:
-        raise UserError(f"{path} cannot be read: {first_line(error)}") from error
+        raise UserError(f"cannot read {path}: {first_line(error)}") from error
     except (zipfile.BadZipFile, zlib.error, EOFError, ValueError, RuntimeError) as error:
         raise UserError(
-            f"{path} is no whole .npz: {first_line(error)}; make it again with np.savez"
+            f"{path} is not a complete .npz file: {first_line(error)}; write it again with np.savez"
         ) from error
     names = _class_names(path, arrays)
     train = Split(arrays["train_images"], arrays["train_labels"].astype(np.int32))
@@ -50,14 +50,14 @@ def load(dir: str) -> Dataset:
 
 
 def _read(path: Path, archive: zipfile.ZipFile) -> dict[str, np.ndarray]:
-    """Returns the arrays by name, of the types and shapes that they must have."""
+    """Returns the arrays by name after checking their names, types and shapes."""
     members = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
     for name in NEEDED:
         if name not in members:
             raise UserError(f"{path} lacks the array {name}; {EXPECTED}")
     for name in members:
         if name not in (*NEEDED, NAMES):
-            raise UserError(f"{path} has an array {name!r} that nothing reads; {EXPECTED}")
+            raise UserError(f"{path} has an unknown array {name!r}; {EXPECTED}")
     arrays: dict[str, np.ndarray] = {}
     for name in (*NEEDED, NAMES)[: len(members)]:
         info = members[name]
@@ -65,12 +65,13 @@ def _read(path: Path, archive: zipfile.ZipFile) -> dict[str, np.ndarray]:
             shape, dtype = _header(file)
             start = file.tell()
         images = arrays.get(name.replace("labels", "images"), ())
-        if wrong := _wrong(name, shape, dtype, len(images)):
-            raise UserError(f"{path}: {name} is {_described(shape, dtype)}; expected {wrong}")
+        if expected := _mismatch(name, shape, dtype, len(images)):
+            found = _describe_array(shape, dtype)
+            raise UserError(f"{path}: {name} is {found}; expected {expected}")
         size = start + dtype.itemsize * math.prod(shape)
         if info.file_size != size or size > MAX_RATIO * path.stat().st_size:
             raise ValueError(
-                f"{name} should take {size:,} bytes, and the archive cannot unpack to these"
+                f"{name} needs {size:,} bytes, but the archive does not unpack to that size"
             )
         with archive.open(info) as file:
             arrays[name] = np.ascontiguousarray(np.lib.format.read_array(file, allow_pickle=False))
@@ -78,21 +79,21 @@ def _read(path: Path, archive: zipfile.ZipFile) -> dict[str, np.ndarray]:
 
 
 def _header(file: IO[bytes]) -> tuple[tuple[int, ...], np.dtype]:
-    """Returns the shape and type that an array's header gives."""
+    """Returns the shape and type in an array's header."""
     try:
         version = np.lib.format.read_magic(file)
-        if version != (1, 0):  # the others are longer, and for arrays of records
-            raise ValueError(f"an array of format {version}")
+        if version != (1, 0):  # newer formats are for structured arrays
+            raise ValueError(f"array format {version} is not supported")
         shape, _, dtype = np.lib.format.read_array_header_1_0(file)
     except OSError:
         raise
-    except Exception as error:  # a damaged header is to NumPy a line of Python that can raise all
-        raise ValueError(f"the header of an array: {first_line(error)}") from error
+    except Exception as error:  # NumPy evaluates the header as Python, which can raise anything
+        raise ValueError(f"bad array header: {first_line(error)}") from error
     return shape, dtype
 
 
-def _wrong(name: str, shape: tuple[int, ...], dtype: np.dtype, images: int) -> str:
-    """Returns what was expected of an array where it is something else, "" where it is right."""
+def _mismatch(name: str, shape: tuple[int, ...], dtype: np.dtype, images: int) -> str:
+    """Returns a description of the expected array; "" if the shape and type are right."""
     if name.endswith("images"):
         right = dtype == np.uint8 and shape[1:] == (32, 32, 3) and len(shape) == 4 and shape[0] > 0
         return "" if right else "uint8 [N, 32, 32, 3], values 0 to 255, channels last"
@@ -103,7 +104,7 @@ def _wrong(name: str, shape: tuple[int, ...], dtype: np.dtype, images: int) -> s
     return "" if right else f"integers [{images:,}], one for each image"
 
 
-def _described(shape: tuple[int, ...], dtype: np.dtype) -> str:
+def _describe_array(shape: tuple[int, ...], dtype: np.dtype) -> str:
     type_name = (
         "pickled objects" if dtype.hasobject else "text" if dtype.kind == "U" else dtype.name
     )
@@ -111,21 +112,23 @@ def _described(shape: tuple[int, ...], dtype: np.dtype) -> str:
 
 
 def _class_names(path: Path, arrays: dict[str, np.ndarray]) -> tuple[str, ...]:
-    """Returns a name for each class, having checked that the labels are of these."""
+    """Returns the names of the classes after checking that they match the labels."""
     found = set().union(*(np.unique(arrays[name]).tolist() for name in NEEDED[1::2]))
     if NAMES not in arrays:
         if found != set(range(len(found))):
             raise UserError(
-                f"{path}: {len(found)} labels occur, from {min(found)} to {max(found)}; expected"
-                f" each number from 0, or {NAMES}"
+                f"{path} has {len(found)} labels from {min(found)} to {max(found)}; expected every"
+                f" number from 0 to {max(found)}, or {NAMES}"
             )
         return tuple(map(str, range(len(found))))
     names = tuple(arrays[NAMES].tolist())
     if len(set(names)) < len(names) or "" in names:
-        raise UserError(f"{path}: {NAMES} are {', '.join(names)}; expected another for each class")
+        raise UserError(
+            f"{path}: {NAMES} are {', '.join(names)}; expected a different name for each class"
+        )
     if not found <= set(range(len(names))):
         raise UserError(
             f"{path}: labels go from {min(found)} to {max(found)}; expected 0 to {len(names) - 1},"
-            f" the places in {NAMES}"
+            f" the indices of {NAMES}"
         )
     return names

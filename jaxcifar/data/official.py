@@ -1,6 +1,6 @@
-"""The two official versions of CIFAR-10, python and binary, unpacked or in their archives.
+"""Reads the official python and binary versions of CIFAR-10, unpacked or as archives.
 
-Every file is verified by its MD5, and pickles are read by an unpickler that runs no code.
+Every file is checked by its MD5, and pickles are read by an unpickler that runs no code.
 Source: https://www.cs.toronto.edu/~kriz/cifar.html (Krizhevsky, 2009).
 """
 
@@ -22,10 +22,10 @@ from jaxcifar.errors import UserError, first_line
 
 NUM_TRAIN = 50_000
 PER_FILE = 10_000
-MAX_FILE = 2**25  # bytes; an official file is smaller
-MAX_TAR = 2**28  # bytes; an official archive, unpacked, is smaller
+MAX_FILE = 2**25  # bytes; official files are smaller
+MAX_TAR = 2**28  # bytes; official archives unpack to less
 
-BINARY_SHA256 = "c4a38c50a1bc5f3a1c5537f2155ab9d68f9f25eb1ed8d9ddda3db29a59bca1dd"  # of the tar
+BINARY_SHA256 = "c4a38c50a1bc5f3a1c5537f2155ab9d68f9f25eb1ed8d9ddda3db29a59bca1dd"  # of the archive
 # The MD5 of each file of the two official archives, in the official order.
 PYTHON_MD5 = {
     "data_batch_1": "c99cafc152244af753f735de768cd75f",
@@ -48,7 +48,7 @@ BINARY_MD5 = {
 class Kind(NamedTuple):
     """One of the two official versions."""
 
-    folder: str  # the name it unpacks to
+    folder: str  # that the archive unpacks to
     tar: str
     tar_digest: str
     md5: dict[str, str]
@@ -56,11 +56,13 @@ class Kind(NamedTuple):
 
 
 def read_binary_tar(path: Path) -> tuple[Split, Split]:
-    """Returns training and test images of cifar-10-binary.tar.gz under any name."""
+    """Returns the training and test images of cifar-10-binary.tar.gz, whatever its name."""
     return read_tar(BINARY, path)
 
 
 def read_folder(kind: Kind, folder: Path) -> tuple[Split, Split]:
+    """Returns the training and test images of an unpacked archive."""
+
     def blobs() -> Iterator[tuple[str, bytes]]:
         for name in kind.md5:
             if (folder / name).exists():
@@ -69,13 +71,13 @@ def read_folder(kind: Kind, folder: Path) -> tuple[Split, Split]:
     try:
         return _assemble(kind, folder, blobs())
     except OSError as error:
-        raise UserError(f"{folder} cannot be read: {error}") from error
+        raise UserError(f"cannot read {folder}: {error}") from error
 
 
 def read_tar(kind: Kind, path: Path) -> tuple[Split, Split]:
-    """Reads an archive without unpacking it.
+    """Returns the training and test images of an archive without unpacking it to disk.
 
-    Its files are verified one by one, not the archive, so that one packed anew will do.
+    The files are verified, not the archive itself, so a repacked archive is accepted.
     """
 
     def blobs(tar: tarfile.TarFile) -> Iterator[tuple[str, bytes]]:
@@ -85,7 +87,7 @@ def read_tar(kind: Kind, path: Path) -> tuple[Split, Split]:
                 yield name, file.read(MAX_FILE)
 
     try:
-        # as a stream, of which each read is small
+        # as a stream, so that no read is large
         with _Bounded(path) as unpacked, tarfile.open(fileobj=unpacked, mode="r|") as tar:
             return _assemble(kind, path, blobs(tar))
     except (tarfile.TarError, EOFError, zlib.error, OSError) as error:
@@ -96,7 +98,7 @@ def read_tar(kind: Kind, path: Path) -> tuple[Split, Split]:
 
 
 class _Bounded(gzip.GzipFile):
-    """A packed file that ends in an error where it has more than an official archive."""
+    """A gzip file that raises an OSError if it unpacks to more than an official archive."""
 
     def read(self, size: int | None = -1) -> bytes:
         content = super().read(size)
@@ -106,7 +108,7 @@ class _Bounded(gzip.GzipFile):
 
 
 def _assemble(kind: Kind, where: Path, blobs: Iterable[tuple[str, bytes]]) -> tuple[Split, Split]:
-    """Verifies and decodes the six files, given in any order, into the official order."""
+    """Verifies and decodes the six files, given in any order; returns the official order."""
     names = list(kind.md5)
     images = np.empty((len(names), PER_FILE, 32, 32, 3), np.uint8)
     labels = np.empty((len(names), PER_FILE), np.int32)
@@ -115,8 +117,8 @@ def _assemble(kind: Kind, where: Path, blobs: Iterable[tuple[str, bytes]]) -> tu
         found = hashlib.md5(blob, usedforsecurity=False).hexdigest()
         if found != kind.md5[name]:
             raise UserError(
-                f"{where / name} is damaged or truncated: {len(blob):,} bytes of MD5 {found};"
-                f" expected MD5 {kind.md5[name]}; get the official {kind.tar} again"
+                f"{where / name} is damaged or truncated: {len(blob):,} bytes with MD5 {found};"
+                f" expected MD5 {kind.md5[name]}; download the official {kind.tar} again"
             )
         i = names.index(name)
         labels[i], pixels = kind.decode(blob)
@@ -125,8 +127,7 @@ def _assemble(kind: Kind, where: Path, blobs: Iterable[tuple[str, bytes]]) -> tu
     if missing:
         first = min(missing)
         raise UserError(
-            f"{where / first} is missing; expected {', '.join(names)}, this one of MD5"
-            f" {kind.md5[first]}"
+            f"{where / first} (MD5 {kind.md5[first]}) is missing; expected {', '.join(names)}"
         )
     whole = Split(images.reshape(-1, 32, 32, 3), labels.reshape(-1))
     return (
@@ -136,10 +137,10 @@ def _assemble(kind: Kind, where: Path, blobs: Iterable[tuple[str, bytes]]) -> tu
 
 
 class _Unpickler(pickle.Unpickler):
-    """Builds numpy arrays and plain containers, and refuses every other name."""
+    """Unpickles NumPy arrays and plain containers; refuses every other type."""
 
     def find_class(self, module: str, name: str) -> Any:
-        # An array says itself how it is rebuilt; the function has moved between numpy's versions.
+        # The array names its own rebuild function, which has moved between versions of NumPy.
         rebuild = np.empty(0).__reduce__()[0]
         allowed = {
             ("numpy.core.multiarray", "_reconstruct"): rebuild,
@@ -154,12 +155,12 @@ class _Unpickler(pickle.Unpickler):
 
 
 def unpickle(blob: bytes) -> Any:
-    """Returns what an official pickle holds, and runs no code of its; UserError if it asks."""
+    """Returns the content of an official pickle; raises a UserError instead of running code."""
     try:
         return _Unpickler(io.BytesIO(blob), encoding="bytes").load()
     except Exception as error:  # a hostile pickle can raise anything
         why = first_line(error)
-        raise UserError(f"refused to unpickle: {why}; expected arrays and lists alone") from error
+        raise UserError(f"refused to unpickle: {why}; expected only arrays and lists") from error
 
 
 def _decode_python(blob: bytes) -> tuple[np.ndarray, np.ndarray]:

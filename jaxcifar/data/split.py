@@ -1,4 +1,4 @@
-"""What a data set is: images and labels in memory, in up to three splits, uint8 until late."""
+"""Data sets in memory: images, uint8, and labels in up to three splits."""
 
 import dataclasses
 import hashlib
@@ -20,27 +20,27 @@ class Split(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Dataset:
-    """A data set in memory; what a split does not have is an array of no images."""
+    """A data set in memory; a split that does not exist has zero images."""
 
     source: str  # the config's data.source
-    origin: str  # where it came from, in one line
+    origin: str  # a description of where the data were read
     class_names: tuple[str, ...]
     train: Split
     validation: Split
     test: Split
-    checksum: str  # 16 digits of the sha256 of the whole: before `validation`, `train_examples`
+    checksum: str  # first 16 digits of the sha256 of all images, before any are held out
 
 
 def make_dataset(
     source: str, origin: str, class_names: tuple[str, ...], train: Split, test: Split, digest: str
 ) -> Dataset:
-    """Returns a data set as its source has it, nothing held out; `digest` its `content_sha256`."""
+    """Returns a data set with nothing held out; `digest` is its `content_sha256`."""
     none = Split(train.images[:0], train.labels[:0])
     return Dataset(source, origin, class_names, train, none, test, digest[:16])
 
 
 def content_sha256(train: Split, test: Split) -> str:
-    """Returns the sha256 of images and labels, training then test."""
+    """Returns the sha256 of all images and labels, the training split first."""
     digest = hashlib.sha256()
     for array in (*train, *test):
         digest.update(np.ascontiguousarray(array).data)
@@ -48,10 +48,12 @@ def content_sha256(train: Split, test: Split) -> str:
 
 
 def hold_out(dataset: Dataset, validation: int, train_examples: int) -> Dataset:
-    """Holds out the last `validation` training images and keeps the first `train_examples`.
+    """Holds out the last `validation` training images, then keeps the first `train_examples`.
+
+    `train_examples=0` keeps all.
 
     Raises:
-      UserError: there are not so many; `train_examples` of 0 keeps all.
+      UserError: there are too few training images.
     """
     images, labels = dataset.train
     total = len(labels)

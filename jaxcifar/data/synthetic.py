@@ -1,7 +1,7 @@
-"""Ten classes of shapes drawn by arithmetic: a data set that needs no file and no network.
+"""A data set of ten classes of drawn shapes, which needs no file and no network.
 
-Position, size, angle, colours and polarity (dark on light or the reverse) are random, so that the
-mean over pixels says little and a linear model fails, while a small convolutional net succeeds.
+Position, size, angle, colours and polarity (dark on light or light on dark) are random. A linear
+model therefore fails, while a small convolutional net succeeds.
 """
 
 from collections.abc import Callable
@@ -12,7 +12,7 @@ from jaxcifar.data.split import SIZE, Dataset, Split, content_sha256, make_datas
 
 TRAIN = (0, 10_000)  # seed, images
 TEST = (1, 2_000)
-BLOCK = 500  # images drawn at once: the work arrays then stay in the processor's cache
+BLOCK = 500  # images drawn at once, so that temporary arrays fit in the processor's cache
 
 
 def _box(x: np.ndarray, y: np.ndarray, half_x: float, half_y: float) -> np.ndarray:
@@ -20,7 +20,7 @@ def _box(x: np.ndarray, y: np.ndarray, half_x: float, half_y: float) -> np.ndarr
 
 
 def _wave(u: np.ndarray) -> np.ndarray:
-    """A triangle wave of period 1 whose inside is half of it, as a distance."""
+    """Distance to stripes of period 1 and width ½: a triangle wave."""
     return np.abs(u - np.floor(u) - np.float32(0.5)) - np.float32(0.25)
 
 
@@ -48,7 +48,7 @@ def _cross(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     return np.minimum(_box(x, y, 0.95, 0.3), _box(x, y, 0.3, 0.95))
 
 
-# Stripes and checkers fill the image; their period is the size of a shape's half.
+# Stripes and checkers fill the image; their period is the half-size of the other shapes.
 def _horizontal(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     return _wave(y)
 
@@ -58,7 +58,7 @@ def _vertical(x: np.ndarray, y: np.ndarray) -> np.ndarray:
 
 
 def _diagonal(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Rising in every second image, falling in the others: a mirrored image keeps its class."""
+    """Rising in every second image, falling in the others, so that mirroring keeps the class."""
     sign = np.where(np.arange(len(x)) % 2, 1, -1).astype(np.float32)[:, None, None]
     return _wave(0.7071 * (x + sign * y))
 
@@ -67,8 +67,8 @@ def _checker(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     return 4 * _wave(0.7 * x) * _wave(0.7 * y)
 
 
-# The shape of each class: the signed distance to it, negative inside, for coordinates (x, y)
-# [N, 32, 32] float32 centred on the shape and in units of its size.
+# class -> signed distance to its shape, negative inside, at coordinates x, y [N, 32, 32] float32,
+# centred on the shape and in units of its size.
 SHAPES: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
     "disc": _disc,
     "ring": _ring,
@@ -85,17 +85,18 @@ CLASS_NAMES = tuple(SHAPES)
 
 
 def load(dir: str) -> Dataset:
-    """Returns the data set; `dir` is of no use to it."""
-    train, test = make(*TRAIN), make(*TEST)
+    """Returns the data set; `dir` is ignored."""
+    train, test = draw(*TRAIN), draw(*TEST)
     origin = "drawn by jaxcifar/data/synthetic.py"
     return make_dataset("synthetic", origin, CLASS_NAMES, train, test, content_sha256(train, test))
 
 
-def make(seed: int, num_images: int) -> Split:
-    """Draws images uint8 [N, 32, 32, 3] and labels int32 [N], as many of each class, shuffled.
+def draw(seed: int, num_images: int) -> Split:
+    """Draws images, uint8 [N, 32, 32, 3], and labels, int32 [N], with equal numbers per class.
 
-    The same for the same arguments. What is done to a pixel is only integer noise, sums, products
-    and square roots, whose roundings IEEE 754 fixes, so that machines agree under one NumPy.
+    The result depends on the arguments alone. Pixels are computed with integer noise, sums,
+    products and square roots only, whose rounding IEEE 754 defines, so that all machines with the
+    same NumPy agree.
     """
     rng = np.random.default_rng(seed)
     labels = rng.permutation(np.arange(num_images, dtype=np.int32) % len(SHAPES))
@@ -104,14 +105,14 @@ def make(seed: int, num_images: int) -> Split:
         of_class = np.flatnonzero(labels == label)
         for start in range(0, len(of_class), BLOCK):
             block = of_class[start : start + BLOCK]
-            images[block] = _draw(rng, shape, len(block))
+            images[block] = _draw_class(rng, shape, len(block))
     return Split(images, labels)
 
 
-def _draw(
+def _draw_class(
     rng: np.random.Generator, shape: Callable[[np.ndarray, np.ndarray], np.ndarray], count: int
 ) -> np.ndarray:
-    """Returns uint8 [count, 32, 32, 3] of one shape."""
+    """Returns images of one shape, uint8 [count, 32, 32, 3]."""
 
     def uniform(low: float, high: float, *axes: int) -> np.ndarray:
         return rng.uniform(low, high, (count, *axes)).astype(np.float32)
@@ -124,11 +125,11 @@ def _draw(
     down = (pixel - uniform(11, 21, 1))[:, :, None]
     x = (cos * across + sin * down) / size
     y = (cos * down - sin * across) / size
-    # One pixel of blur at the edge.
+    # The edge is blurred over one pixel.
     inside = np.clip(0.5 - shape(x, y) * size, 0, 1)[..., None].astype(np.float32)
 
     ground = uniform(70, 185, 1, 1, 3)
-    # Of either sign in each channel: this is what takes the class out of a pixel's mean.
+    # The sign is random in each channel, so that a pixel's mean says nothing about the class.
     step = uniform(30, 90, 1, 1, 3) * rng.choice([-1, 1], (count, 1, 1, 3)).astype(np.float32)
     slope = uniform(-1.5, 1.5, 2, 1, 1, 1)  # shading, per pixel
     shade = slope[:, 0] * (pixel[:, None] - 16)[..., None] + slope[:, 1] * (pixel - 16)[:, None]

@@ -1,8 +1,8 @@
-"""CIFAR-10 through TensorFlow Datasets, without TensorFlow.
+"""Downloads and reads CIFAR-10 with TensorFlow Datasets, without TensorFlow.
 
-TFDS is imported inside the functions: it takes most of a second, and few runs need it.
-Its own cifar10 builder needs TensorFlow to unpack, to read and to encode; a subclass that is given
-the arrays and encodes with Pillow does not. What it writes is an ordinary TFDS array_record copy.
+TFDS is imported inside the functions because it takes most of a second and few runs need it.
+Its cifar10 builder needs TensorFlow to unpack, read and encode; our subclass takes arrays and
+encodes them with Pillow instead. It writes an ordinary TFDS copy in array_record format.
 """
 
 import io
@@ -22,8 +22,8 @@ URL = "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz"
 MANUAL_TAR = "downloads/manual/cifar-10-binary.tar.gz"  # TFDS looks there before it downloads
 
 
-def find(directory: Path) -> Path | None:
-    """Returns the folder of the newest copy in a TFDS data_dir, or in one of its subfolders."""
+def find_copy(directory: Path) -> Path | None:
+    """Returns the folder of the newest copy in a TFDS data_dir or one of its subfolders."""
     for folder in (directory / "cifar10", directory):
         copies = [path.parent for path in folder.glob("*/dataset_info.json")]
         if folder == directory and (directory / "dataset_info.json").exists():
@@ -42,18 +42,21 @@ def _version(name: str) -> tuple[int, ...]:
 def read(copy: Path) -> tuple[Split, Split]:
     """Returns the training and test images of a copy in the official order.
 
-    TFDS shuffles what it writes; `id`, "train_00001", counts in the official files' order.
-    Takes about 0.2 ms an image. Raises UserError if the copy cannot be read.
+    TFDS shuffles images when writing; their `id`, such as "train_00001", gives the official order.
+    Reading takes about 0.2 ms per image.
+
+    Raises:
+      UserError: the copy cannot be read.
     """
     import tensorflow_datasets as tfds
 
     try:
         builder = tfds.builder_from_directory(copy)
         return _collect(builder, "train"), _collect(builder, "test")
-    except Exception as error:  # whatever array_record, protobuf or Pillow raise on a damaged file
+    except Exception as error:  # array_record, protobuf and Pillow raise many kinds
         raise UserError(
-            f"{copy} is not a whole TFDS copy of cifar10 in array_record: {first_line(error)};"
-            " delete it or make it again"
+            f"{copy} is not a complete TFDS copy of cifar10 in array_record format:"
+            f" {first_line(error)}; delete it or make it again"
         ) from error
 
 
@@ -74,15 +77,18 @@ def download(
     class_names: tuple[str, ...],
     max_examples: int | None = None,
 ) -> Path:
-    """Downloads CIFAR-10 into a TFDS data_dir, or takes the tar laid at MANUAL_TAR in it.
+    """Downloads CIFAR-10 into a TFDS data_dir and returns the folder of the copy.
+
+    An archive at MANUAL_TAR in `data_dir` is used instead of a download.
 
     Args:
-      data_dir: where TFDS keeps its copies; `downloads` is inside it.
-      class_names: in the order of the labels.
-      max_examples: of each split; for tests.
+      data_dir: where TFDS keeps its copies and `downloads`.
+      class_names: the names of the classes, in the order of the labels.
+      max_examples: the maximum number of examples per split; for tests.
 
-    Returns the copy's folder. Raises UserError, before TFDS starts, if the network does not answer
-    within seconds: left alone it tries again for minutes.
+    Raises:
+      UserError: the download failed. The network is probed first, because TFDS would retry for
+        minutes.
     """
     if not (data_dir / MANUAL_TAR).exists():
         probe(URL)
@@ -102,7 +108,7 @@ def download(
         )
     except UserError:
         raise
-    except Exception as error:  # requests', TFDS's and the file system's own
+    except Exception as error:  # from requests, TFDS or the file system
         raise UserError(
             f"downloading {URL} (sha256 {BINARY_SHA256}) into {data_dir} failed:"
             f" {first_line(error)}"
@@ -111,10 +117,10 @@ def download(
 
 
 def probe(url: str, seconds: float = 6.0) -> None:
-    """Raises UserError unless the server answers for `url` within `seconds`.
+    """Raises a UserError unless the server answers for `url` within `seconds`.
 
-    By requests, as TFDS will, so that a proxy counts; in a thread, since looking up a name has no
-    time limit of its own.
+    Uses requests, as TFDS does, so that the same proxy applies; runs in a thread because a DNS
+    lookup has no time limit.
     """
     import requests
 
@@ -130,7 +136,7 @@ def probe(url: str, seconds: float = 6.0) -> None:
     thread = threading.Thread(target=ask, daemon=True)
     thread.start()
     thread.join(seconds)
-    problem = outcome[0] if outcome else f"no answer in {seconds:g} s"
+    problem = outcome[0] if outcome else f"no answer within {seconds:g} s"
     if problem:
         raise UserError(f"{url} (sha256 {BINARY_SHA256}) cannot be reached: {problem}")
 
@@ -139,7 +145,7 @@ def _builder(
     data_dir: Path,
     class_names: tuple[str, ...],
 ) -> Any:
-    """Returns the official cifar10 builder, its three steps that need TensorFlow replaced."""
+    """Returns the official cifar10 builder with its three TensorFlow steps replaced."""
     from PIL import Image
     from tensorflow_datasets.core import registered
     from tensorflow_datasets.image_classification import cifar
@@ -151,7 +157,7 @@ def _builder(
             name = f"{prefix}_{i:05d}"
             yield i, {"id": name, "image": png.getvalue(), "label": int(label)}
 
-    with registered.skip_registration():  # the name is the official builder's
+    with registered.skip_registration():  # the official builder has the same name
 
         class Cifar10(cifar.Cifar10):
             pkg_dir_path = None

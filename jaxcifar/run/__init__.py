@@ -1,1 +1,1 @@
-"""What a run leaves behind: its folder, checkpoints, log and pictures."""
+"""The files of a run: its folder, config, checkpoints and metrics."""

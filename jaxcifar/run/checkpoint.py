@@ -1,8 +1,8 @@
-"""Checkpoints of a run: the only module that knows Orbax.
+"""Checkpoints of a run. Only this module uses Orbax.
 
 Each step has the items `model` {params, batch_stats, ema} and `train` {opt_state, step, sums}, and
-JSON: the config, class names, mean/std, versions, and a CRC-32 of every leaf, because a flipped
-bit in a data file would otherwise load silently. The two latest steps and the best are kept.
+JSON metadata: the config, class names, mean and std, versions, and a CRC-32 of every leaf, without
+which a flipped bit in a data file would load silently. The two latest steps and the best are kept.
 """
 
 import contextlib
@@ -22,39 +22,36 @@ from jaxcifar.run import damage, selection
 from jaxcifar.system import devices
 
 DIRECTORY, DAMAGED = "steps", "damaged"
-RELEASED = "released"  # in the JSON of a step that has no item `train`
-NO_ACCURACY = -1.0  # below all there are, and JSON
-LATEST = 2  # so that one damaged file never costs a run
+RELEASED = "released"  # key in the JSON of a step without the item `train`
+NO_ACCURACY = -1.0  # below every accuracy, and valid JSON
+LATEST = 2  # steps to keep, so that one damaged file never costs a run
 
 
 class Saveable(Protocol):
-    """What training carries from step to step, as the named items of a checkpoint and back.
-
-    The items are `model` {params, batch_stats, ema} and `train` {opt_state, step, sums}.
-    """
+    """A training state that converts to and from the items of a checkpoint."""
 
     def to_items(self) -> dict[str, Any]:
-        """Returns the items, trees of arrays."""
+        """Returns the items `model` and `train`, trees of arrays."""
 
     def from_items(self, items: dict[str, Any]) -> Self:
-        """Returns the same kind of thing with the arrays of the items."""
+        """Returns a state of the same structure with the arrays of the items."""
 
 
 S = TypeVar("S", bound=Saveable)
 
 
 class Checkpoints:
-    """The steps saved under `workdir`/steps. Use with `with`: leaving waits for the last save.
+    """The steps saved in `workdir`/steps. A context manager, which waits for the last save.
 
-    Only the run that trains is `writing`: it clears what a killed save left half done, and moves
-    damaged steps to `workdir`/damaged.
+    Only a training run opens them with `writing=True`, which creates the folder, removes incomplete
+    saves of a killed run, and moves damaged steps to `workdir`/damaged.
 
     Raises:
-      UserError: there is no such folder and none is to be made, or it cannot be read.
+      UserError: the folder cannot be read, or does not exist and `writing` is False.
     """
 
     def __init__(self, workdir: pathlib.Path, *, writing: bool = False):
-        from orbax.checkpoint import v1 as ocp  # a second to import
+        from orbax.checkpoint import v1 as ocp  # takes a second to import
 
         self.directory = workdir.resolve() / DIRECTORY
         self._aside = self.directory.parent / DAMAGED
@@ -70,7 +67,9 @@ class Checkpoints:
                         raise
                     self._set_aside(int(folder.name), error)
             self._checkpointer = ocp.training.Checkpointer(
-                self.directory, preservation_policy=_Kept(), cleanup_tmp_directories=writing
+                self.directory,
+                preservation_policy=_KeepLatestAndBest(),
+                cleanup_tmp_directories=writing,
             )
             self._inode = self.directory.stat().st_ino
 
@@ -82,7 +81,7 @@ class Checkpoints:
             self.wait()
             self._checkpointer.close()
         except Exception:
-            if kind is None:  # else it is what led here, once more
+            if kind is None:  # otherwise probably the same error again
                 raise
 
     def wait(self) -> None:
@@ -93,7 +92,7 @@ class Checkpoints:
                 try:
                     saving.result()
                 except Exception:
-                    self._check_place()
+                    self._check_folder()
                     raise
 
     def steps(self) -> list[int]:
@@ -101,11 +100,15 @@ class Checkpoints:
         return sorted(c.step for c in self._checkpointer.checkpoints)
 
     def best_step(self) -> int:
-        """Returns the step of the highest accuracy, the first of equals."""
+        """Returns the step with the highest accuracy, the first if several are equal."""
         return selection.best(self._checkpointer.checkpoints, _accuracy).step
 
-    def number(self, name: str) -> int:
-        """Returns the saved step that "best", "latest" or a number names."""
+    def find_step(self, name: str) -> int:
+        """Returns the saved step for "best", "latest" or the text of a number.
+
+        Raises:
+          UserError: there is no such step.
+        """
         steps = self.steps()
         if not steps:
             raise UserError(f"no checkpoint in {self.directory.parent}; train first")
@@ -118,11 +121,11 @@ class Checkpoints:
             raise UserError(f"step {name} is not saved; expected best, latest or one of {saved}")
         return int(name)
 
-    def save(self, carry: Saveable, meta: dict[str, Any], accuracy: float | None) -> None:
-        """Starts saving; waits first for the save before. A step saved already is left alone."""
+    def save(self, state: Saveable, meta: dict[str, Any], accuracy: float | None) -> None:
+        """Starts saving a step after waiting for the previous save; skips a step already saved."""
         self.wait()
-        self._check_place()
-        items = carry.to_items()
+        self._check_folder()
+        items = state.to_items()
         step = int(items["train"]["step"])
         if step in self.steps():
             return
@@ -131,7 +134,7 @@ class Checkpoints:
     def release(
         self, step: int, model: dict[str, Any], meta: dict[str, Any], accuracy: float | None
     ) -> None:
-        """Saves the item `model` alone, from which no training can go on."""
+        """Saves only the item `model`, which is enough for evaluation but not for training."""
         self._save(step, {"model": model}, {**meta, RELEASED: True}, accuracy)
         self.wait()
 
@@ -148,23 +151,23 @@ class Checkpoints:
             )
 
     def meta(self, step: int) -> dict[str, Any]:
-        """Returns the JSON saved with a step."""
+        """Returns the JSON metadata of a step."""
         self.wait()
         with damage.classify_read_error(self._folder(step)):
             return self._meta(step)
 
     def restore_latest(self, like: S) -> S | None:
-        """Returns the latest step that is whole, placed as `like` is; None where none was saved.
+        """Returns the state of the latest intact step; None if no step was ever saved.
 
-        `like` has arrays, or their shapes, types and places. A damaged step is moved to
-        `damaged/` with a warning, and the one before is tried. So is one that this program cannot
-        make sense of, once it has read another.
+        `like` gives the structure: arrays, or their shapes, types and shardings. A damaged step is
+        moved to `damaged/` with a warning, and the step before it is tried. A step that cannot be
+        parsed is set aside too, but only after another step has loaded.
 
         Raises:
-          UserError: a step cannot be read, does not fit `like`, or none is left undamaged.
+          UserError: a step cannot be read or does not fit `like`, or all steps are damaged.
         """
         self.wait()
-        strange: list[tuple[int, damage.Strange]] = []
+        unparsable: list[tuple[int, damage.Unparsable]] = []
         for step in reversed(self.steps()):
             try:
                 items = self._load(step, like.to_items())
@@ -172,24 +175,24 @@ class Checkpoints:
                 self._set_aside(step, error)
                 self._checkpointer.reload()
                 continue
-            except damage.Strange as error:
-                strange.append((step, error))
+            except damage.Unparsable as error:
+                unparsable.append((step, error))
                 continue
-            for other, unread in strange:
+            for other, unread in unparsable:
                 self._set_aside(other, unread.damaged)
                 self._checkpointer.reload()
             return like.from_items(items)
-        if strange:
-            raise strange[0][1]
+        if unparsable:
+            raise unparsable[0][1]
         if self._aside.is_dir() and (found := sorted(f.name for f in self._aside.iterdir())):
             raise UserError(
-                f"no whole step is left in {self.directory}; damaged ones ({', '.join(found)}) are"
+                f"no intact step is left in {self.directory}; damaged ones ({', '.join(found)}) are"
                 f" in {self._aside}: to train again from the start, move that folder away"
             )
         return None
 
     def restore_model(self, step: int, like: dict[str, Any]) -> dict[str, Any]:
-        """Returns the item `model` of a step, with the tree, shapes and sharding of `like`."""
+        """Returns the item `model` of a step; `like` gives its tree, shapes and shardings."""
         return self._load(step, {"model": like})["model"]
 
     def _load(self, step: int, like: dict[str, Any]) -> dict[str, Any]:
@@ -198,8 +201,7 @@ class Checkpoints:
             meta = self._meta(step)
             if meta.get(RELEASED) and "train" in like:
                 raise UserError(
-                    f"{folder} was released, without what training goes on from; choose another"
-                    " --workdir"
+                    f"{folder} was released without its training state; choose another --workdir"
                 )
             crc32 = meta["crc32"]
             for name, tree in like.items():
@@ -208,27 +210,27 @@ class Checkpoints:
             items = self._checkpointer.load_checkpointables(step, jax.tree.map(_abstract, like))
             wrong = [leaf for leaf, value in _crc32(items).items() if crc32.get(leaf) != value]
             if wrong:
-                raise damage.Wrong(f"the checksum of {wrong[0]} is wrong")
+                raise damage.ContentError(f"the checksum of {wrong[0]} is wrong")
             return items
 
     def _meta(self, step: int) -> dict[str, Any]:
-        # read as it is: Orbax's own reading takes a file that cannot be read for an empty one
+        # Orbax would treat an unreadable file as an empty one.
         file = self._folder(step) / "_CHECKPOINT_METADATA"
         return damage.unsealed(json.loads(file.read_text()))
 
-    def _check_place(self) -> None:
-        """Raises a UserError where the folder is gone, which a save would silently make anew."""
+    def _check_folder(self) -> None:
+        """Raises a UserError if the folder is gone, which a save would silently create again."""
         if not self.directory.is_dir() or self.directory.stat().st_ino != self._inode:
             raise UserError(
-                f"{self.directory} was moved or deleted while training; put it back, and the same"
-                " command goes on"
+                f"{self.directory} was moved or deleted while training; put it back and run the"
+                " same command to continue"
             )
 
     def _folder(self, step: int) -> pathlib.Path:
         return self.directory / str(step)
 
     def _set_aside(self, step: int, error: damage.Damaged) -> None:
-        devices.barrier("damaged")  # all have seen it
+        devices.barrier("damaged")  # every process has read it
         if devices.is_leader():
             self._move_aside(step, error)
         devices.barrier("moved")
@@ -238,11 +240,11 @@ class Checkpoints:
         names = (str(step), *(f"{step}.{number}" for number in range(1, 1000)))
         place = next(self._aside / name for name in names if not (self._aside / name).exists())
         (self._folder(step)).rename(place)
-        warnings.warn(f"{error}; moved to {place}, trying the one before", stacklevel=2)
+        warnings.warn(f"{error}; moved to {place}, trying the step before it", stacklevel=2)
 
 
-class _Kept:
-    """Orbax's preservation policy: the latest steps, the best, and any of unknown accuracy."""
+class _KeepLatestAndBest:
+    """Orbax policy that keeps the latest steps, the best, and any without metrics."""
 
     def should_preserve(self, checkpoints: Sequence[Any], *, context: Any) -> list[bool]:
         steps = sorted(c.step for c in checkpoints)
@@ -251,12 +253,12 @@ class _Kept:
 
 
 def _check_metrics(folder: pathlib.Path) -> None:
-    """Raises Damaged where Orbax would end on the step's metrics, even in listing the steps."""
-    if folder.name.isdigit():  # not one of a save that was killed
+    """Raises Damaged if the step's metrics are bad, on which Orbax fails even in listing steps."""
+    if folder.name.isdigit():  # not a temporary folder of a killed save
         with damage.classify_read_error(folder), contextlib.suppress(FileNotFoundError):
             metrics = json.loads((folder / "metrics" / "metrics").read_text())
             if not isinstance(metrics, dict) or type(metrics.get("accuracy")) not in (int, float):
-                raise damage.Wrong(f"metrics: {metrics!r}")
+                raise damage.ContentError(f"metrics: {metrics!r}")
 
 
 def _accuracy(checkpoint: Any) -> float:
@@ -280,18 +282,18 @@ def _crc32(items: dict[str, Any]) -> dict[str, int]:
 
 
 def _saved_tree(folder: pathlib.Path, saved: Container[str]) -> Any:
-    """Returns the tree of an item's shapes, whose leaves must be those that were saved."""
+    """Returns the tree of shapes of an item after checking that its leaves are in `saved`."""
     from orbax.checkpoint import PyTreeCheckpointHandler
 
-    # `checkpointables_metadata` would hide every error, also one that passes
+    # `checkpointables_metadata` would hide every error, including temporary ones.
     tree = PyTreeCheckpointHandler().metadata(folder).tree
-    if strange := [leaf for leaf in _leaves(tree) if f"{folder.name}/{leaf}" not in saved]:
-        raise damage.Wrong(f"{folder.name}/_METADATA names a leaf {strange[0]}")
+    if unknown := [leaf for leaf in _leaves(tree) if f"{folder.name}/{leaf}" not in saved]:
+        raise damage.ContentError(f"{folder.name}/_METADATA has an unknown leaf {unknown[0]}")
     return tree
 
 
 def _check_fits(where: str, saved: Any, wanted: Any) -> None:
-    # Orbax returns the saved shape without complaint, so the comparison is ours.
+    # Orbax returns the saved shape without complaint.
     old, new = ({k: tuple(v.shape) for k, v in _leaves(t).items()} for t in (saved, wanted))
     for leaf in sorted(old.keys() | new.keys()):
         if old.get(leaf) != new.get(leaf):

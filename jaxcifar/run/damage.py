@@ -1,8 +1,8 @@
-"""Whether an error in reading a checkpoint is of what its files hold, or may pass.
+"""Decides whether an error in reading a checkpoint means that the checkpoint is damaged.
 
-A step is damaged where its content is: a checksum is wrong, a file is missing, or what it holds
-cannot be decoded. An error of the disk or the memory says nothing of the content. One of the
-program that reads may be of either: `Strange`.
+A step is damaged if its content is wrong: a checksum differs, a file is missing, or a file cannot
+be decoded. Errors of the disk or of memory say nothing about the content. An error while parsing
+may be damage or a bug in this program: `Unparsable`.
 """
 
 import contextlib
@@ -16,44 +16,44 @@ from typing import Any
 
 from jaxcifar.errors import UserError, first_line
 
-# TensorStore's errors are ValueErrors with a status; these ones are of what a file holds, unless
-# the text has the number of an operating system's error, other than 2: there is no such file.
+# TensorStore raises ValueErrors with a status. These statuses mean wrong content, unless the text
+# has the number of an error of the operating system other than 2, "no such file".
 CONTENT = ("DATA_LOSS", "FAILED_PRECONDITION", "INVALID_ARGUMENT", "NOT_FOUND", "OUT_OF_RANGE")
 OS_ERROR = re.compile(r"os_error_code='(?!2')(\d+)'")
 
 
-SEAL = "seal"  # of a step's JSON: a CRC-32 of what it had without
-# What reading a format raises that is not as it should be, and a program with a bug.
+SEAL = "seal"  # key of the CRC-32 of a step's other JSON
+# Raised when parsing damaged content, and by bugs.
 PARSING = LookupError, TypeError, ValueError, AttributeError, NotImplementedError, AssertionError
 
 
 class Damaged(UserError):
-    """The content of a saved step is wrong or gone."""
+    """The content of a saved step is wrong or missing."""
 
     def __init__(self, folder: pathlib.Path, why: BaseException):
-        super().__init__(f"step {folder.name} is damaged, in {folder}: {_short(why)}")
+        super().__init__(f"step {folder.name} is damaged, in {folder}: {_describe(why)}")
 
 
-class Strange(UserError):
-    """The content of a saved step is wrong, if the same program can read another step."""
+class Unparsable(UserError):
+    """A saved step cannot be parsed; it is `damaged` if this program can read another step."""
 
     def __init__(self, message: str, folder: pathlib.Path, why: BaseException):
         super().__init__(message)
         self.damaged = Damaged(folder, why)
 
 
-class Wrong(Exception):
-    """What was read is not what was written."""
+class ContentError(Exception):
+    """The content that was read differs from what was written."""
 
 
 def sealed(meta: dict[str, Any]) -> dict[str, Any]:
-    """Returns the JSON with a checksum of itself."""
+    """Returns the JSON with a checksum of itself added."""
     meta = {key: value for key, value in meta.items() if key != SEAL}
     return {**meta, SEAL: zlib.crc32(json.dumps(meta, sort_keys=True).encode())}
 
 
 def unsealed(content: Any) -> dict[str, Any]:
-    """Returns the JSON that was sealed, or is of a time before there were seals."""
+    """Returns JSON after checking its seal, which old checkpoints do not have."""
     try:
         meta = content["custom_metadata"]
         whole = sealed(meta)
@@ -62,17 +62,17 @@ def unsealed(content: Any) -> dict[str, Any]:
         problem = "its checksum is wrong"
     except (KeyError, TypeError, AttributeError) as error:
         problem = repr(error)
-    raise Wrong(f"_CHECKPOINT_METADATA: {problem}")
+    raise ContentError(f"_CHECKPOINT_METADATA: {problem}")
 
 
 @contextlib.contextmanager
 def classify_read_error(folder: pathlib.Path) -> Iterator[None]:
-    """Judges an error in reading the step in `folder`; a UserError is passed on.
+    """Turns an error in reading the step in `folder` into one of three kinds of UserError.
 
     Raises:
-      Damaged: the error is of the content, and every file that is there can be read.
-      Strange: it may be of the content or of this program.
-      UserError: any other.
+      Damaged: the content is wrong, although all files can be read.
+      Unparsable: the content may be wrong, or this program has a bug.
+      UserError: any other error; UserErrors pass unchanged.
     """
     try:
         yield
@@ -80,36 +80,36 @@ def classify_read_error(folder: pathlib.Path) -> Iterator[None]:
         if isinstance(error, UserError):
             raise
         chain = _chain(error)
-        content = next(filter(_is_of_content, chain), None)
-        other = next(filter(_may_pass, chain), None) or _unreadable(folder)
-        if content and not other:
+        content = next(filter(_is_content_error, chain), None)
+        system = next(filter(_is_system_error, chain), None) or _find_read_error(folder)
+        if content and not system:
             raise Damaged(folder, content) from error
-        why = other or chain[-1]
+        why = system or chain[-1]
         message = (
-            f"cannot read {folder}: {_short(why)}; it may be whole, and was left in its place:"
-            " start again when that is mended, or move it away to go on without"
+            f"cannot read {folder}: {_describe(why)}; the step may be intact and was left in place:"
+            " fix the error and run the command again, or move the step away to continue without it"
         )
-        if isinstance(why, PARSING) and not other:
-            raise Strange(message, folder, why) from error
+        if isinstance(why, PARSING) and not system:
+            raise Unparsable(message, folder, why) from error
         raise UserError(message) from error
 
 
 @contextlib.contextmanager
 def as_user_error(what: str) -> Iterator[None]:
-    """Turns an error that may pass, or a file that is not there, into a UserError's one line."""
+    """Turns an error of the operating system or of memory into a UserError, "WHAT: error"."""
     try:
         yield
-    except (UserError, BrokenPipeError):  # of the other, `run_command` tells
+    except (UserError, BrokenPipeError):  # `run_command` handles both
         raise
     except Exception as error:
-        known = (e for e in _chain(error) if isinstance(e, OSError) or _may_pass(e))
+        known = (e for e in _chain(error) if isinstance(e, OSError) or _is_system_error(e))
         if (cause := next(known, None)) is None:
             raise
-        raise UserError(f"{what}: {_short(cause)}") from error
+        raise UserError(f"{what}: {_describe(cause)}") from error
 
 
 def _chain(error: BaseException) -> list[BaseException]:
-    """Returns the error, what it came of, and so on; Orbax makes chains that end in themselves."""
+    """Returns the error, its cause, the cause's cause, …; Orbax raises chains that are loops."""
     chain: list[BaseException] = []
     cause: BaseException | None = error
     while cause is not None and cause not in chain:
@@ -118,23 +118,23 @@ def _chain(error: BaseException) -> list[BaseException]:
     return chain
 
 
-def _is_of_content(error: BaseException) -> bool:
-    decoding = Wrong, json.JSONDecodeError, UnicodeDecodeError, FileNotFoundError
+def _is_content_error(error: BaseException) -> bool:
+    decoding = ContentError, json.JSONDecodeError, UnicodeDecodeError, FileNotFoundError
     return isinstance(error, decoding) or (
         isinstance(error, ValueError)
         and (str(error).startswith(CONTENT) or "Error decoding" in str(error))
     )
 
 
-def _may_pass(error: BaseException) -> bool:
-    """True for an error of the memory or the operating system, also as TensorStore tells one."""
+def _is_system_error(error: BaseException) -> bool:
+    """Returns whether memory or the operating system failed, possibly within TensorStore."""
     if isinstance(error, FileNotFoundError):
         return False
     return isinstance(error, OSError | MemoryError) or bool(OS_ERROR.search(str(error)))
 
 
-def _unreadable(folder: pathlib.Path) -> OSError | None:
-    """Returns the error of reading every file of a folder: what Orbax met may have been hidden."""
+def _find_read_error(folder: pathlib.Path) -> OSError | None:
+    """Reads every file in a folder and returns the first error; Orbax may have hidden it."""
 
     def fail(error: OSError) -> None:
         raise error
@@ -142,19 +142,23 @@ def _unreadable(folder: pathlib.Path) -> OSError | None:
     try:
         for parent, _, names in os.walk(folder, onerror=fail):
             for name in names:
-                with (pathlib.Path(parent) / name).open("rb") as file:
-                    while file.read(2**20):
-                        pass
+                _read_through(pathlib.Path(parent, name))
     except OSError as error:
         return error
     return None
 
 
-def _short(error: BaseException) -> str:
+def _read_through(file: pathlib.Path) -> None:
+    with file.open("rb") as content:
+        while content.read(2**20):
+            pass
+
+
+def _describe(error: BaseException) -> str:
     if found := OS_ERROR.search(str(error)):
         return os.strerror(int(found[1]))
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
-    name = "" if isinstance(error, Wrong) else f"{type(error).__name__}: "
+    name = "" if isinstance(error, ContentError) else f"{type(error).__name__}: "
     text = first_line(error).split(" [tensorstore_spec=")[0]
     return name + (text if len(text) < 200 else f"{text[:40]} … {text[-150:]}")

@@ -1,4 +1,4 @@
-"""metrics.jsonl: a line of JSON per finished epoch. A line may be moved aside, never lost."""
+"""metrics.jsonl: one line of JSON per finished epoch. Lines may be moved aside but never lost."""
 
 import json
 import math
@@ -17,61 +17,61 @@ Line = dict[str, Any]
 
 
 def read(folder: pathlib.Path) -> list[Line]:
-    """Returns the metrics of the run's epochs; a line that is damaged is left out."""
+    """Returns the metrics of the run's epochs, without damaged lines."""
     return [line for _, line in _read(folder) if line is not None]
 
 
-def go_on(folder: pathlib.Path, last_step: int, writing: bool = True) -> tuple[list[Line], int]:
-    """Returns the lines up to `last_step`, and how many lines of later epochs were moved aside.
+def resume(folder: pathlib.Path, last_step: int, writing: bool = True) -> tuple[list[Line], int]:
+    """Returns the lines up to `last_step`, and the number of later lines, which are moved aside.
 
-    A killed run had written those before their checkpoint was whole: they will be written again.
-    Damaged lines are moved too, with a warning; a torn last line is no more than a killed run's.
-    All lines of a run that diverged apply: no step is saved of the epoch it ended in. Without
-    `writing` the files stay as they are.
+    A killed run can write the metrics of an epoch before its checkpoint is complete; the resumed
+    run writes them again. Damaged lines are moved aside too, with a warning unless it is a last
+    line cut short by a kill. A diverged run keeps all its lines, because the epoch in which it
+    diverged has no checkpoint. With `writing=False` the files are left alone.
     """
     content = _read(folder)
     lines = [line for _, line in content if line]
     if diverged(lines):
         last_step = lines[-1]["step"]
     kept = [(raw, line) for raw, line in content if line and line["step"] <= last_step]
-    ahead = [raw for raw, line in content if line and line["step"] > last_step]
+    later = [raw for raw, line in content if line and line["step"] > last_step]
     if not writing:
-        return [line for _, line in kept if line], len(ahead)
+        return [line for _, line in kept if line], len(later)
     damaged = [number for number, (_, line) in enumerate(content, 1) if line is None]
     if torn := damaged[-1:] == [len(content)]:
         damaged.pop()
     if damaged:
         numbers = ", ".join(map(str, damaged))
-        text = f"{folder / FILE} is damaged in line {numbers}; moved to {ASIDE} beside it"
+        text = f"{folder / FILE} is damaged in line {numbers}; moved to {ASIDE} in the same folder"
         warnings.warn(text, stacklevel=2)
-    if ahead or damaged or torn:
+    if later or damaged or torn:
         moved = [raw for raw, line in content if line is None or line["step"] > last_step]
         with (folder / ASIDE).open("ab") as file:
             file.write(b"".join(raw + b"\n" for raw in moved))
         with atomic.replacing(folder / FILE) as file:
             file.write(b"".join(raw + b"\n" for raw, _ in kept))
-    return [line for _, line in kept if line], len(ahead)
+    return [line for _, line in kept if line], len(later)
 
 
 def append(folder: pathlib.Path, line: Line) -> None:
-    """Writes the line of an epoch that has finished."""
+    """Appends the metrics of a finished epoch."""
     with (folder / FILE).open("ab+") as file:
         if file.tell():
             file.seek(-1, os.SEEK_END)
-            if file.read() != b"\n":  # a last line that was cut just before its end
+            if file.read() != b"\n":  # a last line that lost its newline
                 file.write(b"\n")
         file.write(json.dumps(line, allow_nan=False).encode() + b"\n")
 
 
 def diverged(lines: Sequence[Line]) -> bool:
-    """Whether the loss of the last epoch's training was not finite: with that a run is over."""
+    """Returns whether the training loss of the last epoch is not finite, which ends a run."""
     return bool(lines) and lines[-1].get("train_loss", 0.0) is None
 
 
-def problem(lines: Sequence[Line], num_epochs: int) -> str:
-    """Returns what is wrong with the lines of `num_epochs` finished epochs; "" for nothing.
+def find_problem(lines: Sequence[Line], num_epochs: int) -> str:
+    """Returns how the lines differ from one for each of `num_epochs` epochs; "" if they do not.
 
-    A run that diverged has the epochs up to that one.
+    A diverged run needs lines only up to the epoch in which it diverged.
     """
     epochs = [line["epoch"] for line in lines]
     if diverged(lines):
@@ -84,17 +84,17 @@ def problem(lines: Sequence[Line], num_epochs: int) -> str:
     return ""
 
 
-def check(folder: pathlib.Path, lines: Sequence[Line], num_epochs: int) -> None:
-    """Raises a UserError unless there is one line for each epoch of a finished run."""
-    if wrong := problem(lines, num_epochs):
+def check_complete(folder: pathlib.Path, lines: Sequence[Line], num_epochs: int) -> None:
+    """Raises a UserError unless a finished run has one line for each epoch."""
+    if problem := find_problem(lines, num_epochs):
         raise UserError(
-            f"the run in {folder} has finished, but its {wrong}; put the file back (lines that did"
-            f" not apply are in {ASIDE}), or move the folder away to train again"
+            f"the run in {folder} has finished, but its {problem}; restore the file (lines that"
+            f" were set aside are in {ASIDE}), or move the folder away to train again"
         )
 
 
 def finite(value: Any) -> Any:
-    """Returns a tree of JSON values with None for every number that is not finite."""
+    """Returns a tree of JSON values with every number that is not finite replaced by None."""
     if isinstance(value, dict):
         return {key: finite(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
@@ -103,7 +103,7 @@ def finite(value: Any) -> Any:
 
 
 def _read(folder: pathlib.Path) -> list[tuple[bytes, Line | None]]:
-    """Returns each line of the file, as it is and parsed; None where it is not an epoch's."""
+    """Returns each line of the file, raw and parsed; None if it is not a line of metrics."""
     file = folder / FILE
     try:
         content = file.read_bytes() if file.exists() else b""
@@ -115,10 +115,10 @@ def _read(folder: pathlib.Path) -> list[tuple[bytes, Line | None]]:
 def _parse(raw: bytes) -> Line | None:
     try:
         line = json.loads(raw)
-    except ValueError:  # also bytes that are no text
+    except ValueError:  # including bytes that are not UTF-8
         return None
-    of_epoch = isinstance(line, dict) and all(type(line.get(k)) is int for k in ("epoch", "step"))
-    return line if of_epoch else None
+    valid = isinstance(line, dict) and all(type(line.get(k)) is int for k in ("epoch", "step"))
+    return line if valid else None
 
 
 def _some(numbers: Sequence[int]) -> str:

@@ -1,4 +1,4 @@
-"""What a run tells while it runs: metrics.jsonl, TensorBoard events, a live bar or plain lines."""
+"""The log of a run: metrics.jsonl, TensorBoard, and a progress bar or plain lines."""
 
 import os
 import pathlib
@@ -7,20 +7,21 @@ import time
 from typing import Any, Protocol
 
 from jaxcifar.run import metrics, selection
+from jaxcifar.system import output
 
 
 class HasMeans(Protocol):
     """Sums over the examples of an epoch so far, on the device."""
 
     def means(self) -> dict[str, float]:
-        """Returns their means, "loss" and "accuracy", which waits for the device."""
+        """Returns the means "loss" and "accuracy"; waits for the device."""
 
 
 class Events:
-    """TensorBoard's file of scalars; what an earlier run wrote for `first_step` or later is hidden.
+    """A TensorBoard file of scalars; hides what an earlier run logged from `first_step` on.
 
-    Written at once: tensorboardX's own writer is a thread that dies of a full disk, after which the
-    run waits for it for ever.
+    Scalars are written synchronously. tensorboardX's own writer is a thread that dies when the disk
+    is full, after which the run would wait for it forever.
     """
 
     def __init__(self, folder: pathlib.Path, first_step: int):
@@ -47,10 +48,10 @@ class Events:
 
 
 class RunLog:
-    """Logs the epochs of one run; use with `with`.
+    """Writes and prints the metrics of a run; use as a context manager.
 
-    `last_step` is the step that training goes on from: lines of epochs after it are moved aside.
-    One that is not `writing`, beside one that is, writes and says nothing.
+    `last_step` is the step that training resumes from; metrics of later epochs are moved aside.
+    With `writing=False`, as in all processes but one, nothing is written or printed.
     """
 
     def __init__(
@@ -61,49 +62,40 @@ class RunLog:
         last_step: int,
         writing: bool = True,
     ):
-        from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-
-        self._folder = path
+        self._folder, self._writing = path, writing
         self.num_epochs, self.steps_per_epoch = num_epochs, steps_per_epoch
-        self.lines, ahead = metrics.go_on(path, last_step, writing)
+        self.lines, ahead = metrics.resume(path, last_step, writing)
         self._warned = any(None in line.values() for line in self.lines)
         self._events = Events(path / "tensorboard", last_step + 1) if writing else None
-        self.live = writing and sys.stdout.isatty()
-        self._bar = Progress(
-            TextColumn("epoch {task.fields[epoch]}/{task.fields[epochs]}"),
-            BarColumn(),
-            TextColumn("{task.fields[text]}"),
-            TimeRemainingColumn(),
-            disable=not self.live,
-            transient=True,
-        )
+        self.live = writing and sys.stdout is not None and sys.stdout.isatty()
+        self._bar = _make_bar(self.live)
         total = num_epochs * steps_per_epoch
         self._task = self._bar.add_task(
             "", total=total, completed=last_step, epoch=1, epochs=num_epochs, text=""
         )
-        self._shown = 0.0
+        self._last_update = 0.0
         if ahead:
             where = f"step {last_step:,}" if last_step else "the start: no saved step was found"
-            self.say(f"training goes on from {where}; {ahead} later lines of {metrics.FILE}")
-            self.say(f"      are now in {metrics.ASIDE}")
-        if wrong := metrics.problem(self.lines, last_step // steps_per_epoch):
-            self.say(f"warning: {wrong}")
+            self.say(f"training resumes from {where}; {ahead} later lines of {metrics.FILE}")
+            self.say(f"      were moved to {metrics.ASIDE}")
+        if problem := metrics.find_problem(self.lines, last_step // steps_per_epoch):
+            self.say(f"warning: {problem}")
 
     def __enter__(self) -> "RunLog":
-        self._bar.start()
+        output.attempt(self._bar.start)
         return self
 
     def __exit__(self, *_: Any) -> None:
-        self._bar.stop()
+        output.attempt(self._bar.stop)
         if self._events:
             self._events.close()
 
     def progress(self, epoch: int, done: int, sums: HasMeans, examples_per_second: float) -> None:
-        """Shows the running means of epoch `epoch` (from 1) after `done` steps, on a terminal."""
+        """Updates the bar with the means so far; `epoch` counts from 1, `done` is its steps."""
         now = time.perf_counter()
-        if not self.live or now - self._shown < 0.2:  # reading `sums` waits for the device
+        if not self.live or now - self._last_update < 0.2:  # reading `sums` waits for the device
             return
-        self._shown = now
+        self._last_update = now
         means = sums.means()
         text = f"loss {means['loss']:.3f}  accuracy {means['accuracy']:.3f}"
         self._bar.update(
@@ -113,8 +105,8 @@ class RunLog:
             text=f"{text}  {examples_per_second:,.0f} examples/s",
         )
 
-    def epoch(self, line: dict[str, Any]) -> None:
-        """Writes the metrics of a finished epoch: one JSON line, TensorBoard scalars, one print."""
+    def write_epoch(self, line: dict[str, Any]) -> None:
+        """Writes the metrics of a finished epoch to metrics.jsonl and TensorBoard."""
         line = metrics.finite(line)
         self.lines.append(line)
         if not self._events:
@@ -122,61 +114,82 @@ class RunLog:
         metrics.append(self._folder, line)
         values = {k: v for k, v in line.items() if k not in ("epoch", "step") and v is not None}
         self._events.write(values, line["step"])
+
+    def print_epoch(self) -> None:
+        """Prints the metrics of the last epoch, and a warning the first time one is not finite."""
+        line = self.lines[-1]
         self.say(format_epoch(line, self.num_epochs))
         bad = [key for key, value in line.items() if value is None]
         if bad and not self._warned and not self.diverged:
             self._warned = True
             self.say(
-                f"WARNING: {' and '.join(bad)} not finite in epoch {line['epoch']}: the run is"
-                " about to diverge, and seldom comes back; try a lower learning rate"
+                f"WARNING: {' and '.join(bad)} not finite in epoch {line['epoch']}; the run will"
+                " probably diverge: try a lower learning rate"
             )
 
     @property
     def diverged(self) -> bool:
-        """Whether the run is over because its training loss is not finite."""
+        """Whether the run has ended because its training loss is not finite."""
         return metrics.diverged(self.lines)
 
-    def say_diverged(self) -> None:
-        """Says where a run diverged and what to try."""
+    def print_diverged(self) -> None:
+        """Prints where the run diverged and what to try."""
         line = self.lines[-1]
         first = line["step"] - self.steps_per_epoch + 1
         self.say(
             f"DIVERGED: the training loss is not finite in epoch {line['epoch']} (steps {first:,}"
-            f" to {line['step']:,}, rate {line['learning_rate']:.2g}); the run ends here and keeps"
-            " the step saved before that"
+            f" to {line['step']:,}, rate {line['learning_rate']:.2g}); the run ends and keeps the"
+            " last checkpoint before that epoch"
         )
         self.say(
-            "      to try, in another --workdir: a lower optimizer.learning_rate, a warm-up,"
+            "      try, in another --workdir: a lower optimizer.learning_rate, a warm-up,"
             " optimizer.clip_norm=1, optimizer.skip_nonfinite=True"
         )
 
     def say(self, text: str) -> None:
-        """Prints a line, above the bar where there is one."""
-        if not self._events:
+        """Prints a line, above the progress bar if there is one."""
+        if not self._writing:
             return
         if self.live:
-            self._bar.console.print(text, highlight=False, markup=False, soft_wrap=True)
+            console = self._bar.console
+            output.attempt(
+                lambda: console.print(text, highlight=False, markup=False, soft_wrap=True)
+            )
         else:
-            print(text, flush=True)
+            output.say(text)
+
+
+def _make_bar(live: bool) -> Any:
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    return Progress(
+        TextColumn("epoch {task.fields[epoch]}/{task.fields[epochs]}"),
+        BarColumn(),
+        TextColumn("{task.fields[text]}"),
+        TimeRemainingColumn(),
+        disable=not live,
+        transient=True,
+    )
 
 
 def format_epoch(line: dict[str, Any], num_epochs: int) -> str:
-    """Returns the one line that tells of an epoch."""
+    """Returns the metrics of an epoch as one line of text."""
     split = selection.split(line)
-    held_out = ""  # not every epoch has to be scored
+    held_out = ""  # an epoch may not be scored
     if f"{split}_loss" in line:
-        loss, accuracy = (number(line[f"{split}_{key}"]) for key in ("loss", "accuracy"))
+        loss, accuracy = (format_metric(line[f"{split}_{key}"]) for key in ("loss", "accuracy"))
         held_out = f"  {split} loss {loss} accuracy {accuracy}"
+    train_loss, train_accuracy = (format_metric(line[f"train_{k}"]) for k in ("loss", "accuracy"))
     skipped = f"  skipped {line['skipped_updates']}" if line.get("skipped_updates") else ""
     return (
         f"epoch {line['epoch']:>{len(str(num_epochs))}}/{num_epochs}"
-        f"  train loss {number(line['train_loss'])} accuracy {number(line['train_accuracy'])}"
+        f"  train loss {train_loss} accuracy {train_accuracy}"
         f"{held_out}{skipped}"
         f"  rate {line['learning_rate']:.2g}"
         f"  {line['examples_per_second']:,.0f} examples/s  {line['seconds']:.1f} s"
     )
 
 
-def number(value: float | None) -> str:
-    """Returns a loss or an accuracy to three or four places; a value that was not finite is nan."""
+def format_metric(value: float | None) -> str:
+    """Returns a loss or an accuracy with four decimals; "nan" if it was not finite."""
     return "   nan" if value is None else f"{value:.4f}"

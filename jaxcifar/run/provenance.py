@@ -1,4 +1,4 @@
-"""What a number depends on besides its config: versions, commit, machine."""
+"""What results depend on besides their config: versions, commit, processor."""
 
 import functools
 import os
@@ -11,17 +11,17 @@ from importlib import metadata
 from jaxcifar.errors import UserError
 
 VARIABLE = "JAXCIFAR_COMMIT"
-COMMIT = re.compile(r"([0-9a-f]{40}(\+dirty)?)?")  # what a record may name; "" is unknown
+COMMIT = re.compile(r"([0-9a-f]{40}(\+dirty)?)?")  # as in records; "" if unknown
 PACKAGES = ("jaxcifar", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 
 
 def versions() -> dict[str, str]:
-    """Returns the versions of Python and of the packages that numbers depend on."""
+    """Returns the versions of Python and of the packages that results depend on."""
     return {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}}
 
 
 def version(package: str) -> str:
-    """Returns a package's version; "not installed" for one that is used from its checkout."""
+    """Returns a package's version, or "not installed" if it runs from a checkout."""
     try:
         return metadata.version(package)
     except metadata.PackageNotFoundError:
@@ -29,7 +29,7 @@ def version(package: str) -> str:
 
 
 def processor() -> str:
-    """Returns the processor's name; "" where the system does not say it."""
+    """Returns the name of the processor, or "" if it is unknown."""
     info = pathlib.Path("/proc/cpuinfo")
     lines = info.read_text().splitlines() if info.exists() else []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
@@ -38,10 +38,10 @@ def processor() -> str:
 
 @functools.cache
 def commit() -> str:
-    """Returns the commit of the code that runs, "+dirty" if it has changes, "" if unknown.
+    """Returns the commit of the running code, with "+dirty" if it has changes; "" if unknown.
 
-    A copy without .git (in a container, say) names its commit in JAXCIFAR_COMMIT. The answer is
-    cached: commands ask when they start, so later commits do not change what they record.
+    Without .git, as in a container, the environment variable JAXCIFAR_COMMIT gives the commit. The
+    result is cached, so a command that calls this at its start records the code that it runs.
 
     Raises:
       UserError: JAXCIFAR_COMMIT is not a commit.
@@ -50,9 +50,9 @@ def commit() -> str:
 
 
 def commit_of(root: pathlib.Path) -> str:
-    """Returns the commit of the copy in `root`, as `commit` does.
+    """Returns the commit of the checkout in `root`, as `commit` does.
 
-    Only jaxcifar/ and configs/ count. An untracked file there is a change; an ignored one is not.
+    Only changes in jaxcifar/ and configs/ count, including untracked files that are not ignored.
     """
     if not (root / ".git").exists():
         return _commit_from_environment()

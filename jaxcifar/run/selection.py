@@ -1,4 +1,4 @@
-"""Which epoch of a run is its best: one rule for the log, the checkpoints and the summary."""
+"""Selects the best epoch of a run, by one rule for log, checkpoints and summary."""
 
 import math
 from collections.abc import Callable, Iterable, Mapping
@@ -8,18 +8,18 @@ T = TypeVar("T")
 
 
 def split(line: Mapping[str, Any]) -> str:
-    """Returns the split that epochs are compared on: validation, or test where there is none."""
+    """Returns the split that epochs are compared on: "validation" if there is one, else "test"."""
     return "validation" if "validation_accuracy" in line else "test"
 
 
 def best(items: Iterable[T], accuracy: Callable[[T], float | None]) -> T:
-    """Returns the item of the highest accuracy, the first of equals; one not finite is below all.
+    """Returns the item with the highest accuracy, the first if several are equal.
 
-    The first, because a later epoch that is no better is no reason to choose again.
+    Accuracies that are missing or not finite rank lowest.
     """
-    return max(items, key=lambda item: finite(accuracy(item)))  # `max` takes the first
+    return max(items, key=lambda item: finite(accuracy(item)))  # `max` returns the first maximum
 
 
 def finite(accuracy: float | None) -> float:
-    """Returns the accuracy, −∞ where it is none: a NaN would win or lose by its place alone."""
+    """Returns the accuracy, or −∞ if it is missing or not finite, because NaNs do not compare."""
     return accuracy if accuracy is not None and math.isfinite(accuracy) else -math.inf

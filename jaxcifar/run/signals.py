@@ -1,17 +1,20 @@
-"""Turns ctrl-C, SIGTERM and SIGHUP into a wish to stop, so that a run can save first."""
+"""Turns ctrl-C, SIGTERM and SIGHUP into a request to stop, so that a run can save first."""
 
+import contextlib
 import os
 import signal
 import stat
 from types import FrameType
 from typing import Any
 
+from jaxcifar.system import output
+
 
 class Interrupt:
-    """While entered, the first signal sets `wanted`; a second one stops at once, unsaved.
+    """Handles signals while entered: the first one sets `wanted`, a second one stops unsaved.
 
-    `unit` says what is finished first, "step" or "epoch", and `then` what follows. A signal that is
-    ignored, as SIGHUP is under nohup, stays so.
+    The message names the `unit` that is finished first, "step" or "epoch", and what happens
+    `then`. A signal that is already ignored, such as SIGHUP under nohup, stays ignored.
     """
 
     SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -24,27 +27,28 @@ class Interrupt:
     def __enter__(self) -> "Interrupt":
         for number in self.SIGNALS:
             if signal.getsignal(number) != signal.SIG_IGN:
-                self._before[number] = signal.signal(number, self._ask)
+                self._before[number] = signal.signal(number, self._handle)
         return self
 
     def __exit__(self, *_: Any) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
 
-    def _ask(self, number: int, frame: FrameType | None) -> None:
+    def _handle(self, number: int, frame: FrameType | None) -> None:
         if number == signal.SIGHUP:
-            _mute_terminal()
+            _discard_terminal_output()
         if self.wanted:
             raise KeyboardInterrupt
         self.wanted = True
-        after = f"stopping after this {self._unit}, {self._then}; again to stop at once, unsaved"
-        print(f"\n{after}", flush=True)
+        output.say(
+            f"\nstopping after this {self._unit} {self._then}; press ctrl-C again to stop at once,"
+            " unsaved"
+        )
 
 
-def _mute_terminal() -> None:
-    """Sends what is printed to nowhere: on a terminal that hung up, a print is an error."""
+def _discard_terminal_output() -> None:
+    """Redirects stdout and stderr to the null device if they are the terminal that hung up."""
     for descriptor in (1, 2):
-        if stat.S_ISCHR(os.fstat(descriptor).st_mode):
-            nowhere = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(nowhere, descriptor)
-            os.close(nowhere)
+        with contextlib.suppress(OSError):  # closed
+            if stat.S_ISCHR(os.fstat(descriptor).st_mode):
+                output.discard(descriptor)

@@ -1,4 +1,4 @@
-"""The folder of a run: claimed by one config, and never overwritten by another."""
+"""The workdir: the folder of one run, which no run of another config may overwrite."""
 
 import contextlib
 import fcntl
@@ -16,16 +16,16 @@ from jaxcifar.errors import UserError
 from jaxcifar.run import damage, metrics
 from jaxcifar.system import atomic
 
-HALF = "*.[0-9]*.tmp"  # what `files.replacing` writes to
-LEFT = (".lock", ".writable", HALF)  # by a process that was killed before the folder was a run's
+TEMPORARY = "*.[0-9]*.tmp"  # files of `atomic.replacing`
+LEFTOVERS = (".lock", ".writable", TEMPORARY)  # of a process that was killed at its start
 
 
-def check(path: pathlib.Path, config: ConfigDict) -> None:
-    """Makes the folder where there is none, and finds that it is, or can be, that of this config.
+def check_workdir(path: pathlib.Path, config: ConfigDict) -> None:
+    """Creates the workdir if needed and checks that this config may use it.
 
     Raises:
-      UserError: it belongs to another config (saying what differs), is not a run's folder, or
-        cannot be written.
+      UserError: the folder belongs to a run of another config (the message lists the differences),
+        is not empty and does not hold, or cannot be written.
     """
     try:
         if (path / "config.json").exists():
@@ -35,26 +35,26 @@ def check(path: pathlib.Path, config: ConfigDict) -> None:
                     f"{path} holds a run of another config ({'; '.join(differences)}); "
                     "choose another --workdir, or move this one away"
                 )
-        elif path.exists() and not all(any(map(f.match, LEFT)) for f in path.iterdir()):
-            raise UserError(f"{path} is not empty and not a run's; choose another --workdir")
+        elif path.exists() and not all(any(map(f.match, LEFTOVERS)) for f in path.iterdir()):
+            raise UserError(
+                f"{path} is not empty and does not hold a run; choose another --workdir"
+            )
     except OSError as error:
         raise UserError(f"cannot write to --workdir {path}: {error.strerror}") from error
-    atomic.writable(path, "--workdir")
+    atomic.check_writable(path, "--workdir")
 
 
 @contextlib.contextmanager
-def claim(path: pathlib.Path, config: ConfigDict) -> Iterator[None]:
-    """Holds `path`, as the folder of this config, for one training process.
+def claim_workdir(path: pathlib.Path, config: ConfigDict) -> Iterator[None]:
+    """Locks the workdir for one training process and writes its config.json.
 
-    The kernel lets go of it however the process ends; what a killed one left half written is
-    cleared.
+    The lock is released however the process ends. Temporary files of a killed process are removed.
 
     Raises:
-      UserError: it cannot be that of this config, or another process, which the message names,
-        trains there.
+      UserError: this config may not use the folder, or another process is training in it.
     """
-    check(path, config)
-    with (path / ".lock").open("a+") as file:  # not "w": the name in it may be another's
+    check_workdir(path, config)
+    with (path / ".lock").open("a+") as file:  # "w" would erase the name of the holder
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
@@ -66,23 +66,23 @@ def claim(path: pathlib.Path, config: ConfigDict) -> Iterator[None]:
         file.truncate(0)
         file.write(f"process {os.getpid()} on {socket.gethostname()}")
         file.flush()
-        check(path, config)  # another may have claimed it since
+        check_workdir(path, config)  # another process may have claimed it in the meantime
         with damage.as_user_error(f"cannot write to --workdir {path}"):
-            for half in path.glob(HALF):
-                half.unlink()
+            for leftover in path.glob(TEMPORARY):
+                leftover.unlink()
             if not (path / "config.json").exists():
                 write_text(path / "config.json", schema.to_json(config) + "\n")
         yield
 
 
-def beside(path: pathlib.Path, name: str) -> pathlib.Path:
-    """Returns the path of a folder that is not there yet, "RUN-NAME" next to a run's folder RUN.
+def new_folder_beside(path: pathlib.Path, name: str) -> pathlib.Path:
+    """Returns the path of a new folder beside a workdir: "RUN-NAME", "RUN-NAME-2", …
 
     Raises:
-      UserError: nothing can be written there.
+      UserError: the parent folder cannot be written.
     """
     path = path.resolve()
-    atomic.writable(path.parent, "the folder of --workdir")
+    atomic.check_writable(path.parent, "the folder of --workdir")
     numbered = (
         f"{path.name}-{name}{number}" for number in ("", *(f"-{n}" for n in range(2, 1000)))
     )
@@ -90,26 +90,30 @@ def beside(path: pathlib.Path, name: str) -> pathlib.Path:
 
 
 def load_config(path: pathlib.Path) -> ConfigDict:
-    """Returns the config of the run in `path`."""
+    """Returns the config of the run in `path`.
+
+    Raises:
+      UserError: there is no run, or its config.json cannot be read.
+    """
     file = path / "config.json"
     if not file.is_file():
-        raise UserError(f"{path} is not a run's folder: no config.json; expected what train wrote")
+        raise UserError(f"{path} is not a run's folder: it has no config.json, which train writes")
     try:
         return schema.from_json(file.read_text())
     except UserError as error:
         raise UserError(f"{file}: {error}") from error
     except OSError as error:
         raise UserError(f"cannot read {file}: {error.strerror}") from error
-    except (AttributeError, ValueError) as error:  # JSON, but no object; or no JSON
+    except (AttributeError, ValueError) as error:  # not a JSON object, or not JSON
         raise UserError(f"{file} is damaged: {error}; restore it or train again") from error
 
 
 def write_text(path: pathlib.Path, text: str) -> None:
-    """Writes through a temporary file, so that neither reader nor crash sees half of it."""
+    """Writes a text file atomically."""
     with atomic.replacing(path) as file:
         file.write(text.encode())
 
 
 def write_json(path: pathlib.Path, content: Any) -> None:
-    """Writes JSON text, atomically; null for a number that is not finite."""
+    """Writes a JSON file atomically, with null for numbers that are not finite."""
     write_text(path, json.dumps(metrics.finite(content), indent=2, allow_nan=False) + "\n")

@@ -1,1 +1,1 @@
-"""The machine and the operating system: devices, cores, XLA's flags, files, commands."""
+"""The machine and the operating system: devices, cores, XLA flags, files, commands, output."""

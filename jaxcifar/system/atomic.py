@@ -1,4 +1,4 @@
-"""Writing a file, or a part of one, so that neither a reader nor a crash ever sees half of it."""
+"""Writes files atomically: neither a reader nor a crash ever sees half a file."""
 
 import contextlib
 import os
@@ -9,11 +9,11 @@ from typing import IO
 from jaxcifar.errors import UserError
 
 
-def writable(folder: pathlib.Path, option: str) -> None:
-    """Makes the folder that `option` names where there is none, and tries to write there.
+def check_writable(folder: pathlib.Path, option: str) -> None:
+    """Creates the folder given by a command-line option if needed, and tests writing to it.
 
     Raises:
-      UserError: it cannot be made, or nothing can be written in it.
+      UserError: the folder cannot be created or written to.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -25,8 +25,8 @@ def writable(folder: pathlib.Path, option: str) -> None:
 
 @contextlib.contextmanager
 def replacing(path: pathlib.Path) -> Iterator[IO[bytes]]:
-    """Gives a binary file that takes the place of `path` when the block ends without an error."""
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")  # another process has its own
+    """Yields a binary file that replaces `path` if the block ends without an error."""
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")  # unique to this process
     try:
         with temporary.open("wb") as file:
             yield file
@@ -37,10 +37,10 @@ def replacing(path: pathlib.Path) -> Iterator[IO[bytes]]:
 
 
 def replace_between_marks(path: pathlib.Path, marks: tuple[str, str], text: str) -> None:
-    """Writes `text` in place of what stands between the two lines `marks` of a text file.
+    """Replaces the text between the two lines `marks` of a file.
 
     Raises:
-      UserError: the file lacks them; it is left as it is.
+      UserError: the file lacks the marks; it is left unchanged.
     """
     before, start, rest = path.read_text().partition(marks[0])
     _, end, after = rest.partition(marks[1])

@@ -1,32 +1,33 @@
-"""What a command sets about XLA before its first computation, and where it keeps what was slow.
+"""Settings of XLA, memory and caches that a command makes before its first computation.
 
-The user's own setting wins."""
+Settings made by the user take precedence.
+"""
 
 import ctypes
 import os
 from pathlib import Path
 
-# Flags of XLA, their values, and the versions of jaxlib that are known to have them: an unknown
-# flag aborts the process. The first leaves convolutions to the older kernel, 1.5 times faster for
-# ResNet-20 on CPU. By the second, two kernels of a GPU in a row make a command buffer, where XLA
-# asks for five: between two convolutions, which stay outside, there are three to five.
+# XLA flag -> its value and the versions of jaxlib that have it; an unknown flag aborts the process.
+# The first selects the older convolution kernel, which is 1.5 times faster for ResNet-20 on CPU.
+# The second makes a command buffer from 2 consecutive GPU kernels instead of 5, because there are
+# only 3 to 5 between two convolutions, which cannot be in a buffer.
 FLAGS = {
     "--xla_cpu_experimental_ynn_fusion_type": ("-individual_convolution", ("0.10.", "0.11.")),
     "--xla_gpu_graph_min_graph_size": ("2", ("0.10.", "0.11.", "0.12.")),
 }
-# glibc's mallopt: no memory by mmap, none given back, one heap (M_MMAP_MAX, M_TRIM_THRESHOLD,
-# M_ARENA_MAX of malloc.h)
+# Arguments of glibc's mallopt: allocate nothing by mmap, return nothing to the system, use one
+# heap (M_MMAP_MAX, M_TRIM_THRESHOLD, M_ARENA_MAX in malloc.h).
 KEEP_MEMORY = ((-4, 0), (-1, -1), (-8, 1))
 
 
 def cache_folder() -> Path:
-    """Returns the folder of what was slow to read or to get."""
+    """Returns the folder for data and compiled programs that are slow to get again."""
     base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
     return Path(base).expanduser() / "jaxcifar"
 
 
 def flags() -> str:
-    """Returns XLA_FLAGS with ours, but for those that are set."""
+    """Returns the user's XLA_FLAGS plus our flags that the user has not set."""
     import jaxlib
 
     words = [os.environ.get("XLA_FLAGS", "")]
@@ -37,17 +38,17 @@ def flags() -> str:
 
 
 def configure(keep_memory: bool = True) -> None:
-    """Sets what makes convolutions faster on CPU and keeps compiled programs between commands.
+    """Configures XLA, malloc and the compilation cache; call it before the first computation.
 
-    glibc would give the buffers of a step back to the system, to get them again page by page:
-    ResNet-20 and the speed run are 1.3 and 1.4 times faster on CPU where it keeps them. What only
-    predicts a few large batches does without: kept, the pieces between buffers add up (the speed
-    run's net in six views then takes 13 GB or more, not 7). They do not where the user has set
-    GLIBC_TUNABLES=glibc.malloc.tcache_count=0, which must be done before the process starts: what
-    is left over by an aligned buffer of XLA's stays in glibc's cache of a thread, so that the next
-    buffer no longer fits between its neighbours (training the speed run: 21 GB, not 6).
+    By default glibc returns the buffers of each step to the system and gets them back page by page.
+    With `keep_memory` it keeps them, which makes ResNet-20 and the speed run 1.3 and 1.4 times
+    faster on CPU. Commands that predict a few large batches should turn it off, because kept memory
+    fragments: the speed run's net in six views takes 13 GB or more instead of 7.
 
-    XLA reads its flags at the first computation: call this before, at a command's start.
+    GLIBC_TUNABLES=glibc.malloc.tcache_count=0 avoids the fragmentation but must be set before the
+    process starts. Without it, the remainder of an aligned XLA buffer stays in glibc's per-thread
+    cache, and the next buffer no longer fits in its place (training the speed run takes 21 GB
+    instead of 6).
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     tunables = [*os.environ.get("GLIBC_TUNABLES", "").split(":"), *os.environ]

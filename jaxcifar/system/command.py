@@ -1,4 +1,4 @@
-"""How a command of this package starts and ends: its parser, its errors, ctrl-C."""
+"""How a command starts and ends: its parser, errors, exit status, ctrl-C."""
 
 import argparse
 import os
@@ -12,30 +12,32 @@ from typing import Any
 from absl import logging
 
 from jaxcifar.errors import UserError
+from jaxcifar.system import output
 
 STOPPED = "stopped by ctrl-C"
 
 
 def command_parser(name: str, description: str, **more: Any) -> argparse.ArgumentParser:
-    """Returns the parser of `python -m jaxcifar.NAME`, with the option that every command has."""
+    """Returns the parser of `python -m jaxcifar.NAME` with the options that all commands share."""
     parser = argparse.ArgumentParser(
         prog=f"python -m jaxcifar.{name}", description=description, allow_abbrev=False, **more
     )
-    parser.add_argument("--debug", action="store_true", help="show where an error came up")
+    parser.add_argument("--debug", action="store_true", help="print the traceback of an error")
     return parser
 
 
 def run_command(main: Callable[[], None]) -> None:
-    """Runs a command: a `UserError` ends it with one line and status 2, ctrl-C with 130.
+    """Runs a command and exits with its status.
 
-    With --debug the traceback comes before the line, and what libraries log. Where nobody reads
-    what it prints any more, as after `| head`, it ends with 141 without a word. Any other error is
-    a bug and keeps its own.
+    A `UserError` prints one line and exits with status 2; ctrl-C exits with 130. --debug adds the
+    traceback and the logs of libraries. If the reader of stdout is gone, as in `| head`, the
+    command exits silently with 141. Any other error is a bug and keeps its traceback.
     """
-    if signal.getsignal(signal.SIGINT) is _leave:
+    output.open_closed_streams()
+    if signal.getsignal(signal.SIGINT) is _exit_on_interrupt:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     if "--debug" not in sys.argv[1:]:
-        # Orbax logs a dump for each thread that an error passes through; the error itself is told
+        # Orbax logs every thread's stack when an error passes through it.
         logging.set_verbosity(logging.FATAL)
     try:
         try:
@@ -51,21 +53,21 @@ def run_command(main: Callable[[], None]) -> None:
         finally:
             sys.stdout.flush()
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # for what is still to be printed
+        output.discard(1)  # Python flushes stdout once more at exit
         sys.exit(141)
 
 
 def leave_on_interrupt() -> None:
-    """Makes ctrl-C end a command with one line while it imports; `run_command` takes over."""
+    """Makes ctrl-C print one line and exit during imports, until `run_command` takes over."""
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-        signal.signal(signal.SIGINT, _leave)
+        signal.signal(signal.SIGINT, _exit_on_interrupt)
 
 
-def _leave(*_: Any) -> None:
-    os.write(2, f"{STOPPED}\n".encode())  # an exception would end in a traceback of an import
+def _exit_on_interrupt(*_: Any) -> None:
+    os.write(2, f"{STOPPED}\n".encode())  # an exception would print the traceback of an import
     os._exit(130)
 
 
 def command_line(module: str, *words: str) -> str:
-    """Returns a command line that can be pasted: this Python, and every word quoted."""
+    """Returns a command line to paste into a shell: this Python, with every word quoted."""
     return shlex.join([sys.executable, "-m", f"jaxcifar.{module}", *words])

@@ -1,8 +1,8 @@
-"""Where arrays live: one mesh axis over all devices, of all processes, for the batch.
+"""Devices and processes: a mesh with one axis, the batch, over all devices of all processes.
 
-The batch is split over the axis and everything else is on every device; the compiler then makes
-gradients and BatchNorm statistics global by itself. One device is a mesh of one. Of several
-processes each runs the same program, and process 0 alone writes what is not a checkpoint.
+The batch is split over the axis and everything else is replicated; the compiler then makes
+gradients and BatchNorm statistics global by itself. A single device is a mesh of size one. All
+processes run the same program, and only process 0, the leader, writes files besides checkpoints.
 """
 
 import contextlib
@@ -16,17 +16,18 @@ import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from jaxcifar.errors import UserError, first_line
+from jaxcifar.system import output
 
-HEARTBEAT_SECONDS = 30  # after which a process that is not heard of is taken for dead
+HEARTBEAT_SECONDS = 30  # a process that is silent for longer counts as dead
 
 
 def join(coordinator: str | None, processes: int | None, process: int | None) -> None:
-    """Joins the other processes of the run; before anything is computed.
+    """Joins the other processes of the run; call it before the first computation.
 
-    What is None is what SLURM, Open MPI or Kubernetes says.
+    Arguments that are None are taken from SLURM, Open MPI or Kubernetes.
 
     Raises:
-      UserError: none of these does, or the others are not there.
+      UserError: an argument is unknown, or the other processes cannot be reached.
     """
     try:
         jax.distributed.initialize(
@@ -40,12 +41,12 @@ def join(coordinator: str | None, processes: int | None, process: int | None) ->
 
 
 def is_leader() -> bool:
-    """Whether this is process 0, which writes."""
+    """Returns whether this is process 0, which writes files."""
     return jax.process_index() == 0
 
 
 def barrier(name: str) -> None:
-    """Waits until every process is here."""
+    """Waits until every process has reached this point."""
     if jax.process_count() > 1:
         from jax.experimental import multihost_utils
 
@@ -53,7 +54,7 @@ def barrier(name: str) -> None:
 
 
 def any_process(flag: bool) -> bool:
-    """Whether the flag is set in any process; all must ask."""
+    """Returns whether the flag is set in any process; all processes must call it."""
     if jax.process_count() == 1:
         return flag
     from jax.experimental import multihost_utils
@@ -63,17 +64,17 @@ def any_process(flag: bool) -> bool:
 
 @contextlib.contextmanager
 def on_leader(context: contextlib.AbstractContextManager[Any]) -> Iterator[None]:
-    """Enters the context in process 0 alone; the others wait until it has."""
+    """Enters the context in process 0 only; the others wait until it is entered."""
     with context if is_leader() else contextlib.nullcontext():
-        barrier("led")
+        barrier("on_leader")
         yield
 
 
 @contextlib.contextmanager
-def ending_alone() -> Iterator[None]:
-    """Ends this process of several at once on an error: the others may be gone, or wait for it.
+def exit_alone_on_error() -> Iterator[None]:
+    """In multi-process training, exits at once with status 2 on an error.
 
-    Leaving as usual would wait for them, for minutes.
+    A normal exit would wait minutes for the other processes, which may be gone or waiting too.
     """
     try:
         yield
@@ -83,38 +84,42 @@ def ending_alone() -> Iterator[None]:
         why = first_line(error)
         if not isinstance(error, UserError):
             why = (
-                f"stopped, perhaps because another process has ended; start all of them again to go"
-                f" on from the last saved step ({why[:200]})"
+                "stopped, perhaps because another process has ended; start all processes again to"
+                f" resume from the last saved step ({why[:200]})"
             )
-        print(f"error: process {jax.process_index()}: {why}", file=sys.stderr, flush=True)
+        output.say(f"error: process {jax.process_index()}: {why}", sys.stderr)
         os._exit(2)
 
 
 def make_mesh(batch_size: int) -> Mesh:
-    """Returns the mesh of all devices, whose number must divide the batch size."""
+    """Returns the mesh of all devices.
+
+    Raises:
+      UserError: the number of devices does not divide the batch size.
+    """
     devices = jax.devices()
     if left := batch_size % len(devices):
         below, above = batch_size - left, batch_size - left + len(devices)
         nearest = above if above - batch_size <= left or not below else below
         raise UserError(
-            f"config.batch_size is {batch_size}; expected a multiple of the {len(devices)}"
-            f" devices, of which {nearest} is the nearest"
+            f"config.batch_size is {batch_size}; expected a multiple of {len(devices)}, the"
+            f" number of devices, such as {nearest}"
         )
     return jax.make_mesh((len(devices),), ("batch",), (AxisType.Auto,), devices=devices)
 
 
 def replicated(mesh: Mesh) -> NamedSharding:
-    """The sharding of what every device holds whole."""
+    """Returns the sharding of arrays that every device holds in full."""
     return NamedSharding(mesh, PartitionSpec())
 
 
 def split_batch(mesh: Mesh) -> NamedSharding:
-    """The sharding of an array whose first axis is the batch."""
+    """Returns the sharding of arrays whose first axis is the batch."""
     return NamedSharding(mesh, PartitionSpec("batch"))
 
 
 def place(tree: Any, mesh: Mesh) -> Any:
-    """Puts a tree of arrays on every device of the mesh; of shapes, says that they are there."""
+    """Replicates a tree of arrays over the mesh; ShapeDtypeStructs only get the sharding."""
     sharding = replicated(mesh)
 
     def put(leaf: Any) -> Any:
@@ -122,8 +127,8 @@ def place(tree: Any, mesh: Mesh) -> Any:
             return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding)
         if jax.process_count() == 1:
             return jax.device_put(leaf, sharding)
-        here = np.asarray(leaf)  # the same in every process
-        return jax.make_array_from_callback(here.shape, sharding, lambda index: here[index])
+        array = np.asarray(leaf)  # the same in every process
+        return jax.make_array_from_callback(array.shape, sharding, lambda index: array[index])
 
     return jax.tree.map(put, tree)
 
@@ -134,11 +139,11 @@ def platform(mesh: Mesh) -> str:
 
 
 def is_accelerated(mesh: Mesh) -> bool:
-    """True unless the devices are CPUs."""
+    """Returns whether the devices are not CPUs."""
     return platform(mesh) != "cpu"
 
 
 def describe(mesh: Mesh) -> str:
-    """Returns the devices in words: "1 × cpu", "1 × NVIDIA H200"."""
-    of = f", {jax.process_count()} processes" if jax.process_count() > 1 else ""
-    return f"{mesh.devices.size} × {mesh.devices.flat[0].device_kind}{of}"
+    """Returns a description of the devices, such as "1 × cpu" or "1 × NVIDIA H200"."""
+    processes = f", {jax.process_count()} processes" if jax.process_count() > 1 else ""
+    return f"{mesh.devices.size} × {mesh.devices.flat[0].device_kind}{processes}"

@@ -1,1 +1,1 @@
-"""How a step is made: augmentation, loss, optimizer, state, the compiled epoch."""
+"""Training: augmentation, loss, optimizer, state, the compiled epoch, and the trainer."""

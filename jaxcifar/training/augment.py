@@ -1,7 +1,7 @@
-"""Augmentation: pure batch operations (key, images) -> images, composed from the config.
+"""Augmentation: pure functions (key, images) -> images of batches, composed from the config.
 
-Images are uint8 [B, 32, 32, 3] until they are normalised; the resampling operations return
-float32 on the same scale, 0 to 255.
+Images are uint8 [B, 32, 32, 3] until they are normalised. Operations that resample return float32
+on the same scale, 0 to 255.
 """
 
 import dataclasses
@@ -20,50 +20,55 @@ from jaxcifar.errors import UserError
 from jaxcifar.training import boxes, mixing
 
 Array = jax.Array
-MIRROR_STREAM = 0x3144  # keeps the mirrors' random numbers apart from other uses of the seed
-ERASING, MIXING = 4, 5  # keys beside the first four
+MIRROR_STREAM = 0x3144  # separates these random numbers from other uses of the seed
+ERASING, MIXING = 4, 5  # fold_in data, added after the four split keys
 
 Pixels = Annotated[int, Constraint(lambda n: 0 <= n <= 32, "0 to 32")]
 UpToOne = Annotated[float, Constraint(lambda x: 0 < x <= 1, "above 0 and at most 1")]
-Mean = Annotated[float, Constraint(lambda x: 0 <= x <= 1, "0 to 1, as pixels are divided by 255")]
-Three = Constraint(lambda values: len(values) == 3, "one of each channel")
+Mean = Annotated[float, Constraint(lambda x: 0 <= x <= 1, "0 to 1, for pixels divided by 255")]
+Three = Constraint(lambda values: len(values) == 3, "three values, one per channel")
 Stage = Constraint(lambda s: len(s) == 2 and s[1] > 0, "an epoch and a size above 0")
-Rising = Constraint(lambda s: not s or (s[0][0] == 0 and rising(s)), "rising epochs, the first 0")
-Range = Constraint(lambda s: len(s) == 2 and s[0] <= s[1], "least and most")
-Scale = Constraint(lambda s: not s or Range.holds(s), "least and most, or () for none")
+Rising = Constraint(
+    lambda s: not s or (s[0][0] == 0 and rising(s)), "increasing epochs that start at 0"
+)
+Range = Constraint(lambda s: len(s) == 2 and s[0] <= s[1], "minimum and maximum")
+Scale = Constraint(lambda s: not s or Range.holds(s), "minimum and maximum, or () for none")
 
 
 class Batch(NamedTuple):
-    """What a step is given; `examples` are the numbers of its images among the training images."""
+    """The input of a step; `examples` are the indices of its images in the training set."""
 
     images: Array  # uint8 [B, 32, 32, 3]
     labels: Array  # int32 [B]
     examples: Array  # int32 [B]
     epoch: Array  # int32
-    seed: Array  # int32, the run's
+    seed: Array  # int32, of the run
 
 
 def alternating_mirror(seed: Array | int, examples: Array, epoch: Array | int) -> Array:
-    """Returns which examples [B] an epoch mirrors: at random in epoch 0, then each every other
-    epoch, so that two epochs show both its images (Jordan, arXiv 2404.00498)."""
+    """Returns which examples an epoch mirrors, booleans [B].
+
+    The choice is random in epoch 0 and then alternates, so that any two consecutive epochs show
+    both versions of an image (Jordan, arXiv 2404.00498).
+    """
     stream = jax.random.fold_in(jax.random.key(seed), MIRROR_STREAM)
     bits = jax.vmap(lambda example: jax.random.bits(jax.random.fold_in(stream, example)))(examples)
     return (bits + jnp.asarray(epoch, jnp.uint32)) % 2 == 1
 
 
 def rising(stages: Sequence[Sequence[int]]) -> bool:
-    """Whether each stage begins after the one before."""
+    """Returns whether each stage begins later than the one before."""
     return all(one[0] < other[0] for one, other in itertools.pairwise(stages))
 
 
 def crop_and_flip(
     key: Array, images: Array, pad: int, flip: bool | Array, reflect: bool = False
 ) -> tuple[Array, Array]:
-    """Random shift by up to `pad` pixels either way and, with probability ½, a mirror image.
+    """Shifts images by up to `pad` pixels in each direction and mirrors them with probability ½.
 
-    `flip` may also be the images to mirror, booleans [B]. Padding, cropping and flipping are one
-    gather by row and column indices. Returns the images and `inside` [B, H, W, 1], false on the
-    border that the shift brought in, whose pixels are 0, or the image's reflection.
+    `flip` may also be booleans [B], the images to mirror. Padding, cropping and flipping are one
+    gather by row and column indices. Returns the images and `inside` [B, H, W, 1], which is False
+    on the border that the shift exposes; its pixels are 0, or with `reflect` a reflection.
     """
     b, h, w, _ = images.shape
     key_rows, key_cols, key_flip = jax.random.split(key, 3)
@@ -97,10 +102,11 @@ def bilinear(images: Array, y: Array, x: Array) -> Array:
 
 
 def random_resized_crop(key: Array, images: Array, scale: Sequence[float], pad: int) -> Array:
-    """A random box resized to the whole image, bilinear.
+    """Resizes a random box of each image to the size of the image, bilinearly.
 
-    The box's area is uniform in `scale` of the image's, its aspect ratio log-uniform in
-    [3/4, 4/3] (torchvision's), its place uniform in the image padded with `pad` black pixels.
+    As in torchvision, the area of the box is uniform in `scale` times the image's area, and its
+    aspect ratio is log-uniform in [3/4, 4/3]. Its position is uniform in the image padded with
+    `pad` black pixels.
     """
     b, h, w, _ = images.shape
     keys = jax.random.split(key, 4)
@@ -116,7 +122,10 @@ def random_resized_crop(key: Array, images: Array, scale: Sequence[float], pad: 
 
 
 def rotate(key: Array, images: Array, degrees: float) -> Array:
-    """Rotates about the centre by an angle uniform in ±degrees, bilinear; corners are black."""
+    """Rotates images about their centre, bilinearly, by an angle uniform in ±degrees.
+
+    The corners that are exposed are black.
+    """
     b, h, w, _ = images.shape
     angle = jax.random.uniform(key, (b, 1, 1), minval=-1, maxval=1) * math.radians(degrees)
     y = (jnp.arange(h) - (h - 1) / 2)[None, :, None]
@@ -126,17 +135,17 @@ def rotate(key: Array, images: Array, degrees: float) -> Array:
 
 
 def normalise(images: Array, mean: Sequence[float], std: Sequence[float], dtype: Any) -> Array:
-    """(images/255 − mean)/std per channel, as one multiply-add in `dtype`."""
+    """Returns (images/255 − mean)/std per channel, as one multiply-add in `dtype`."""
     scale = 1 / (255 * jnp.array(std))
     shift = jnp.array(mean) / jnp.array(std)
     return images.astype(dtype) * scale.astype(dtype) - shift.astype(dtype)
 
 
 def resize(x: Array, size: int) -> Array:
-    """Images [B, H, W, C] resized to size×size pixels: bilinear, without antialiasing.
+    """Resizes images [B, H, W, C] to size×size pixels, bilinearly, without antialiasing.
 
-    Weighted sums of constant rows and columns, which fuse with what stands around them, where
-    `jax.image.resize` has products with small matrices (and XLA for a GPU refuses some of them).
+    Weighted sums of constant rows and columns fuse with the operations around them.
+    `jax.image.resize` multiplies by small matrices instead, some of which XLA rejects on GPU.
     """
     for axis in (1, 2):
         length = x.shape[axis]
@@ -150,14 +159,14 @@ def resize(x: Array, size: int) -> Array:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Augmentation:
-    """The keys of `config.augment`, and what they do to images.
+    """The keys of `config.augment`, as functions of images.
 
-    The operations come in the reports' order; 0 or () leaves an operation out: resized crop →
-    rotation → flip and crop → cutout → normalise → random erasing → resize → mixup or cutmix.
+    The order is that of the reports: resized crop → rotation → flip and crop → cutout → normalise →
+    random erasing → resize → mixup or cutmix. A value of 0 or () turns an operation off.
 
-    `crop_fill` is the border that a crop brings in: "black", "reflect", or "mean" for reports that
-    crop after normalising. `curriculum` has pairs (epoch, size): from that epoch on, counted from
-    0, training images are resized to `size` pixels a side. Mixup and cutmix are applied to
+    `crop_fill` is the border that a crop exposes: "black", "reflect", or "mean" for reports that
+    crop after normalising. `curriculum` holds pairs (epoch, size): from that epoch on, counted from
+    0, training images are resized to size×size pixels. Mixup and cutmix apply to a fraction
     `mixed_share` of the batches.
     """
 
@@ -184,15 +193,15 @@ class Augmentation:
             raise UserError("config.augment.alternating_flip is True, but flip is False")
 
     def size_of(self, epoch: int) -> int:
-        """Returns the pixels a side of the training images in an epoch, counted from 0."""
+        """Returns the side length of the training images in an epoch, counted from 0."""
         return [SIZE, *(size for begin, size in self.curriculum if begin <= epoch)][-1]
 
     def test(self, images: Array) -> Array:
-        """Returns images [B, 32, 32, 3] normalised, in `dtype`."""
+        """Returns normalised images [B, 32, 32, 3] in `dtype`, without augmentation."""
         return normalise(images, self.mean, self.std, self.dtype)
 
     def train(self, key: Array, batch: Batch, size: int) -> Array:
-        """Returns the images of a batch augmented and resized, [B, size, size, 3] in `dtype`."""
+        """Returns the augmented images of a batch, [B, size, size, 3] in `dtype`."""
         keys, images = jax.random.split(key, 4), batch.images
         if self.resized_crop_scale:
             scale, pad = self.resized_crop_scale, self.resized_crop_pad
@@ -219,5 +228,5 @@ class Augmentation:
 
     @property
     def mix(self) -> mixing.Mix | None:
-        """Returns what mixes a batch after `train`, (key, x) -> x and weights; None for nothing."""
-        return mixing.build(self.mixup_alpha, self.cutmix_alpha, self.mixed_share)
+        """Returns the function that mixes a batch after `train`; None if mixing is off."""
+        return mixing.build_mix(self.mixup_alpha, self.cutmix_alpha, self.mixed_share)

@@ -1,4 +1,4 @@
-"""Augmentation by a box in each image: cutout and random erasing."""
+"""Augmentations that overwrite a box in each image: cutout and random erasing."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -7,15 +7,15 @@ import jax
 import jax.numpy as jnp
 
 Array = jax.Array
-ERASED_RATIO = 0.3  # of random erasing: height over width from this to its inverse
+ERASED_RATIO = 0.3  # random erasing: minimum of height/width; the maximum is its inverse
 
 
-def box(
+def box_mask(
     shape: Sequence[int], top: Array, left: Array, height: Array | int, width: Array | int
 ) -> Array:
-    """Returns which pixels lie in a box, booleans [B, H, W, 1] for images of `shape` [_, H, W, _].
+    """Returns which pixels lie in a box, booleans [B, H, W, 1], for images of `shape` [_, H, W, _].
 
-    The box's first row and column and its sides are integers [B, 1]; it is clipped at the edge.
+    `top`, `left`, `height` and `width` are integers [B, 1]; the box is clipped at the edge.
     """
     _, h, w, _ = shape
     in_rows = (jnp.arange(h) >= top) & (jnp.arange(h) < top + height)
@@ -24,13 +24,15 @@ def box(
 
 
 def cutout(key: Array, images: Array, size: int) -> Array:
-    """Sets a size×size square to 0, its centre uniform over the image and the square clipped
-    at the edge (DeVries & Taylor, arXiv 1708.04552)."""
+    """Sets a square of size×size pixels to 0 in each image (DeVries & Taylor, arXiv 1708.04552).
+
+    Its centre is uniform over the image; the square is clipped at the edge.
+    """
     b, h, w, _ = images.shape
     key_y, key_x = jax.random.split(key)
     top = jax.random.randint(key_y, (b, 1), 0, h) - size // 2
     left = jax.random.randint(key_x, (b, 1), 0, w) - size // 2
-    hole = box(images.shape, top, left, size, size)
+    hole = box_mask(images.shape, top, left, size, size)
     return jnp.where(hole, jnp.zeros((), images.dtype), images)
 
 
@@ -41,12 +43,13 @@ def random_erasing(
     share: float,
     area: Sequence[float],
 ) -> Array:
-    """Puts random pixels in a rectangle in a `share` of the images (Zhong et al., arXiv
-    1708.04896).
+    """Fills a rectangle with random pixels in a fraction `share` of the images (Zhong et al.,
+    arXiv 1708.04896).
 
-    `x` is normalised, and so are the random pixels, each uniform in 0 to 255. The rectangle's area
-    is uniform in `area` of the image's, its height over its width log-uniform (as torchvision's) in
-    0.3 to 1/0.3 as far as it then fits the image, its place uniform where it fits.
+    `x` is normalised; the random pixels are uniform in 0 to 255 and then normalised too. The area
+    of the rectangle is uniform in `area` times the image's area. As in torchvision, its height over
+    its width is log-uniform in 0.3 to 1/0.3, limited to rectangles that fit. Its position is
+    uniform.
     """
     b, h, w, _ = x.shape
     keys = jax.random.split(key, 6)
@@ -61,5 +64,5 @@ def random_erasing(
     top = jax.random.randint(keys[2], (b, 1), 0, h - height + 1)
     left = jax.random.randint(keys[3], (b, 1), 0, w - width + 1)
     erased = jax.random.bernoulli(keys[4], share, (b, 1, 1, 1))
-    erased &= box(x.shape, top, left, height, width)
+    erased &= box_mask(x.shape, top, left, height, width)
     return jnp.where(erased, normalise(jax.random.bits(keys[5], x.shape, jnp.uint8)), x)

@@ -1,7 +1,7 @@
-"""The compiled epoch: a scan over its steps on accelerators, a loop of compiled steps on CPU.
+"""The compiled epoch: a scan over steps on accelerators, a Python loop of steps on CPU.
 
-XLA's CPU backend runs convolutions inside `scan` by a naive loop, ten times slower
-(jax-ml/jax#12868), so there a Python loop calls the same step. Data are resident on the device.
+XLA's CPU backend runs convolutions inside `scan` as a naive loop, ten times slower
+(jax-ml/jax#12868), so a Python loop calls the same step there. The data stay on the device.
 """
 
 import functools
@@ -25,27 +25,29 @@ from jaxcifar.training.losses import Sums
 from jaxcifar.training.state import Carry, Packing, State
 
 Array = jax.Array
-ORDER_STREAM = 0x0E70C4  # keeps the order's random numbers apart from other uses of the seed
-Prepare = Callable[[Batch, Array, int], Any]  # (batch, step, size) -> shown
-Update = Callable[..., tuple[State, Sums]]  # (state, shown)
+ORDER_STREAM = 0x0E70C4  # separates these random numbers from other uses of the seed
+Prepare = Callable[[Batch, Array, int], Any]  # (batch, step, size) -> inputs
+Update = Callable[..., tuple[State, Sums]]  # (state, inputs)
 
 
 def epoch_order(seed: Array | int, epoch: Array | int, num_examples: int) -> Array:
-    """Returns the order of an epoch: a permutation, int32 [num_examples], of (seed, epoch)."""
+    """Returns the order of the examples in an epoch, a permutation, int32 [num_examples]."""
     stream = jax.random.fold_in(jax.random.key(seed), ORDER_STREAM)
     return jax.random.permutation(jax.random.fold_in(stream, epoch), num_examples)
 
 
 class TrainLoop:
-    """Runs the steps of an epoch on resident data; compiled for each number of steps and size.
+    """Runs the steps of an epoch on data that stay on the device.
 
-    Which examples a step takes is a function of (seed, state.step): the loop can be entered at
-    any step. Examples that do not fill the last batch of an epoch are left out of that epoch.
-    `update` is given what `prepare` makes of a batch, which a scan has for all its steps ahead: so
-    random numbers and augmentation are kernels of an epoch and not of each step.
-    `size_of(epoch)` is the number of pixels a side that the step resizes its images to. Of a split
-    of shapes the loop can be compiled, for devices that need not be there, and not run. With
-    `packed`, which needs an elementwise optimizer, a scan carries a packed state.
+    The examples of a step are a function of (seed, state.step), so the loop can start at any step.
+    Examples that do not fill a batch at the end of an epoch are left out of that epoch.
+
+    `prepare` augments a batch and `update` trains on the result. A scan prepares the batches of all
+    its steps first, so that random numbers and augmentation take one kernel per epoch, not per
+    step. `size_of(epoch)` is the side length of the images. With `packed`, which needs an
+    elementwise optimizer, a scan carries a packed state.
+
+    Pass a split of ShapeDtypeStructs to compile for devices that are not attached.
     """
 
     def __init__(
@@ -69,11 +71,11 @@ class TrainLoop:
         self._programs: dict[tuple[int, int, int], Compiled] = {}
 
     def steps_per_call(self, remaining: int) -> int:
-        """How many of the epoch's remaining steps go into one program."""
+        """Returns how many of the epoch's remaining steps one program runs."""
         return remaining if devices.is_accelerated(self.mesh) else 1
 
     def compile(self, carry: Carry, num_epochs: int) -> None:
-        """Compiles what `run` needs from `carry` to the last epoch, before the clock is started."""
+        """Compiles all programs that `run` needs from `carry` to the last epoch."""
         epoch, done = divmod(int(carry.state.step), self.steps_per_epoch)
         for each in range(epoch, num_epochs):
             remaining = self.steps_per_epoch - (done if each == epoch else 0)
@@ -82,16 +84,16 @@ class TrainLoop:
     def run(
         self, carry: Carry, proceed: Callable[[Sums, int, float], bool], at_once: int | None = None
     ) -> Carry:
-        """Runs to the end of the epoch that `carry` is in; the carry given is consumed.
+        """Runs to the end of the current epoch and returns the new carry; donates the old one.
 
-        The sums are those of the epoch: at its first step they start from zero.
-        After each program call asks `proceed(sums, steps done in this epoch, seconds)` and stops
-        where it says no. A call runs up to `at_once` steps, or as many as suit the devices.
+        The sums start from zero at the first step of the epoch. After each program call, the loop
+        stops if `proceed(sums, steps done in this epoch, seconds)` returns False. A call runs up to
+        `at_once` steps; by default, the number that suits the devices.
         """
         epoch, done = divmod(int(carry.state.step), self.steps_per_epoch)
         began = time.perf_counter()
         if not done:
-            carry = self._emptied(carry)
+            carry = self._with_zero_sums(carry)
         seed = devices.place(np.int32(self._seed), self.mesh)
         order = self._order(seed, np.int32(epoch))
         while done < self.steps_per_epoch:
@@ -100,31 +102,35 @@ class TrainLoop:
             program = self.program(carry, count, self._size_of(epoch))
             carry = program(carry, self._data, order, seed)
             done += count
-            jax.block_until_ready(carry.sums)  # or a signal would wait for a long queue
+            jax.block_until_ready(carry.sums)  # a long queue would delay signals
             if not proceed(carry.sums, done, time.perf_counter() - began):
                 break
         return carry
 
-    def program(self, carry: Carry, count: int, size: int, together: int = 0) -> Compiled:
-        """Returns `count` steps at a size, of one run or of several, compiled once."""
-        key = count, size, together
+    def program(self, carry: Carry, count: int, size: int, runs: int = 0) -> Compiled:
+        """Returns the compiled program of `count` steps at an image size; compiles it once.
+
+        With `runs`, the program trains that many runs at once; every leaf has them as first axis.
+        """
+        key = count, size, runs
         if key not in self._programs:
-            runs = (together,) if together else ()
+            axis = (runs,) if runs else ()
             shapes = [
-                jax.ShapeDtypeStruct((*runs, *n), jnp.int32) for n in ((self.num_examples,), ())
+                jax.ShapeDtypeStruct((*axis, *n), jnp.int32) for n in ((self.num_examples,), ())
             ]
             order, seed = devices.place(shapes, self.mesh)
             steps: Callable[..., Carry] = functools.partial(self._steps, count=count, size=size)
-            if together:
+            if runs:
                 steps = jax.vmap(steps, in_axes=(0, None, 0, 0))
             jitted = jax.jit(steps, donate_argnums=0, out_shardings=devices.replicated(self.mesh))
             self._programs[key] = jitted.lower(carry, self._data, order, seed).compile()
         return self._programs[key]
 
-    def whole(self, carry: Carry, num_epochs: int) -> Callable[[Carry], Carry]:
-        """Returns what runs all epochs from a start, compiled: one program on an accelerator.
+    def compile_run(self, carry: Carry, num_epochs: int) -> Callable[[Carry], Carry]:
+        """Compiles all epochs and returns a function from the first carry to the last.
 
-        It consumes the start that it is given; its sums are the last epoch's.
+        On an accelerator it is a single program. The function donates its argument; the sums that
+        it returns are those of the last epoch.
         """
         if not devices.is_accelerated(self.mesh):
             self.compile(carry, num_epochs)
@@ -146,22 +152,22 @@ class TrainLoop:
         return lambda carry: compiled(carry, self._data, devices.place(seed, self.mesh))
 
     def run_together(self, carry: Carry, seeds: Array) -> Carry:
-        """Runs an epoch of several runs as one; the carry given is consumed.
+        """Runs an epoch of several runs as one program; donates the carry.
 
-        Each leaf of the carry, and `seeds`, have a first axis of the runs, all at the same step.
+        The first axis of `seeds` and of every leaf of the carry is the run. All runs are at the
+        same step.
         """
-        together, step = len(seeds), int(carry.state.step[0])
-        epoch = step // self.steps_per_epoch
-        carry = self._emptied(carry)
+        epoch = int(carry.state.step[0]) // self.steps_per_epoch
+        carry = self._with_zero_sums(carry)
         orders = jax.vmap(self._order, (0, None))(seeds, np.int32(epoch))
         count = self.steps_per_call(self.steps_per_epoch)
         for _ in range(0, self.steps_per_epoch, count):
-            program = self.program(carry, count, self._size_of(epoch), together)
+            program = self.program(carry, count, self._size_of(epoch), len(seeds))
             carry = jax.block_until_ready(program(carry, self._data, orders, seeds))
         return carry
 
-    def _emptied(self, carry: Carry) -> Carry:
-        """Returns the carry with sums over no examples."""
+    def _with_zero_sums(self, carry: Carry) -> Carry:
+        """Returns the carry with its sums set to zero."""
         zeros = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), carry.sums)
         return carry._replace(sums=devices.place(zeros, self.mesh))
 
@@ -185,8 +191,8 @@ class TrainLoop:
             batch = Batch(images, labels, index, step // self.steps_per_epoch, seed)
             return self._prepare(batch, step, size)
 
-        def body(carry: Carry, shown: Any, update: Update) -> Carry:
-            state, sums = update(carry.state, shown)
+        def body(carry: Carry, inputs: Any, update: Update) -> Carry:
+            state, sums = update(carry.state, inputs)
             return Carry(state, jax.tree.map(jnp.add, carry.sums, sums))
 
         first = carry.state.step

@@ -1,4 +1,4 @@
-"""A config's parts, built and bound: what train, evaluate and the benchmarks start from."""
+"""Builds the parts of an experiment from its config, for training, evaluation and benchmarks."""
 
 import dataclasses
 import functools
@@ -27,7 +27,7 @@ from jaxcifar.training.state import Carry
 
 @dataclasses.dataclass(frozen=True)
 class Experiment:
-    """The parts of one config; building it reads no data and finds mistakes in the config."""
+    """The parts of one config; building them checks the config and reads no data."""
 
     config: ConfigDict
     model: nn.Module
@@ -39,28 +39,28 @@ class Experiment:
     def optimizer(
         self, steps_per_epoch: int
     ) -> tuple[optax.GradientTransformation, optim.Schedule]:
-        """Returns the optimizer and its schedule, batch step -> rate."""
+        """Returns the optimizer and its schedule, step -> learning rate."""
         c = self.config
         schedule = optim.build_schedule(
             c.schedule, c.optimizer.learning_rate, steps_per_epoch, c.num_epochs
         )
-        total = c.num_epochs * steps_per_epoch
-        return optim.build(c.optimizer, schedule, c.accumulate_steps, total), schedule
+        return optim.build_optimizer(c.optimizer, schedule, c.accumulate_steps), schedule
 
     def start(self, optimizer: optax.GradientTransformation, images: np.ndarray) -> Carry:
         """Returns the state before the first step, placed on the mesh.
 
-        What a model measures of the training images, uint8 [N, 32, 32, 3], is in it.
+        `images`, uint8 [N, 32, 32, 3], are the training images, from which a whitening layer
+        measures its statistics.
         """
         some = images[: models.count_whitening_images(self.config.model)]
         return self.starter(optimizer)(np.int32(self.config.seed), some)
 
     def starter(self, optimizer: optax.GradientTransformation) -> Callable[..., Carry]:
-        """Returns `start` as a compiled function of the seed and the images that are measured."""
+        """Returns `start` as a compiled function of the seed and the measured images."""
 
         def create(seed: jax.Array, images: jax.Array) -> Carry:
             carry = self._create(seed, optimizer)
-            # float32 whatever the compute type: `eigh` has no bfloat16
+            # always float32: `eigh` does not support bfloat16
             x = augment.normalise(
                 images, self.config.augment.mean, self.config.augment.std, jnp.float32
             )
@@ -70,7 +70,7 @@ class Experiment:
         return jax.jit(create, out_shardings=devices.replicated(self.mesh))
 
     def abstract_start(self, optimizer: optax.GradientTransformation) -> Carry:
-        """Returns the shapes, types and places of what `start` returns."""
+        """Returns the shapes, types and shardings of `start`'s result."""
         shapes = jax.eval_shape(functools.partial(self._create, optimizer=optimizer), 0)
         sharding = devices.replicated(self.mesh)
         return jax.tree.map(
@@ -78,21 +78,21 @@ class Experiment:
         )
 
     def abstract_model(self) -> dict[str, Any]:
-        """Returns the shapes, types and places of {params, batch_stats, ema}."""
+        """Returns the shapes, types and shardings of {params, batch_stats, ema}."""
         shapes = self.abstract_start(optax.identity()).state
         return {"params": shapes.params, "batch_stats": shapes.batch_stats, "ema": shapes.ema}
 
     def _create(self, seed: jax.Array | int, optimizer: optax.GradientTransformation) -> Carry:
-        ema = bool(self.config.optimizer.get("ema_decay", 0))  # `optimizer` may be one unknown here
+        ema = bool(self.config.optimizer.get("ema_decay", 0))  # may be unchecked
         sums = losses.zero_sums(self.config.log_norms)
-        return Carry(state.create(seed, self.model, optimizer, ema), sums)
+        return Carry(state.create_state(seed, self.model, optimizer, ema), sums)
 
     def prepare(self, batch: Batch, number: jax.Array, size: int = SIZE) -> step.ModelInputs:
-        """Returns the batch of a step as the model is to see it."""
+        """Returns the inputs of the model for the batch of a step."""
         return step.prepare(batch, number, size=size, augment=self.augment)
 
     def update(self, optimizer: optax.GradientTransformation) -> Update:
-        """Returns the update of a step, (state, shown) -> (state, sums)."""
+        """Returns the update of a step, (state, inputs) -> (state, sums)."""
         return functools.partial(
             step.update,
             model=self.model,
@@ -103,7 +103,7 @@ class Experiment:
         )
 
     def train_loop(self, split: data.Split, optimizer: optax.GradientTransformation) -> TrainLoop:
-        """Returns the loop that trains on `split`."""
+        """Returns the training loop over `split`."""
         c = self.config
         return TrainLoop(
             self.prepare,
@@ -124,13 +124,16 @@ class Experiment:
         return Predictor(forward, images, self.config.batch_size, self.mesh)
 
 
-def build(config: ConfigDict, *, to_train: bool = True, mesh: Mesh | None = None) -> Experiment:
-    """Returns the parts of `config`, by default for the devices that are there.
+def build_experiment(
+    config: ConfigDict, *, to_train: bool = True, mesh: Mesh | None = None
+) -> Experiment:
+    """Returns the parts of `config`, by default for all attached devices.
 
-    Unless they are `to_train`, with any optimizer or schedule.
+    With `to_train=False`, as for evaluation, optimizer and schedule are not checked.
 
     Raises:
-      UserError: an unknown name or key, a wrong value, or a model that 32×32 images do not fit.
+      UserError: a key is unknown or missing, a value is wrong, or 32×32 images do not fit the
+        model.
     """
     config = schema.complete_config(config, () if to_train else ("optimizer", "schedule"))
     dtype = models.DTYPES[config.compute_dtype]
@@ -138,18 +141,22 @@ def build(config: ConfigDict, *, to_train: bool = True, mesh: Mesh | None = None
     experiment = Experiment(
         config=config,
         model=models.build_model(config.model, dtype, devices.platform(mesh)),
-        loss=losses.build(config.loss),
+        loss=losses.build_loss(config.loss),
         augment=augment.Augmentation(**config.augment, dtype=dtype),
         evaluation=evaluation.Evaluation(**config.evaluation),
         mesh=mesh,
     )
-    experiment.abstract_model()  # a layer that its map does not fit says so
+    experiment.abstract_model()  # fails if an image is too small for a layer
     return experiment
 
 
 def load_data(config: ConfigDict) -> data.Dataset:
-    """Returns the data set of `config`, large enough for a batch and with few enough classes."""
-    dataset = data.load(**config.data)
+    """Returns the data set of `config`.
+
+    Raises:
+      UserError: it cannot be loaded, is smaller than a batch, or has more classes than the model.
+    """
+    dataset = data.load_dataset(**config.data)
     examples, classes = len(dataset.train.labels), len(dataset.class_names)
     if config.batch_size > examples:
         raise UserError(
@@ -157,12 +164,12 @@ def load_data(config: ConfigDict) -> data.Dataset:
         )
     if config.model.num_classes < classes:
         raise UserError(
-            f"config.model.num_classes is {config.model.num_classes}; the data have {classes}"
+            f"config.model.num_classes is {config.model.num_classes}, but the data have {classes}"
             f" classes: set --config.model.num_classes={classes}"
         )
     return dataset
 
 
 def describe_parameters(params: Any) -> str:
-    """Returns the number of parameters, "269,722 parameters"."""
+    """Returns the number of parameters as text, "269,722 parameters"."""
     return f"{sum(leaf.size for leaf in jax.tree.leaves(params)):,} parameters"

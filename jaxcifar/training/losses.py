@@ -1,4 +1,4 @@
-"""Losses of a batch of logits, and what is counted of them."""
+"""Losses, and the sums from which mean loss and accuracy are computed."""
 
 import functools
 import math
@@ -17,18 +17,21 @@ _norm = jax.jit(optax.tree.norm)
 
 
 class Loss(NamedTuple):
-    """`examples(logits, labels)` -> [B], also what tests report; `penalty(params)` -> scalar."""
+    """`examples(logits, labels)` -> [B], which scoring reports; `penalty(params)` -> scalar."""
 
     examples: Callable[[Array, Array], Array]
     penalty: Callable[[Any], Array]
 
 
 def cross_entropy(*, label_smoothing: Share = 0.0, l1: NonNegative = 0.0) -> Loss:
-    """−Σ_c q_c log p_c with q = (1 − s)·onehot + s/num_classes, and l1·Σ|w| over all parameters."""
+    """Returns the loss −Σ_c q_c log p_c with the penalty l1·Σ|w| over all parameters.
+
+    q = (1 − s)·onehot + s/num_classes with s = label_smoothing.
+    """
 
     def examples(logits: Array, labels: Array) -> Array:
         log_p = jax.nn.log_softmax(logits.astype(jnp.float32))
-        # not by index, which for a GPU costs two kernels more: the gradient would be a scatter
+        # indexing would cost two more GPU kernels, because its gradient is a scatter
         mine = labels[:, None] == jnp.arange(log_p.shape[1])
         hard = -jnp.where(mine, log_p, 0).sum(1)
         return (1 - label_smoothing) * hard - label_smoothing * log_p.mean(1)
@@ -42,15 +45,15 @@ def cross_entropy(*, label_smoothing: Share = 0.0, l1: NonNegative = 0.0) -> Los
 LOSSES = {"cross_entropy": cross_entropy}
 
 
-def build(keys: Mapping) -> Loss:
+def build_loss(keys: Mapping) -> Loss:
     """Returns the loss that `config.loss` describes."""
     return fields.build_choice(LOSSES, keys, ())
 
 
 class Sums(NamedTuple):
-    """Sums over examples, each a scalar on the device; divide once, at the end.
+    """Sums over examples, scalars on the device; divide once, at the end.
 
-    `gradient_norm` counts a batch's once for each of its examples; None where it is not logged.
+    `gradient_norm` sums the norm of a batch's gradient once per example; None if it is not logged.
     """
 
     loss: Array
@@ -59,13 +62,13 @@ class Sums(NamedTuple):
     gradient_norm: Array | None = None
 
     def means(self) -> dict[str, float]:
-        """Returns loss and accuracy, as Python floats; the loss of no examples is NaN."""
+        """Returns mean loss and accuracy as Python floats; without examples the loss is NaN."""
         n = int(self.examples)
         loss = float(self.loss) / n if n else math.nan
         return {"loss": loss, "accuracy": int(self.correct) / max(n, 1)}
 
     def norms(self, params: Any) -> dict[str, float]:
-        """Returns the mean gradient norm and the global L2 norm of `params`, where it is logged."""
+        """Returns the mean gradient norm and the global L2 norm of `params`; {} if not logged."""
         if self.gradient_norm is None:
             return {}
         n = int(self.examples)
@@ -74,7 +77,7 @@ class Sums(NamedTuple):
 
 
 def zero_sums(log_norms: bool = False) -> Sums:
-    """Returns sums over no examples, of the gradient norm too where it is logged."""
+    """Returns sums of zero, with a gradient norm if it is logged."""
     norm = jnp.zeros(()) if log_norms else None
     return Sums(jnp.zeros(()), jnp.zeros((), jnp.int32), jnp.zeros((), jnp.int32), norm)
 

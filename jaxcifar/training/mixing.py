@@ -1,7 +1,8 @@
-"""Mixing a batch with itself, images and labels: mixup and cutmix.
+"""Mixup and cutmix: mixing the images and labels of a batch.
 
-Each image is mixed with the one before it in the batch, whose order is random. The weight of an
-image's own part is drawn once for a batch, as in the papers' code; it weighs the losses too.
+Each image is mixed with its partner, the previous image in the batch, whose order is random. The
+weight of the image itself is drawn once per batch, as in the code of the papers, and also weighs
+the losses.
 """
 
 from collections.abc import Callable
@@ -13,40 +14,43 @@ import optax
 from jaxcifar.training import boxes
 
 Array = jax.Array
-Mix = Callable[[Array, Array], tuple[Array, Array]]  # (key, x) -> (x, weight of the own part)
+Mix = Callable[[Array, Array], tuple[Array, Array]]  # (key, x) -> (x, weight of each image itself)
 
 
 def partner(batch: Array) -> Array:
-    """Returns, in the place of each example of a batch [B, …], the one that it is mixed with."""
+    """Returns the partner of each example of a batch [B, …]."""
     return jnp.roll(batch, 1, axis=0)
 
 
 def mixup(x: Array, weight: Array | float) -> tuple[Array, Array]:
-    """Returns weight·x + (1 − weight)·partner of images [B, H, W, C], and the weight (Zhang et al.,
-    arXiv 1710.09412)."""
+    """Returns weight·x + (1 − weight)·partner for images [B, H, W, C], and the weight.
+
+    Source: Zhang et al., arXiv 1710.09412.
+    """
     weight = jnp.asarray(weight)
     return (weight * x + (1 - weight) * partner(x)).astype(x.dtype), weight
 
 
 def cutmix(key: Array, x: Array, weight: Array | float) -> tuple[Array, Array]:
-    """Returns images [B, H, W, C] with a box of their partners', and the share that is their own.
+    """Pastes a box of each image's partner; returns the images and the fraction outside the box.
 
-    The box has about 1 − weight of the area and the image's shape; its centre is uniform over the
-    image, and it is clipped at the edge (Yun et al., arXiv 1905.04899).
+    The box has the aspect ratio of the images [B, H, W, C] and a fraction 1 − weight of their area.
+    Its centre is uniform over the image; it is clipped at the edge (Yun et al., arXiv 1905.04899).
     """
     _, h, w, _ = x.shape
     key_y, key_x = jax.random.split(key)
     height, width = (jnp.int32(n * jnp.sqrt(1 - weight)) for n in (h, w))
     top = jax.random.randint(key_y, (1, 1), 0, h) - height // 2
     left = jax.random.randint(key_x, (1, 1), 0, w) - width // 2
-    hole = boxes.box(x.shape, top, left, height, width)
+    hole = boxes.box_mask(x.shape, top, left, height, width)
     return jnp.where(hole, partner(x), x), 1 - hole.mean()
 
 
-def build(mixup_alpha: float, cutmix_alpha: float, share: float) -> Mix | None:
-    """Returns what mixes a `share` of the batches; None where both alphas are 0.
+def build_mix(mixup_alpha: float, cutmix_alpha: float, share: float) -> Mix | None:
+    """Returns the function that mixes a fraction `share` of the batches; None if both alphas are 0.
 
-    Weights are drawn from Beta(alpha, alpha). Of both, a batch has either, with probability ½.
+    Weights are drawn from Beta(alpha, alpha). If both alphas are above 0, each batch gets mixup or
+    cutmix with probability ½.
     """
     if not (mixup_alpha or cutmix_alpha):
         return None
@@ -69,12 +73,12 @@ def build(mixup_alpha: float, cutmix_alpha: float, share: float) -> Mix | None:
     return mix
 
 
-def losses(
+def mixed_losses(
     examples: Callable[[Array, Array], Array], logits: Array, labels: Array, weight: Array | None
 ) -> Array:
-    """Returns weight·loss of the own labels [B] + (1 − weight)·loss of the partners', [B].
+    """Returns weight·loss(labels) + (1 − weight)·loss(labels of the partners), [B].
 
-    Without a weight, where nothing is mixed, the loss of the labels.
+    If `weight` is None, nothing is mixed and the loss of the labels is returned.
     """
     if weight is None:
         return examples(logits, labels)
@@ -82,5 +86,5 @@ def losses(
 
 
 def main_labels(labels: Array, weight: Array | None) -> Array:
-    """Returns the labels [B] of the larger part of each image."""
+    """Returns the label of the larger part of each image, [B]."""
     return labels if weight is None else jnp.where(weight >= 0.5, labels, partner(labels))

@@ -1,10 +1,10 @@
-"""Optimizers and schedules as optax chains that make PyTorch's updates.
+"""Optimizers and learning-rate schedules: optax chains with the same updates as PyTorch.
 
-`weight_decay` is coupled L2, on every parameter as in the reports: added to the gradient before
-the optimizer's own arithmetic. `decoupled_weight_decay` is AdamW's (arXiv 1711.05101), as PyTorch
-has it: p ← p − rate·decay·p beside the update. The rate scales the finished update, after
-momentum, so that a change of rate acts on all of it at once, as in PyTorch. `step` counts
-batches; with accumulation an update happens every `accumulate_steps` of them.
+`weight_decay` is coupled L2: it is added to the gradient of every parameter, as in the reports.
+`decoupled_weight_decay` is that of AdamW (arXiv 1711.05101) as in PyTorch: p ← p − rate·decay·p in
+addition to the update. The learning rate multiplies the update after momentum, so that a change of
+rate takes full effect at once, as in PyTorch. `step` counts batches; with accumulation, there is
+one update per `accumulate_steps` batches.
 """
 
 from collections.abc import Callable, Mapping
@@ -16,11 +16,10 @@ import optax
 from optax import contrib
 
 from jaxcifar.config import fields
-from jaxcifar.config.fields import AboveZero, Count, Injected, NonNegative, Positive, Share
+from jaxcifar.config.fields import AboveZero, Injected, NonNegative, Positive, Share
 from jaxcifar.errors import UserError
-from jaxcifar.training import transforms
 
-ALL = 2**31 - 1  # however many gradients in a row are not finite
+NEVER = 2**31 - 1  # consecutive bad gradients after which `apply_if_finite` gives up
 Schedule = Callable[[optax.ScalarOrSchedule], optax.ScalarOrSchedule]
 
 
@@ -33,13 +32,11 @@ class Shared(NamedTuple):
     ema_decay: Share = 0.0
     decoupled_weight_decay: NonNegative = 0.0
     normalize_kernels: bool = False
-    lookahead_steps: Count = 0
-    lookahead_decay: Share = 0.95
     skip_nonfinite: bool = False
 
 
 def sgd(*, momentum: Share = 0.0, nesterov: bool = False) -> optax.GradientTransformation:
-    """v ← momentum·v + g; update v, or g + momentum·v with Nesterov."""
+    """SGD: v ← momentum·v + g; the update is v, or g + momentum·v with Nesterov."""
     if nesterov and not momentum:
         raise UserError("config.optimizer.nesterov is True, but momentum is 0; expected above 0")
     return optax.trace(momentum, nesterov) if momentum else optax.identity()
@@ -48,14 +45,14 @@ def sgd(*, momentum: Share = 0.0, nesterov: bool = False) -> optax.GradientTrans
 def adam(
     *, b1: Share = 0.9, b2: Share = 0.999, eps: AboveZero = 1e-8
 ) -> optax.GradientTransformation:
-    """Adam (arXiv 1412.6980), epsilon outside the root."""
+    """Adam (arXiv 1412.6980) with epsilon outside the root."""
     return optax.scale_by_adam(b1, b2, eps)
 
 
 def rmsprop(
     *, decay: Share = 0.99, eps: AboveZero = 1e-8, momentum: Share = 0.0
 ) -> optax.GradientTransformation:
-    """RMSprop as PyTorch's: epsilon outside the root, momentum on the scaled gradient."""
+    """RMSprop as in PyTorch: epsilon outside the root, momentum on the scaled gradient."""
     scale = optax.scale_by_rms(decay, eps, eps_in_sqrt=False)
     return optax.chain(scale, optax.trace(momentum)) if momentum else scale
 
@@ -69,11 +66,11 @@ def muon(
     head_factor: NonNegative,
     bias_factor: NonNegative,
 ) -> optax.GradientTransformation:
-    """Muon (Jordan 2024) on convolution kernels; SGD with Nesterov momentum on the rest.
+    """Muon (Jordan 2024) for convolution kernels; SGD with Nesterov momentum for the rest.
 
-    The kernels' momentum, as matrices [k·k·C_in, C_out], is made orthogonal by Newton–Schulz
-    iterations. The rest, matrices and biases, have rates of `head_factor` and `bias_factor` times
-    the kernels', and lose `rest_decay` times that rate of themselves in a step.
+    Newton–Schulz iterations orthogonalise the momentum of a kernel as a matrix [k·k·C_in, C_out].
+    Dense matrices and biases use `head_factor` and `bias_factor` times the learning rate of the
+    kernels, with a weight decay of `rest_decay` at the kernels' rate.
     """
     dimensions = contrib.MuonDimensionNumbers(reduction_axis=(0, 1, 2), output_axis=3)
     kernels = contrib.scale_by_muon(
@@ -81,7 +78,7 @@ def muon(
         beta=momentum,
         weight_dimension_numbers=lambda tree: jax.tree.map(lambda _: dimensions, tree),
     )
-    # The decay is added after the factor: the rate of decay is the kernels', as in the records.
+    # The decay is added after the factor, so that it uses the kernels' rate, as in the records.
     head, bias = (
         optax.chain(
             optax.scale(factor),
@@ -97,36 +94,48 @@ def muon(
     )
 
 
+def normalize_kernels() -> optax.GradientTransformation:
+    """Rescales each convolution kernel to norm √C_out before adding its update (airbench).
+
+    It must be last in its chain, after the learning rate.
+    """
+
+    def update(updates: Any, state: optax.EmptyState, params: Any) -> tuple[Any, Any]:
+        def rescale_and_update(update: jax.Array, kernel: jax.Array) -> jax.Array:
+            if kernel.ndim != 4:
+                return update
+            scale = jnp.sqrt(kernel.shape[-1]) / jnp.linalg.norm(kernel)
+            return update + (scale - 1) * kernel
+
+        return jax.tree.map(rescale_and_update, updates, params), state
+
+    return optax.GradientTransformation(optax.init_empty_state, update)
+
+
 OPTIMIZERS: dict[str, Callable[..., optax.GradientTransformation]] = {
     "sgd": sgd,
     "adam": adam,
     "rmsprop": rmsprop,
     "muon": muon,
 }
-ELEMENTWISE = ("sgd", "adam", "rmsprop")  # the update of a value depends on that value alone
+ELEMENTWISE = ("sgd", "adam", "rmsprop")  # each value is updated independently of the others
 
 
-def build(
-    keys: Mapping, schedule: Schedule, accumulate_steps: int, total_steps: int
+def build_optimizer(
+    keys: Mapping, schedule: Schedule, accumulate_steps: int
 ) -> optax.GradientTransformation:
-    """Returns the optimizer that `config.optimizer` describes, stepped once per batch.
+    """Returns the optimizer that `config.optimizer` describes; call it once per batch.
 
-    Clip by global norm → L2 → the named optimizer → decoupled decay → −rate → kernels rescaled →
-    lookahead. `schedule` maps a batch step, of `total_steps`, to the rate; gradients are averaged
-    over `accumulate_steps` batches. With `skip_nonfinite` a batch whose gradient is not finite is
-    left out as if it had not come: the count of steps that `schedule` is asked for stands still.
+    The chain is: clip by global norm → L2 → the named optimizer → decoupled decay → −rate →
+    rescale kernels. `schedule` maps a batch step to the learning rate. Gradients are averaged over
+    `accumulate_steps` batches. With `skip_nonfinite`, a batch whose gradient is not finite changes
+    nothing: no update is made, and the schedule does not advance.
     """
     shared = fields.pick(Shared, keys)
     chosen = fields.build_choice(OPTIMIZERS, keys, Shared._fields)
     if shared.decoupled_weight_decay:
         chosen = optax.chain(chosen, optax.add_decayed_weights(shared.decoupled_weight_decay))
-    last = []
-    if shared.normalize_kernels:
-        last.append(transforms.normalize_kernels())
-    if shared.lookahead_steps:
-        updates = total_steps // accumulate_steps
-        every, decay = shared.lookahead_steps, shared.lookahead_decay
-        last.append(transforms.lookahead(every, decay, updates))
+    last = [normalize_kernels()] if shared.normalize_kernels else []
     chain = optax.chain(
         optax.clip_by_global_norm(shared.clip_norm) if shared.clip_norm else optax.identity(),
         optax.add_decayed_weights(shared.weight_decay),
@@ -136,20 +145,20 @@ def build(
     )
     if accumulate_steps > 1:
         chain = optax.MultiSteps(chain, accumulate_steps).gradient_transformation()
-    return optax.apply_if_finite(chain, ALL) if shared.skip_nonfinite else chain
+    return optax.apply_if_finite(chain, NEVER) if shared.skip_nonfinite else chain
 
 
 def is_elementwise(keys: Mapping) -> bool:
-    """Returns whether the optimizer updates each value without regard to the leaf it is in.
+    """Returns whether the optimizer updates each value independently of the others in its leaf.
 
-    Only then may leaves be joined into one vector. A new optimizer counts as not elementwise until
-    it is added to ELEMENTWISE.
+    Only then may leaves be packed into one vector. A new optimizer must be added to ELEMENTWISE to
+    count.
     """
     return keys["name"] in ELEMENTWISE and not keys["normalize_kernels"]
 
 
-def skipped(opt_state: Any) -> dict[str, int]:
-    """Returns the metric of the updates left out since the start, where they may be."""
+def skipped_updates(opt_state: Any) -> dict[str, int]:
+    """Returns the number of skipped updates as a metric; {} without `skip_nonfinite`."""
     if not isinstance(opt_state, optax.ApplyIfFiniteState):
         return {}
     return {"skipped_updates": int(opt_state.total_notfinite)}
@@ -158,7 +167,7 @@ def skipped(opt_state: Any) -> dict[str, int]:
 def constant(
     *, learning_rate: Injected[float], steps_per_epoch: Injected[int], num_epochs: Injected[int]
 ) -> Schedule:
-    """The rate as it is."""
+    """A constant learning rate."""
     return lambda step: learning_rate
 
 
@@ -169,9 +178,9 @@ def warmup_cosine(
     steps_per_epoch: Injected[int],
     num_epochs: Injected[int],
 ) -> Schedule:
-    """Linear from 0 over `warmup_epochs`, then half a cosine to 0 at the end, per step.
+    """Rises linearly from 0 for `warmup_epochs`, then falls to 0 by half a cosine, step by step.
 
-    As `get_cosine_schedule_with_warmup` of Hugging Face's Transformers, which report 000 uses; a
+    This is `get_cosine_schedule_with_warmup` of Hugging Face Transformers, which report 000 uses. A
     run shorter than its warm-up only warms up.
     """
     warmup_steps = round(warmup_epochs * steps_per_epoch)
@@ -208,7 +217,7 @@ def cosine(
     steps_per_epoch: Injected[int],
     num_epochs: Injected[int],
 ) -> Schedule:
-    """floor + (rate − floor)·(1 + cos(π·epoch/period_epochs))/2, stepped once per epoch."""
+    """floor + (rate − floor)·(1 + cos(π·epoch/period_epochs))/2, changed once per epoch."""
 
     def schedule(step):
         epoch = step // steps_per_epoch
@@ -226,7 +235,7 @@ def triangle(
     steps_per_epoch: Injected[int],
     num_epochs: Injected[int],
 ) -> Schedule:
-    """Linear from start·rate to the rate at `peak` of the run, then to end·rate at its end."""
+    """Linear from start·rate to rate at the fraction `peak` of the run, then to end·rate."""
     total = num_epochs * steps_per_epoch
 
     def schedule(step):
@@ -249,7 +258,7 @@ SCHEDULES: dict[str, Callable[..., Schedule]] = {
 def build_schedule(
     keys: Mapping, learning_rate: float, steps_per_epoch: int, num_epochs: int
 ) -> Schedule:
-    """Returns the function step -> rate that `config.schedule` describes."""
+    """Returns the schedule that `config.schedule` describes, step -> learning rate."""
     return fields.build_choice(
         SCHEDULES,
         keys,

@@ -1,4 +1,4 @@
-"""The forward pass over every image of a split, exactly once."""
+"""The forward pass over all images of a split."""
 
 from collections.abc import Callable
 from typing import Any
@@ -17,14 +17,14 @@ Forward = Callable[[Any, Array], tuple[Array, dict[str, Array]]]
 
 
 class Predictor:
-    """Runs a forward pass over every image of a split exactly once, whatever the batch size.
+    """Runs the forward pass over every image of a split exactly once, for any batch size.
 
-    The images are padded to whole batches and what comes of the padding is dropped.
+    The last batch is padded, and the results of the padding are dropped.
     """
 
     def __init__(self, forward: Forward, images: np.ndarray, batch_size: int, mesh: Mesh):
         self.batch_size, self.mesh = batch_size, mesh
-        self.take(images)
+        self.set_images(images)
         self._scanned = devices.is_accelerated(mesh)
 
         def batch(variables: Any, images: Array, i: Array) -> Any:
@@ -41,8 +41,8 @@ class Predictor:
             all_batches if self._scanned else batch, out_shardings=devices.replicated(mesh)
         )
 
-    def take(self, images: np.ndarray) -> None:
-        """Puts other images in the place of those before; what is compiled for as many is kept."""
+    def set_images(self, images: np.ndarray) -> None:
+        """Replaces the images; the program is compiled again only if their number changes."""
         self.num_images = len(images)
         self.num_batches = -(-self.num_images // self.batch_size)
         padding = self.num_batches * self.batch_size - self.num_images
@@ -52,24 +52,24 @@ class Predictor:
         self._images = devices.place(images, self.mesh)
 
     def program(self, variables: Any) -> Compiled:
-        """Returns what a call runs, once or for each batch, compiled.
+        """Returns the compiled program of all batches, or of one batch on CPU.
 
-        The images may be a shape, of whole batches, on devices that need not be there.
+        If the images are a ShapeDtypeStruct of whole batches, devices need not be attached.
         """
         number = () if self._scanned else (np.int32(0),)
         return self._run.lower(variables, self._images, *number).compile()
 
     def __call__(self, variables: Any) -> tuple[Array, dict[str, Array]]:
-        """Returns logits [N, num_classes] and the named intermediates [N, …], in order."""
+        """Returns the logits [N, num_classes] and the named intermediates [N, …]."""
         if self._scanned:
             out = self._run(variables, self._images)
         else:
             batches = range(self.num_batches)
-            # Waiting for each: many queued programs with collectives deadlock virtual CPU devices.
+            # Many queued programs with collectives would deadlock virtual CPU devices.
             outs = [
                 jax.block_until_ready(self._run(variables, self._images, np.int32(i)))
                 for i in batches
             ]
             out = jax.tree.map(lambda *parts: jnp.concatenate(parts), *outs)
-        # every device has the whole, so that of this process' first will do
+        # every device has the full result
         return jax.tree.map(lambda a: a.addressable_data(0)[: self.num_images], out)

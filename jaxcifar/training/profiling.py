@@ -1,4 +1,4 @@
-"""Where a step's time goes: a trace of a few steps, and XLA's own timings of its operations.
+"""Profiles a few steps: a trace, and the time of each XLA operation.
 
 python -m jaxcifar.train --config=configs/adaptive.py --profile=5
 """
@@ -19,26 +19,26 @@ from jaxcifar.system import devices, slots
 from jaxcifar.training import experiment
 
 COSTLIEST = 10
-CONTAINERS = re.compile(r"\b(while|call|conditional)\(")  # what they run is recorded itself
+CONTAINERS = re.compile(r"\b(while|call|conditional)\(")  # their operations are recorded too
 
 
 class Times(NamedTuple):
-    """Milliseconds a step: of each operation, the costliest first; and from first to last."""
+    """Milliseconds per step: of each operation, slowest first, and of the whole step."""
 
     operations: dict[str, float]
     whole: float
 
 
 def on_one_core() -> None:
-    """Keeps a process that has no GPU to one core; before XLA starts, which counts them.
+    """Limits a process without a GPU to one core; call it before XLA starts and counts cores.
 
-    With more, XLA starts a convolution, goes on, and records its start alone.
+    On more cores XLA runs a convolution asynchronously and records only its start.
     """
     slots.pin_process(slots.divide_machine(1, 1, 1)[0]._replace(gpu=""))
 
 
 def record(folder: pathlib.Path, work: Callable[[], Any]) -> jax.profiler.ProfileData:
-    """Returns the profile of `work`, whose trace is in the folder for TensorBoard and Perfetto."""
+    """Profiles `work`; the folder also gets the trace for TensorBoard and Perfetto."""
     options = jax.profiler.ProfileOptions()
     options.python_tracer_level = 0
     with jax.profiler.trace(folder, create_perfetto_trace=True, profiler_options=options):
@@ -46,17 +46,17 @@ def record(folder: pathlib.Path, work: Callable[[], Any]) -> jax.profiler.Profil
     return jax.profiler.ProfileData.from_file(str(next(folder.rglob("*.xplane.pb"))))
 
 
-def places(program: str) -> dict[str, str]:
-    """Returns what a compiled program's text says of each operation, by its name."""
+def operation_texts(program: str) -> dict[str, str]:
+    """Returns the operations in the text of a compiled program, name -> definition."""
     return dict(re.findall(r"^\s+(?:ROOT )?%?([\w.\-]+) = (.*)$", program, re.MULTILINE))
 
 
-def times(profile: jax.profiler.ProfileData, program: str, steps: int) -> Times:
-    """Returns how long the operations of a program took in a profile of so many steps.
+def operation_times(profile: jax.profiler.ProfileData, program: str, steps: int) -> Times:
+    """Returns the times of a program's operations in a profile of `steps` steps.
 
-    Of several GPUs the mean; of a GPU what it did itself, not the calls that asked for it.
+    On GPUs, kernels count and their launches do not; several GPUs are averaged.
     """
-    known, module = places(program), program.split(",")[0].removeprefix("HloModule ")
+    known, module = operation_texts(program), program.split(",")[0].removeprefix("HloModule ")
     planes = list(profile.planes)
     devices = [p for p in planes if p.name.startswith(("/device:GPU", "/device:TPU"))]
     parts = steps * max(1, len(devices)) * 1e6
@@ -74,10 +74,10 @@ def times(profile: jax.profiler.ProfileData, program: str, steps: int) -> Times:
     return Times(dict(sums.most_common()), whole)
 
 
-def table(found: Times, program: str) -> str:
-    """Returns the costliest operations as lines, each with its share, shape and place."""
-    known = places(program)
-    lines = [f"{'share':>7}  {'ms a step':>9}  operation"]
+def format_table(found: Times, program: str) -> str:
+    """Returns a table of the slowest operations, with share, time, shape and source."""
+    known = operation_texts(program)
+    lines = [f"{'share':>7}  {'ms/step':>9}  operation"]
 
     def add(milliseconds: float, what: str) -> None:
         lines.append(f"{milliseconds / found.whole:7.1%}  {milliseconds:9.3f}  {what}")
@@ -96,19 +96,19 @@ def table(found: Times, program: str) -> str:
 
 
 def run(config: ConfigDict, workdir_of_run: pathlib.Path, steps: int) -> None:
-    """Traces `steps` steps of `config`, after compiling, and prints the costliest operations.
+    """Profiles `steps` steps of `config` and prints the slowest operations.
 
-    The trace is in a new folder beside that of the run, which is neither made nor read.
+    The trace is in a new folder beside the workdir, which is neither created nor read.
 
     Raises:
-      UserError: `steps` is not a number of steps of an epoch, or nothing was recorded.
+      UserError: an epoch has fewer steps, or no operation was recorded.
     """
-    folder = workdir.beside(workdir_of_run, "profile")
+    folder = workdir.new_folder_beside(workdir_of_run, "profile")
     on_one_core()
     if jax.process_count() > 1:
-        raise UserError("--profile is of one process; leave --distributed out")
-    parts = experiment.build(config)
-    dataset = experiment.load_data(config)
+        raise UserError("--profile works in a single process; omit --distributed")
+    parts = experiment.build_experiment(config)
+    dataset = experiment.load_data(parts.config)
     optimizer, _ = parts.optimizer(len(dataset.train.labels) // config.batch_size)
     loop = parts.train_loop(dataset.train, optimizer)
     if not 1 <= steps <= loop.steps_per_epoch:
@@ -119,18 +119,18 @@ def run(config: ConfigDict, workdir_of_run: pathlib.Path, steps: int) -> None:
     carry = parts.start(optimizer, dataset.train.images)
     at_once = loop.steps_per_call(steps)
     program = loop.program(carry, at_once, parts.augment.size_of(0)).as_text() or ""
-    loop.run(jax.tree.map(jnp.copy, carry), lambda *_: False, at_once)  # once before it counts
+    loop.run(jax.tree.map(jnp.copy, carry), lambda *_: False, at_once)  # warm up
 
     def work() -> None:
         loop.run(carry, lambda sums, done, seconds: done < steps, at_once)
 
-    found = times(record(folder, work), program, steps)
+    found = operation_times(record(folder, work), program, steps)
     if not found.operations:
-        raise UserError(f"no operation of the step was recorded; what there is: {folder}")
+        raise UserError(f"the profile in {folder} holds no operation of the step")
     where = devices.describe(parts.mesh)
     if not devices.is_accelerated(parts.mesh):
-        where += ", on one core: with more, XLA does not record all of an operation"
-    print(f"{steps} steps on {where}\n\n{table(found, program)}\n")
+        where += ", on one core, because XLA does not record whole operations on more"
+    print(f"{steps} steps on {where}\n\n{format_table(found, program)}\n")
     perfetto = next(folder.rglob("perfetto_trace.json.gz"))
-    print(f"wrote {perfetto}, for ui.perfetto.dev")
-    print(f"      and, for TensorBoard with its profile plugin, --logdir={folder}")
+    print(f"wrote {perfetto}, to open in ui.perfetto.dev")
+    print(f"      and the same trace for the profile plugin of TensorBoard, --logdir={folder}")

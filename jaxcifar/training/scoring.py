@@ -1,4 +1,4 @@
-"""The metrics of an epoch: its own sums, and what the held-out images say of its weights."""
+"""The metrics of an epoch: those of training, and the scores on held-out images."""
 
 import math
 from typing import NamedTuple
@@ -13,14 +13,14 @@ from jaxcifar.training.state import Carry
 
 
 class HeldOut(NamedTuple):
-    """Images that are scored, and the forward pass over them."""
+    """The labels of a held-out split and the forward pass over its images."""
 
     labels: np.ndarray
     predict: Predictor
 
 
-def held_out(parts: experiment.Experiment, dataset: data.Dataset) -> dict[str, HeldOut]:
-    """Returns the splits that are scored, by name: the validation images where there are any."""
+def held_out_splits(parts: experiment.Experiment, dataset: data.Dataset) -> dict[str, HeldOut]:
+    """Returns the held-out splits: "test", and "validation" if it has images."""
     splits = {"test": dataset.test}
     if len(dataset.validation.labels):
         splits["validation"] = dataset.validation
@@ -36,13 +36,13 @@ def score(
     splits: dict[str, HeldOut],
     epoch: int,
 ) -> metrics.Line:
-    """Returns the metrics of an epoch, which counts from 0, after its last step; but no times."""
+    """Returns the metrics after the last step of an epoch, counted from 0, without times."""
     step = int(carry.state.step)
     line = {"epoch": epoch + 1, "step": step, "learning_rate": float(schedule(step - 1))}
-    line |= prefixed("train", carry.sums) | optim.skipped(carry.state.opt_state)
+    line |= prefixed("train", carry.sums) | optim.skipped_updates(carry.state.opt_state)
     line |= carry.sums.norms(carry.state.params)
     due = parts.evaluation.due(epoch + 1, parts.config.num_epochs)
-    due |= not math.isfinite(line["train_loss"])  # it is the last
+    due |= not math.isfinite(line["train_loss"])  # the run ends here
     for name, split in splits.items() if due else ():
         logits, _ = split.predict(carry.state.eval_variables())
         line |= prefixed(name, losses.evaluate(parts.loss, logits, split.labels))
@@ -50,5 +50,5 @@ def score(
 
 
 def prefixed(split: str, sums: losses.Sums) -> dict[str, float]:
-    """Returns {split_loss, split_accuracy}."""
+    """Returns the metrics SPLIT_loss and SPLIT_accuracy."""
     return {f"{split}_{key}": value for key, value in sums.means().items()}

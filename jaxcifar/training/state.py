@@ -1,4 +1,4 @@
-"""The training state: arrays only."""
+"""The training state, which holds only arrays."""
 
 import dataclasses
 import itertools
@@ -14,14 +14,14 @@ from flax import struct
 from jaxcifar.training.losses import Sums
 
 Array = jax.Array
-# Values. By the model of benchmarks/gpu_program.py, packing a leaf of up to this size saves more
-# time in launches than its copies cost.
+# Values. By the model in benchmarks/gpu_program.py, packing a leaf of up to this size saves more
+# launch time than its copies cost.
 PACKED_AT_MOST = 2**17
 
 
 @struct.dataclass
 class State:
-    """All that changes while training. `step` counts batches; `ema` is None where it is off."""
+    """Everything that changes during training. `step` counts batches; `ema` is None if off."""
 
     step: Array
     params: Any
@@ -30,12 +30,12 @@ class State:
     ema: Any
 
     def eval_variables(self) -> dict[str, Any]:
-        """Returns what evaluation takes of this state."""
+        """Returns the variables for evaluation."""
         return eval_variables(self.params, self.batch_stats, self.ema)
 
 
 def eval_variables(params: Any, batch_stats: Any, ema: Any) -> dict[str, Any]:
-    """Returns what evaluation takes: the averaged weights where there are any."""
+    """Returns the variables for evaluation, with the averaged weights if there are any."""
     return {"params": params if ema is None else ema, "batch_stats": batch_stats}
 
 
@@ -49,8 +49,8 @@ class Packed(NamedTuple):
 class Packing:
     """Packs small leaves into one vector, so that a GPU updates all of them in one kernel.
 
-    This needs an elementwise optimizer. The gradient is taken of the vector itself, which an optax
-    wrapper could not do: it would join and split every leaf in each step.
+    This needs an elementwise optimizer. The gradient is taken with respect to the vector itself. An
+    optax wrapper could not do this; it would join and split all leaves in every step.
     """
 
     def __init__(self, params: Any, at_most: int = PACKED_AT_MOST):
@@ -62,14 +62,14 @@ class Packing:
         self._ends = list(itertools.accumulate(sizes))
 
     def pack(self, tree: Any) -> Packed:
-        """Returns a tree like the parameters, packed."""
+        """Packs a tree with the structure of the parameters."""
         leaves = jax.tree.leaves(tree)
         small = [_outputs_first(leaf).ravel() for leaf in leaves if leaf.size <= self._at_most]
         vector = jnp.concatenate(small) if small else jnp.zeros(0, leaves[0].dtype)
         return Packed(vector, [leaf for leaf in leaves if leaf.size > self._at_most])
 
     def unpack(self, packed: Packed) -> Any:
-        """Returns the tree that was packed."""
+        """Returns the tree in a packed one."""
         small, large = iter(jnp.split(packed.small, self._ends[:-1])), iter(packed.large)
         leaves = [
             _outputs_last(next(small).reshape(jax.eval_shape(_outputs_first, leaf).shape))
@@ -80,14 +80,14 @@ class Packing:
         return jax.tree.unflatten(self._structure, leaves)
 
     def pack_state(self, state: State) -> State:
-        """Returns the state with its parameters, and every tree like them, packed."""
+        """Packs the parameters of a state and every tree with the same structure."""
         return _map_trees(state, self.pack, self._is_like_params)
 
     def _is_like_params(self, tree: Any) -> bool:
         return self._structure == jax.tree.structure(tree)
 
     def unpack_state(self, state: State) -> State:
-        """Returns the state that was packed."""
+        """Returns the state in a packed one."""
         return _map_trees(state, self.unpack, lambda tree: isinstance(tree, Packed))
 
 
@@ -103,7 +103,7 @@ def _map_trees(
 
 
 def _outputs_first(leaf: Array) -> Array:
-    """A kernel [k, k, C_in, C_out] as cuDNN has it, [C_out, k, k, C_in]: nothing is transposed."""
+    """Moves C_out of a kernel [k, k, C_in, C_out] first, cuDNN's layout, which costs nothing."""
     return leaf.transpose(3, 0, 1, 2) if leaf.ndim == 4 else leaf
 
 
@@ -112,13 +112,13 @@ def _outputs_last(leaf: Array) -> Array:
 
 
 class Carry(NamedTuple):
-    """What goes from step to step: the state, and the sums of the epoch so far."""
+    """The value that steps pass on: the state and the sums of the epoch so far."""
 
     state: State
     sums: Sums
 
     def to_items(self) -> dict[str, Any]:
-        """Returns the items of a checkpoint; the sums without those that are not counted."""
+        """Returns the items of a checkpoint; sums that are None are left out."""
         state, sums = self.state, tuple(jax.tree.leaves(self.sums))
         return {
             "model": {"params": state.params, "batch_stats": state.batch_stats, "ema": state.ema},
@@ -126,17 +126,17 @@ class Carry(NamedTuple):
         }
 
     def from_items(self, items: dict[str, Any]) -> "Carry":
-        """Returns what the items of a checkpoint hold, in the structure of this one."""
+        """Returns the carry in the items of a checkpoint, with the structure of this one."""
         train = items["train"]
         state = State(step=train["step"], opt_state=train["opt_state"], **items["model"])
         sums = jax.tree.unflatten(jax.tree.structure(self.sums), train["sums"])
         return Carry(state, sums)
 
 
-def create(
+def create_state(
     seed: Array | int, model: nn.Module, optimizer: optax.GradientTransformation, ema: bool
 ) -> State:
-    """Returns the state before the first step; pure, for `jit` with its out_shardings."""
+    """Returns the state before the first step; a pure function, to be jitted."""
     images = jnp.zeros((2, 32, 32, 3))
     variables = model.init(jax.random.key(seed), images, train=False)
     params = variables["params"]

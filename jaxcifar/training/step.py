@@ -1,8 +1,8 @@
 """The train step and the forward pass: pure functions of arrays, bound to a model by `partial`.
 
-A step has two parts: `prepare`, which needs no weights and can be done for many steps ahead, and
-`update`. Randomness is a function of (seed, step) alone, so a resumed run repeats an uninterrupted
-one: bit for bit, where the device computes the same bits twice (CPU does).
+A step has two parts: `prepare`, which needs no weights and can run many steps ahead, and `update`.
+Randomness is a function of (seed, step) alone, so a resumed run equals an uninterrupted one, bit
+for bit on devices that are deterministic, such as CPUs.
 """
 
 from collections.abc import Callable
@@ -14,25 +14,25 @@ import optax
 
 from jaxcifar.training import losses, mixing
 from jaxcifar.training.augment import MIXING, Augmentation, Batch
-from jaxcifar.training.evaluation import in_views
+from jaxcifar.training.evaluation import mean_over_views
 from jaxcifar.training.losses import Loss, Sums
 from jaxcifar.training.state import Packed, State
 
 Array = jax.Array
-OPTIMIZER = "optimizer"  # the name of its operations in a compiled program
+OPTIMIZER = "optimizer"  # name scope of the optimizer in a compiled program
 
 
 class ModelInputs(NamedTuple):
-    """What an update is given: a batch as the model sees it."""
+    """The input of an update: a batch as the model sees it."""
 
-    x: Array  # [B, size, size, 3] of the augmentation's type
+    x: Array  # [B, size, size, 3] in the dtype of the augmentation
     labels: Array  # int32 [B]
-    weight: Array | None  # of each image's own part, where images are mixed
+    weight: Array | None  # of each image itself if images are mixed
     dropout_key: Array
 
 
 def prepare(batch: Batch, step: Array, *, size: int, augment: Augmentation) -> ModelInputs:
-    """Augments the batch of a step, its images resized to `size` pixels a side."""
+    """Augments the batch of a step and resizes its images to size×size pixels."""
     key = jax.random.fold_in(jax.random.key(batch.seed), step)
     augment_key, dropout_key = jax.random.split(key)
     x, weight = augment.train(augment_key, batch, size), None
@@ -52,13 +52,14 @@ def update(
     ema_decay: float,
     log_norms: bool = False,
 ) -> tuple[State, Sums]:
-    """Updates the state on a batch, and returns it with the sums of the batch.
+    """Updates the state on a batch; returns the new state and the sums of the batch.
 
-    The sums are taken before the update, in training mode. If images are mixed, the loss is the
+    The sums are computed in training mode, before the update. If images are mixed, the loss is the
     weighted loss of both labels, and the label of the larger part counts as correct. With
-    `log_norms` they include the global L2 norm of the gradient of loss and penalty, before clipping
-    and weight decay. The averaged weights move with each update, which under accumulation is not
-    every batch. `unpack` turns the parameters of a packed state into those of the model.
+    `log_norms` the sums include the global L2 norm of the gradient of loss and penalty, before
+    clipping and weight decay. The averaged weights change only when the optimizer updates, which
+    with accumulation is not at every batch. `unpack` returns the model's parameters from those of a
+    packed state.
     """
 
     def objective(params: Any) -> tuple[Array, tuple[Array, Array, Any]]:
@@ -68,7 +69,7 @@ def update(
         (logits, _), updated = model.apply(
             variables, inputs.x, train=True, rngs=rngs, mutable=["batch_stats"]
         )
-        each = mixing.losses(loss.examples, logits, inputs.labels, inputs.weight)
+        each = mixing.mixed_losses(loss.examples, logits, inputs.labels, inputs.weight)
         total = each.mean() + loss.penalty(params)
         return total, (each, logits, updated.get("batch_stats", {}))
 
@@ -80,21 +81,21 @@ def update(
         updates, opt_state = optimizer.update(gradient, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
         ema = _moved_average(state.ema, params, opt_state, ema_decay)
-    if isinstance(opt_state, optax.ApplyIfFiniteState):  # a skipped batch must not poison these
+    if isinstance(opt_state, optax.ApplyIfFiniteState):  # a skipped batch changes nothing
         old = state.batch_stats, losses.zero_sums(log_norms)
         batch_stats, sums = optax.tree.where(opt_state.last_finite, (batch_stats, sums), old)
     return State(state.step + 1, params, batch_stats, opt_state, ema), sums
 
 
 def _moved_average(ema: Any, params: Any, opt_state: Any, decay: float) -> Any:
-    """Returns the average of the weights after an update; None where there is no average."""
+    """Returns the averaged weights after an update; None if they are off."""
     if ema is None:
         return None
     return _where_updated(opt_state, optax.incremental_update(params, ema, 1 - decay), ema)
 
 
 def _where_updated(opt_state: Any, new: Any, old: Any) -> Any:
-    """`new` where the batch ended in an update; `old` where it was left out or accumulated."""
+    """Returns `new` if the optimizer made an update, `old` if it skipped or accumulated."""
     if isinstance(opt_state, optax.ApplyIfFiniteState):
         new = _where_updated(opt_state.inner_state, new, old)
         return optax.tree.where(opt_state.last_finite, new, old)
@@ -111,13 +112,15 @@ def forward(
     augment: Augmentation,
     views: int = 1,
 ) -> tuple[Array, dict[str, Array]]:
-    """Logits [B, num_classes], the mean over the views, and the named intermediates of uint8
-    images as they are, in test mode."""
+    """Returns the logits of uint8 images, [B, num_classes], and the named intermediates.
+
+    Logits are the mean over the views; intermediates are of the unchanged images.
+    """
 
     def score(images: Array) -> tuple[Array, dict[str, Array]]:
         return cast(Any, model.apply(variables, augment.test(images), train=False))
 
     if views == 1:
         return score(images)
-    logits = in_views(lambda shown: score(shown)[0], images, views)
+    logits = mean_over_views(lambda view: score(view)[0], images, views)
     return logits, score(images)[1]

@@ -1,8 +1,8 @@
-"""Runs of one page that differ in their seed, trained together as one program.
+"""Trains several runs of one config, which differ only in their seed, as one program.
 
-A small net leaves a GPU waiting for launches, which several share. Nothing of a run is saved on
-the way: what is stopped begins again. A run's seconds are its share of the time that all took; its
-examples per second are its own, which are fewer than it has alone.
+A small net leaves a GPU waiting for launches; several runs share them. Nothing is saved on the way,
+so a run that is stopped starts again. The seconds of a run are its share of the total time; its
+examples per second are its own and lower than if it ran alone.
 """
 
 import time
@@ -17,53 +17,54 @@ from ml_collections import ConfigDict
 from jaxcifar.run import metrics
 from jaxcifar.run.progress import format_epoch
 from jaxcifar.run.signals import Interrupt
-from jaxcifar.system import devices
+from jaxcifar.system import devices, output
 from jaxcifar.training import experiment
-from jaxcifar.training.scoring import held_out, score
+from jaxcifar.training.scoring import held_out_splits, score
 from jaxcifar.training.state import Carry
 from jaxcifar.training.trainer import Result, describe
 
 
 def train(configs: Sequence[ConfigDict]) -> list[Result] | None:
-    """Trains the configs, equal but for their seeds; None where a signal stopped it.
+    """Trains configs that differ only in their seed; returns None if a signal stopped it.
 
-    Returns what `train.train` does of each alone, to rounding.
+    Each result equals that of `trainer.train`, up to rounding.
     """
-    every = [experiment.build(config) for config in configs]
-    parts, dataset = every[0], experiment.load_data(configs[0])
+    every = [experiment.build_experiment(config) for config in configs]
+    parts = every[0]
     c = parts.config
+    dataset = experiment.load_data(c)
     steps_per_epoch = len(dataset.train.labels) // c.batch_size
     optimizer, schedule = parts.optimizer(steps_per_epoch)
     loop = parts.train_loop(dataset.train, optimizer)
-    splits = held_out(parts, dataset)
+    splits = held_out_splits(parts, dataset)
     seeds = devices.place(np.array([config.seed for config in configs], np.int32), parts.mesh)
     starts = [each.start(optimizer, dataset.train.images) for each in every]
     carry = jax.tree.map(lambda *leaves: jnp.stack(leaves), *starts)
     carry = devices.place(carry, parts.mesh)
-    for epoch in range(c.num_epochs):  # before the clock; each once
+    for epoch in range(c.num_epochs):  # compiles every program before the clock starts
         count = loop.steps_per_call(steps_per_epoch)
         loop.program(carry, count, parts.augment.size_of(epoch), len(configs))
-    apart = jax.jit(lambda carry: [one_of(carry, i) for i in range(len(configs))])
+    split_runs = jax.jit(lambda carry: [select_run(carry, i) for i in range(len(configs))])
     lines: list[list[metrics.Line]] = [[] for _ in configs]
     ends = [start.state for start in starts]
     with Interrupt("epoch", "without saving") as interrupt:
         for epoch in range(c.num_epochs):
             if interrupt.wanted:
                 return None
-            going = [i for i, of_run in enumerate(lines) if not metrics.diverged(of_run)]
-            if not going:
+            active = [i for i, so_far in enumerate(lines) if not metrics.diverged(so_far)]
+            if not active:
                 break
             began = time.perf_counter()
             carry = jax.block_until_ready(loop.run_together(carry, seeds))
             train_seconds = time.perf_counter() - began
-            runs = apart(carry)
-            found = {i: score(parts, schedule, runs[i], splits, epoch) for i in going}
-            seconds = (time.perf_counter() - began) / len(going)
+            runs = split_runs(carry)
+            found = {i: score(parts, schedule, runs[i], splits, epoch) for i in active}
+            seconds = (time.perf_counter() - began) / len(active)
             for i, line in found.items():
                 line["examples_per_second"] = steps_per_epoch * c.batch_size / train_seconds
                 lines[i].append(metrics.finite(line | {"seconds": seconds}))
                 text = format_epoch(lines[i][-1], c.num_epochs)
-                print(f"seed {configs[i].seed}: {text}", flush=True)
+                output.say(f"seed {configs[i].seed}: {text}")
                 if not metrics.diverged(lines[i]):
                     ends[i] = runs[i].state
     return [
@@ -72,6 +73,6 @@ def train(configs: Sequence[ConfigDict]) -> list[Result] | None:
     ]
 
 
-def one_of(carry: Carry, i: int) -> Any:
-    """Returns a run of those in a carry."""
+def select_run(carry: Carry, i: int) -> Any:
+    """Returns the carry of one run from that of several."""
     return jax.tree.map(lambda leaf: leaf[i], carry)

@@ -1,4 +1,4 @@
-"""Trains a config, or resumes its run: the pipeline, in order."""
+"""Trains a config, or resumes its run."""
 
 import contextlib
 import dataclasses
@@ -23,15 +23,15 @@ from jaxcifar.run.signals import Interrupt
 from jaxcifar.system import devices
 from jaxcifar.training import experiment, losses, optim, state
 from jaxcifar.training.epoch import TrainLoop
-from jaxcifar.training.scoring import HeldOut, held_out, score
+from jaxcifar.training.scoring import HeldOut, held_out_splits, score
 from jaxcifar.training.state import Carry
 
 
 class Result(NamedTuple):
-    """How a run ended.
+    """The result of a run.
 
-    `lines` holds the metrics of each epoch. A run that diverged counts as finished; its last line
-    is the epoch it diverged in, and its state is the last one saved before that.
+    `lines` holds the metrics of each epoch. A diverged run counts as finished: its last line is the
+    epoch in which it diverged, and its state is the last one saved before.
     """
 
     lines: list[dict[str, Any]]
@@ -43,15 +43,15 @@ class Result(NamedTuple):
 
 
 def train(config: ConfigDict, workdir: pathlib.Path) -> Result:
-    """Trains `config` in `workdir`, from its latest checkpoint if there is one.
+    """Trains `config` in `workdir`, from the latest checkpoint if there is one.
 
     Raises:
-      UserError: the config or the data do not fit, or the folder belongs to another run.
+      UserError: the config or the data are wrong, or the folder belongs to another run.
     """
-    parts = experiment.build(config)
+    parts = experiment.build_experiment(config)
     dataset = experiment.load_data(parts.config)
     if devices.is_leader():
-        workdirs.check(workdir, config)
+        workdirs.check_workdir(workdir, config)
     run = Run.prepare(config, parts, dataset)
 
     with open_workdir(workdir, config, parts) as (checkpoints, interrupt):
@@ -63,13 +63,13 @@ def train(config: ConfigDict, workdir: pathlib.Path) -> Result:
             workdir, config.num_epochs, run.steps_per_epoch, step, writing=devices.is_leader()
         )
         with log:
-            introduce(log, run, carry, workdir)
+            print_introduction(log, run, carry, workdir)
             carry = train_epochs(run, carry, log, checkpoints, interrupt)
             if log.diverged:
-                log.say_diverged()
+                log.print_diverged()
             if log.diverged or not math.isfinite(carry.sums.loss):
-                carry = run.latest(checkpoints)  # the last one that was finite
-            checkpoints.save(carry, run.meta, None)  # within an epoch, so never the best
+                carry = run.latest(checkpoints)  # the last finite state
+            checkpoints.save(carry, run.meta, None)  # no accuracy: within an epoch, never the best
             saved_meta = checkpoints.meta(int(carry.state.step))
         if log.lines and devices.is_leader():
             draw_curves(workdir, log.lines, saved_meta)
@@ -79,7 +79,7 @@ def train(config: ConfigDict, workdir: pathlib.Path) -> Result:
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """What a run needs besides its workdir: the parts, compiled for its data."""
+    """Everything that a run needs besides its workdir."""
 
     parts: experiment.Experiment
     dataset: data.Dataset
@@ -93,24 +93,24 @@ class Run:
     def prepare(
         cls, config: ConfigDict, parts: experiment.Experiment, dataset: data.Dataset
     ) -> "Run":
-        """Returns the run of `config`; its JSON keeps the config as it was given."""
+        """Returns the run of `config`; its metadata holds the config without added defaults."""
         optimizer, schedule = parts.optimizer(len(dataset.train.labels) // config.batch_size)
         loop = parts.train_loop(dataset.train, optimizer)
         meta = describe(config, dataset, parts)
-        return cls(parts, dataset, optimizer, schedule, loop, held_out(parts, dataset), meta)
+        return cls(parts, dataset, optimizer, schedule, loop, held_out_splits(parts, dataset), meta)
 
     @property
     def steps_per_epoch(self) -> int:
-        """The number of whole batches in the training images."""
+        """The number of full batches in the training set."""
         return self.loop.steps_per_epoch
 
     @property
     def last_step(self) -> int:
-        """The number of steps of the whole run."""
+        """The number of steps in the whole run."""
         return self.parts.config.num_epochs * self.steps_per_epoch
 
     def latest(self, checkpoints: Checkpoints) -> Carry:
-        """Returns the latest checkpoint, or the start where there is none."""
+        """Returns the latest checkpoint, or the initial state if there is none."""
         carry = checkpoints.restore_latest(self.parts.abstract_start(self.optimizer))
         if carry is None:
             return self.parts.start(self.optimizer, self.dataset.train.images)
@@ -121,13 +121,13 @@ class Run:
 def open_workdir(
     workdir: pathlib.Path, config: ConfigDict, parts: experiment.Experiment
 ) -> Iterator[tuple[Checkpoints, Interrupt]]:
-    """Claims the workdir for one run; on leaving, saves are complete and the claim is dropped."""
+    """Claims the workdir for one run; on exit, waits for the last save and releases it."""
     unit = "epoch" if devices.is_accelerated(parts.mesh) else "step"
     with (
-        devices.on_leader(workdirs.claim(workdir, config)),
+        devices.on_leader(workdirs.claim_workdir(workdir, config)),
         Checkpoints(workdir, writing=True) as checkpoints,
         Interrupt(unit) as interrupt,
-        devices.ending_alone(),  # first to see an error: the others wait for other processes
+        devices.exit_alone_on_error(),  # innermost, because the others wait for other processes
         damage.as_user_error(f"stopped in {workdir}; run the same command to continue"),
     ):
         yield checkpoints, interrupt
@@ -136,7 +136,7 @@ def open_workdir(
 def train_epochs(
     run: Run, carry: Carry, log: RunLog, checkpoints: Checkpoints, interrupt: Interrupt
 ) -> Carry:
-    """Trains to the last step, a signal or divergence; scores and saves each epoch."""
+    """Trains to the last step, until a signal, or until divergence; scores and saves each epoch."""
     config, step = run.parts.config, int(carry.state.step)
     if step < run.last_step and not log.diverged:
         began = time.perf_counter()
@@ -150,20 +150,21 @@ def train_epochs(
         train_seconds = time.perf_counter() - began
         step = int(carry.state.step)
         if step % run.steps_per_epoch:
-            break  # stopped within the epoch; its sums are saved with the state
+            break  # stopped within an epoch; its sums are saved with the state
         line = score(run.parts, run.schedule, carry, run.splits, epoch)
         examples = (run.steps_per_epoch - began_at) * config.batch_size
         line["examples_per_second"] = examples / train_seconds
         line["seconds"] = time.perf_counter() - began
-        log.epoch(line)
+        log.write_epoch(line)
         if not log.diverged:
             checkpoints.save(carry, run.meta, line.get(f"{selection.split(line)}_accuracy"))
+        log.print_epoch()  # last: a terminal may block
     return carry
 
 
 @dataclasses.dataclass(frozen=True)
 class Watch:
-    """Shows the progress after each program call and decides whether the loop goes on."""
+    """Called after each program call: shows the progress and decides whether to continue."""
 
     log: RunLog
     interrupt: Interrupt
@@ -172,7 +173,7 @@ class Watch:
     batch_size: int
 
     def __call__(self, sums: losses.Sums, done: int, seconds: float) -> bool:
-        """Returns False if a signal asked to stop; `done` counts steps of the epoch."""
+        """Returns False if a signal asked to stop; `done` counts the steps of the epoch."""
         rate = (done - self.began_at) * self.batch_size / seconds
         self.log.progress(self.epoch, done, sums, rate)
         return not devices.any_process(self.interrupt.wanted)
@@ -181,7 +182,7 @@ class Watch:
 def describe(
     config: ConfigDict, dataset: data.Dataset, parts: experiment.Experiment
 ) -> dict[str, Any]:
-    """Returns the JSON saved with each checkpoint: all that is needed to use its weights."""
+    """Returns the JSON saved with each checkpoint, which describes its weights and their origin."""
     return {
         "config": schema.to_json(config),
         "class_names": list(dataset.class_names),
@@ -196,18 +197,18 @@ def describe(
 
 
 def check_data(meta: dict[str, Any], dataset: data.Dataset, workdir: pathlib.Path) -> None:
-    """Raises a UserError unless the run so far was trained on this data set."""
+    """Raises a UserError if the run was trained on other data so far."""
     before = meta["data"]["checksum"]
     if before != dataset.checksum:
         raise UserError(
             f"{workdir} was trained on other data: their checksum is {before}, and that of"
-            f" {dataset.origin} is {dataset.checksum}; choose another --workdir, or bring the"
-            " first data back"
+            f" {dataset.origin} is {dataset.checksum}; choose another --workdir, or restore the"
+            " original data"
         )
 
 
-def introduce(log: RunLog, run: Run, carry: Carry, workdir: pathlib.Path) -> None:
-    """Prints what is trained, on which data and devices, where, and from which step."""
+def print_introduction(log: RunLog, run: Run, carry: Carry, workdir: pathlib.Path) -> None:
+    """Prints data, model, devices, workdir, and the step from which training resumes."""
     dataset, parts, step = run.dataset, run.parts, int(carry.state.step)
     train, test = len(dataset.train.labels), len(dataset.test.labels)
     log.say(f"data: {dataset.source}, {train:,} training and {test:,} test images")
@@ -219,7 +220,7 @@ def introduce(log: RunLog, run: Run, carry: Carry, workdir: pathlib.Path) -> Non
 
 
 def draw_curves(workdir: pathlib.Path, lines: list[dict[str, Any]], meta: dict[str, Any]) -> None:
-    """Draws the curves of the run; the title says so if the data are synthetic."""
+    """Plots the curves of the run; the title says if the data are synthetic."""
     note = " (synthetic data)" if meta["data"]["source"] == "synthetic" else ""
     charts = curves.learning_curves({workdir.name: [lines]})
     png.draw_charts(workdir / "curves.png", charts, workdir.name + note)

@@ -54,7 +54,7 @@ class Net:
         if self._predictor is None:
             self._predictor = self.parts.predictor(images)
         else:
-            self._predictor.take(images)
+            self._predictor.set_images(images)
         logits, gates = self._predictor(self.variables)
         probabilities = jax.nn.softmax(logits.astype(np.float32))
         return Prediction(*jax.tree.map(np.asarray, (logits, probabilities, gates)))
@@ -69,9 +69,9 @@ def load_net(checkpoint: str | pathlib.Path, step: str | int = "latest") -> Net:
       UserError: the run or step does not exist, is damaged or cannot be read.
     """
     directory = pathlib.Path(checkpoint)
-    parts = experiment.build(workdir.load_config(directory), to_train=False)
+    parts = experiment.build_experiment(workdir.load_config(directory), to_train=False)
     with Checkpoints(directory) as checkpoints:
-        number = checkpoints.number(str(step))
+        number = checkpoints.find_step(str(step))
         model = checkpoints.restore_model(number, parts.abstract_model())
         class_names = tuple(checkpoints.meta(number)["class_names"])
     return Net(parts, number, state.eval_variables(**model), class_names)

@@ -29,9 +29,9 @@ def release_weights(source: pathlib.Path, step: str, out: pathlib.Path) -> str:
     config = workdir.load_config(source).copy_and_resolve_references()
     with config.unlocked():
         config.data.dir = ""
-    parts = experiment.build(config, to_train=False)
+    parts = experiment.build_experiment(config, to_train=False)
     with Checkpoints(source) as checkpoints:
-        number = checkpoints.number(step)
+        number = checkpoints.find_step(step)
         model = checkpoints.restore_model(number, parts.abstract_model())
         meta = checkpoints.meta(number)
     if "imported" in meta:

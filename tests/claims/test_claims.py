@@ -5,7 +5,7 @@ import math
 import re
 
 import pytest
-from conftest import ROOT, page
+from conftest import ROOT, config_of
 
 from jaxcifar import data
 from jaxcifar.claims import judge, records, tables
@@ -47,7 +47,7 @@ def record(epochs=60, **changes):
 def keep(out, run, seed, record, **overrides):
     """Writes a record with the run's config, changed by the overrides."""
     name, colon, variant = run.partition(":")
-    config = page(f"{name}.py{colon}{variant}", seed=seed, **overrides)
+    config = config_of(f"{name}.py{colon}{variant}", seed=seed, **overrides)
     known = {"run": run, "seed": seed, "config": json.loads(schema.to_json(config))}
     return records.write(out, record | known)
 
@@ -226,5 +226,5 @@ def test_every_small_run_has_five_seeds():
 
 
 def test_the_checksum_of_the_records_is_that_of_the_real_data(real_data):
-    dataset = data.load("cifar10", real_data, 0, 0)
+    dataset = data.load_dataset("cifar10", real_data, 0, 0)
     assert dataset.checksum == REAL_DATA["checksum"]

@@ -1,11 +1,11 @@
-"""The kept defaults are those of the signatures."""
+"""defaults.json is up to date."""
 
 import json
 
 from jaxcifar.config import defaults
 
 
-def test_the_kept_defaults_are_those_of_the_signatures():
+def test_defaults_json_matches_the_signatures():
     again = "run python -m jaxcifar.config.defaults >jaxcifar/config/defaults.json"
     assert json.loads(defaults.FILE.read_text()) == json.loads(json.dumps(defaults.collect())), (
         again

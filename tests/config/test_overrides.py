@@ -1,11 +1,11 @@
-"""Reading a page, and what a command says of a mistake: one line, exit status 2, no traceback."""
+"""Config files and overrides; mistakes give one line, exit status 2 and no traceback."""
 
 import pathlib
 import subprocess
 import sys
 
 import pytest
-from conftest import ROOT, TINY, page, tiny
+from conftest import ROOT, TINY, config_of, tiny
 from conftest import overrides as override
 from ml_collections import ConfigDict
 
@@ -16,12 +16,12 @@ from jaxcifar.training import experiment
 
 QUICKSTART = str(ROOT / "configs" / "quickstart.py")
 
-# changes to the quickstart's command line, words of the message
+# case -> words added to the quickstart's command line, parts of the error
 MISTAKES = {
     "unknown_key": (
         ["--config.optimizer.learning_rat=1"],
         [
-            "config.optimizer of name adam has no key learning_rat; did you mean"
+            "config.optimizer (adam) has no key learning_rat; did you mean"
             " config.optimizer.learning_rate? its keys: name, learning_rate, weight_decay, "
         ],
     ),
@@ -51,7 +51,7 @@ MISTAKES = {
     "unknown_type": (["--config.compute_dtype=float16"], ["float16", "bfloat16"]),
     "keys_of_another_model": (
         ["--config.model.name=resnet"],
-        ["config.model of name resnet has no key widths", "depth, width, shortcut"],
+        ["config.model (resnet) has no key widths", "depth, width, shortcut"],
     ),
     "batch_too_large": (["--config.batch_size=20000"], ["20000", "72"]),
     "no_batch": (["--config.batch_size=0"], ["batch_size"]),
@@ -66,22 +66,22 @@ MISTAKES = {
 
 
 @pytest.mark.parametrize("case", MISTAKES)
-def test_a_mistake_is_told_in_one_line(case, run, small_data, tmp_path):
+def test_a_mistake_is_reported_in_one_line(case, run, small_data, tmp_path):
     words, parts = MISTAKES[case]
     folder = tmp_path / "run"
     command = [f"--config={QUICKSTART}", f"--workdir={folder}", *override(**TINY), *words]
-    told(run(train.main, command), parts)
+    assert_one_line_error(run(train.main, command), parts)
     assert not folder.exists()  # found before anything is written
 
 
-PAGES = {
+CONFIGS = {
     "a_model_without_values": (
         QUICKSTART,
         ["--config.model.name=resnet"],
         ["=resnet needs depth, width, shortcut: add --config.model.depth=VALUE --", "/resnet20.py"],
     ),
-    "missing_page": ("nowhere.py", [], ["nowhere.py", "configs/"]),
-    "missing_page_and_variant": ("nowhere.py:fast", [], ["nowhere.py"]),
+    "missing_file": ("nowhere.py", [], ["nowhere.py", "configs/"]),
+    "missing_file_and_variant": ("nowhere.py:fast", [], ["nowhere.py"]),
     "a_folder": (str(ROOT / "configs"), [], ["configs"]),
     "unknown_variant": (f"{ROOT}/configs/simple_cnn.py:fast", [], ["'fast'", "swish"]),
     "no_variants": (f"{QUICKSTART}:fast", [], ["'fast'", "quickstart"]),
@@ -98,14 +98,16 @@ PAGES = {
 }
 
 
-@pytest.mark.parametrize("case", PAGES)
-def test_a_wrong_page_is_told_in_one_line(case, run, small_data, tmp_path):
-    name, words, parts = PAGES[case]
-    told(run(train.main, [f"--config={name}", f"--workdir={tmp_path / 'run'}", *words]), parts)
+@pytest.mark.parametrize("case", CONFIGS)
+def test_a_wrong_config_is_reported_in_one_line(case, run, small_data, tmp_path):
+    name, words, parts = CONFIGS[case]
+    assert_one_line_error(
+        run(train.main, [f"--config={name}", f"--workdir={tmp_path / 'run'}", *words]), parts
+    )
     assert not (tmp_path / "run").exists()
 
 
-def told(ended, parts):
+def assert_one_line_error(ended, parts):
     status, out, err = ended
     assert status == 2
     assert out == ""
@@ -116,22 +118,24 @@ def told(ended, parts):
         assert part in err
 
 
-def test_another_configs_workdir_is_told_in_one_line_and_unchanged(run, small_data, tmp_path):
+def test_the_workdir_of_another_config_is_refused_and_left_unchanged(run, small_data, tmp_path):
     command = [f"--config={QUICKSTART}", f"--workdir={tmp_path / 'run'}"]
     command += override(**TINY | {"num_epochs": 1})
     assert run(train.main, command)[0] == 0
     files = {f: f.read_bytes() for f in tmp_path.rglob("*") if f.is_file()}
-    told(run(train.main, [*command, "--config.seed=7"]), ["seed: 0 -> 7", "--workdir"])
+    assert_one_line_error(
+        run(train.main, [*command, "--config.seed=7"]), ["seed: 0 -> 7", "--workdir"]
+    )
     assert {f: f.read_bytes() for f in tmp_path.rglob("*") if f.is_file()} == files
 
 
-def test_the_real_command_ends_with_status_2():
+def test_the_command_exits_with_status_2():
     words = [sys.executable, "-m", "jaxcifar.train", "--config=configs/nowhere.py"]
     done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True)
-    told((done.returncode, done.stdout, done.stderr), ["configs/nowhere.py"])
+    assert_one_line_error((done.returncode, done.stdout, done.stderr), ["configs/nowhere.py"])
 
 
-def test_overrides_take_the_type_of_the_page():
+def test_overrides_take_the_type_of_their_key():
     words = ["--config.optimizer.learning_rate=1", "--config.model.widths=(1,2,3)"]
     words += ["--config.augment.flip=False", "--config.seed", "5"]
     config = overrides.load_config(QUICKSTART, words)
@@ -148,41 +152,43 @@ def test_json_round_trip_has_no_differences():
     config = tiny()
     again = schema.from_json(schema.to_json(config))
     assert compare.differences(config, again) == []
-    other = page("quickstart.py")
+    other = config_of("quickstart.py")
     assert "num_epochs: 2 -> 6" in compare.differences(config, other)
     assert compare.differences(config, tiny(seed=1)) == ["seed: 0 -> 1"]
 
 
 @pytest.mark.parametrize(
-    ("page", "name"),
+    ("file", "name"),
     [("configs/simple_cnn.py:l1", "simple_cnn_l1"), ("a/b/quickstart.py", "quickstart")],
 )
-def test_the_name_of_a_page(page, name):
-    assert files.config_name(page) == name
+def test_the_name_of_a_config(file, name):
+    assert files.config_name(file) == name
 
 
-def test_another_name_drops_the_keys_that_it_does_not_have(capsys):
-    """And takes the neutral values of those that it has more, or what the command line gives."""
+def test_a_new_name_drops_the_keys_that_its_choice_lacks(capsys):
+    """And takes its other keys from the command line or the defaults."""
     words = ["--config.schedule.name=constant", "--config.optimizer.momentum=0.8"]
     words += ["--config.optimizer.name=sgd", "--config.optimizer.decoupled_weight_decay=0.1"]
     config = overrides.load_config(QUICKSTART, words)
-    said = capsys.readouterr()
-    assert said.out == ""
-    assert said.err.splitlines() == [
+    output = capsys.readouterr()
+    assert output.out == ""
+    assert output.err.splitlines() == [
         "config.schedule.name=constant: dropped warmup_epochs",
-        "config.optimizer.name=sgd: dropped b1, b2, eps; took nesterov=False",
+        "config.optimizer.name=sgd: dropped b1, b2, eps; added nesterov=False",
     ]
-    config = experiment.build(config).config
+    config = experiment.build_experiment(config).config
     assert config.schedule.to_dict() == {"name": "constant"}
     assert (config.optimizer.momentum, config.optimizer.nesterov) == (0.8, False)
     assert config.optimizer.learning_rate == 3e-3
     for name in ("adam", "rmsprop"):
-        experiment.build(overrides.load_config(QUICKSTART, [f"--config.optimizer.name={name}"]))
+        experiment.build_experiment(
+            overrides.load_config(QUICKSTART, [f"--config.optimizer.name={name}"])
+        )
     words = ["--config.model.name=mlp", "--config.model.hidden=()", "--config.model.dropout=0"]
-    assert experiment.build(overrides.load_config(QUICKSTART, words)).model.hidden == ()
+    assert experiment.build_experiment(overrides.load_config(QUICKSTART, words)).model.hidden == ()
 
 
-BAD_PAGES = {  # text of a page -> what is told after its name
+BAD_CONFIGS = {  # text of a config file -> what the error says after its name
     "def get_config(:": ":1: SyntaxError: ",
     "import ml_collections\n\nx = nothing": ":3: NameError: name 'nothing' is not defined",
     "import nothing_of_this_name": ":1: ModuleNotFoundError: No module named 'nothing_of_this_na",
@@ -197,21 +203,23 @@ BAD_PAGES = {  # text of a page -> what is told after its name
 }
 
 
-@pytest.mark.parametrize("text", BAD_PAGES)
-def test_a_mistake_in_a_page_is_told_with_its_line(text, run, tmp_path):
-    page = tmp_path / "mine.py"
-    page.write_text(text)
-    told(run(train.main, [f"--config={page}"]), [f"error: {page}{BAD_PAGES[text]}"])
-    assert list(tmp_path.iterdir()) == [page]
+@pytest.mark.parametrize("text", BAD_CONFIGS)
+def test_an_error_in_a_config_file_is_reported_with_its_line(text, run, tmp_path):
+    file = tmp_path / "mine.py"
+    file.write_text(text)
+    assert_one_line_error(
+        run(train.main, [f"--config={file}"]), [f"error: {file}{BAD_CONFIGS[text]}"]
+    )
+    assert list(tmp_path.iterdir()) == [file]
 
 
-def test_debug_shows_where_a_mistake_in_a_page_came_up(run, tmp_path):
-    page = tmp_path / "mine.py"
-    page.write_text("def get_config():\n    return {}['x']")
-    status, _, err = run(train.main, [f"--config={page}", "--debug"])
+def test_debug_shows_the_traceback_of_an_error_in_a_config_file(run, tmp_path):
+    file = tmp_path / "mine.py"
+    file.write_text("def get_config():\n    return {}['x']")
+    status, _, err = run(train.main, [f"--config={file}", "--debug"])
     lines = err.splitlines()
     assert status == 2
-    assert lines[-1] == f"error: {page}:2: KeyError: 'x'"
+    assert lines[-1] == f"error: {file}:2: KeyError: 'x'"
     assert lines[0] == "Traceback (most recent call last):"
     assert "    return {}['x']" in lines
 
@@ -225,19 +233,21 @@ def test_debug_shows_where_a_mistake_in_a_page_came_up(run, tmp_path):
         (sweep, ["--config=nowhere.py", "--sweep=batch_size=8,16", "--out=out"]),
     ],
 )
-def test_every_command_has_debug(command, words, run, tmp_path, monkeypatch):
+def test_every_command_has_the_option_debug(command, words, run, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    told(run(command.main, words), ["no"])
+    assert_one_line_error(run(command.main, words), ["no"])
     assert "ArgumentParser" not in pathlib.Path(command.__file__).read_text()
     status, _, err = run(command.main, [*words, "--debug"])
     assert status == 2
     assert "jaxcifar.errors.UserError: " in err
 
 
-def test_a_page_without_variants_is_told_of_one(run, tmp_path):
-    page = tmp_path / "mine.py"
-    page.write_text("def get_config():\n    pass")
-    told(run(train.main, [f"--config={page}:fast"]), [f"error: {page}: ", "argument"])
+def test_a_variant_of_a_config_without_variants_is_refused(run, tmp_path):
+    file = tmp_path / "mine.py"
+    file.write_text("def get_config():\n    pass")
+    assert_one_line_error(
+        run(train.main, [f"--config={file}:fast"]), [f"error: {file}: ", "argument"]
+    )
 
 
 @pytest.mark.parametrize(
@@ -248,26 +258,26 @@ def test_a_page_without_variants_is_told_of_one(run, tmp_path):
         ("batch_size", True, "an integer"),
         ("seed", -1, "at least 0"),
         ("data", "synthetic", "config.data is 'synthetic'; expected a section of keys"),
-        ("compute_dtype", 32, "a text"),
+        ("compute_dtype", 32, "a string"),
         ("augment.flip", 1, "True or False"),
         ("model.gate", 0, "linear, softmax, none"),
-        ("model.widths", "64", "several values"),
-        ("model.widths", 64, "several values"),
+        ("model.widths", "64", "a tuple"),
+        ("model.widths", 64, "a tuple"),
         ("model.num_blocks", (1, "1", 1), r"num_blocks\[1\] is '1'; expected an integer"),
         ("model.name", 1, "one of adaptive, resnet"),
         ("optimizer.learning_rate", "1e-3", "a finite number"),
         ("optimizer.learning_rate", None, "a finite number"),
         ("schedule.name", ["constant"], "one of constant"),
         ("data.validation", 0.5, "an integer"),
-        ("data.dir", 0, "a text"),
+        ("data.dir", 0, "a string"),
     ],
 )
-def test_a_value_of_another_type_is_refused_in_a_page_too(key, value, expected):
-    config = page("quickstart.py").to_dict()
+def test_a_value_of_the_wrong_type_in_a_config_file_is_refused(key, value, expected):
+    config = config_of("quickstart.py").to_dict()
     section, _, leaf = key.rpartition(".")
     (config[section] if section else config)[leaf] = value
     with pytest.raises(UserError, match=expected):
-        experiment.build(schema.check_top_level(ConfigDict(config)))
+        experiment.build_experiment(schema.check_top_level(ConfigDict(config)))
 
 
 def thing(*, size: int, colour: str = "red", given: fields.Injected[int]):
@@ -278,7 +288,7 @@ THINGS = {"thing": thing}
 
 
 def test_a_section_is_checked_against_the_signature_of_its_choice(monkeypatch):
-    whole = page("quickstart.py").to_dict()
+    whole = config_of("quickstart.py").to_dict()
     monkeypatch.setitem(schema.SECTIONS, "loss", schema.Section(table=f"{__name__}:THINGS"))
 
     def complete(keys):
@@ -288,11 +298,11 @@ def test_a_section_is_checked_against_the_signature_of_its_choice(monkeypatch):
     assert complete(sized) == sized | {"colour": "red"}
     assert fields.build_choice(THINGS, sized, (), given=2) == (1, "red", 2)
     for keys, message in (
-        ({"name": "thing"}, "config.loss of name thing lacks the key size"),
+        ({"name": "thing"}, "config.loss \\(thing\\) lacks the key size"),
         (sized | {"sise": 2}, "no key sise; did you mean config.loss.size\\? its keys: name, size"),
         (sized | {"given": 2}, "no key given; its keys: name, size, colour"),
-        (sized | {"name": "thong"}, "config.loss.name is 'thong'; expected a text, one of thing"),
-        (sized | {"colour": 1}, "config.loss.colour is 1; expected a text"),
+        (sized | {"name": "thong"}, "config.loss.name is 'thong'; expected a string, one of thing"),
+        (sized | {"colour": 1}, "config.loss.colour is 1; expected a string"),
         ({"size": 1}, "config.loss lacks the key name; choices: thing"),
     ):
         with pytest.raises(UserError, match=message):

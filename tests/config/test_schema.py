@@ -1,4 +1,4 @@
-"""A key that is added later means its neutral value where it is not there: history survives."""
+"""Keys that are added later have neutral defaults, so old configs keep their meaning."""
 
 import inspect
 import json
@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pytest
-from conftest import ROOT, page, tiny
+from conftest import ROOT, config_of, tiny
 
 from jaxcifar.claims import records
 from jaxcifar.config import compare, fields, schema
@@ -20,7 +20,7 @@ from jaxcifar.training import augment, experiment, losses, optim, trainer
 
 
 def with_key(function, **added):
-    """`function` with more keys in its signature, each with a default, which it leaves alone."""
+    """Returns `function` with more keys in its signature, which have defaults and are ignored."""
 
     def grown(**keys):
         return function(**{key: value for key, value in keys.items() if key not in added})
@@ -44,7 +44,7 @@ class Evaluation(NamedTuple):
 
 @pytest.fixture
 def grown(monkeypatch):
-    """A key more at the top, in each kind of section, and in a new section."""
+    """Adds a key at the top level and in every kind of section, and a new section."""
 
     class Config(schema.Config):
         pass
@@ -78,7 +78,7 @@ READERS = [(section, name) for section, choices in CHOICES.items() for name in c
 
 
 @pytest.mark.parametrize(("section", "name"), [*READERS, ("data", ""), ("augment", ""), ("", "")])
-def test_every_key_has_a_type_that_is_checked_and_a_default_that_passes(section, name):
+def test_every_key_has_a_checked_type_and_a_valid_default(section, name):
     keys = schema.section_parameters(section, {"name": name}) if section else None
     for key, parameter in (keys or fields.parameters(schema.Config)).items():
         with pytest.raises(UserError, match=key):
@@ -109,25 +109,25 @@ def test_a_new_key_has_its_neutral_value_in_an_old_config(grown):
             new = schema.from_json(json.dumps(new))
             found = compare.differences(old, new), compare.differences(new, old)
             assert [len(lines) for lines in found] == [differ, differ], (key, value)
-    experiment.build(new)
+    experiment.build_experiment(new)
 
 
-def test_the_committed_records_count_when_keys_are_added(grown, monkeypatch):
-    """Also beside pages that have the new keys, or no longer have one with a default."""
+def test_committed_records_stay_valid_when_keys_are_added(grown, monkeypatch):
+    """Also if the config files have the new keys, or omit a key that has a default."""
     files = sorted((ROOT / "results" / "runs").glob("*.json"))[::5]
     raw = records.config_of
-    for pages in (raw, lambda run, seed: schema.complete_config(raw(run, seed))):
-        monkeypatch.setattr(records, "config_of", pages)
+    for configs in (raw, lambda run, seed: schema.complete_config(raw(run, seed))):
+        monkeypatch.setattr(records, "config_of", configs)
         for file in files:
             record = json.loads(file.read_text())
             found = records.read(ROOT / "results", [record["run"]])
             assert found[record["run"]][record["seed"]] == record
 
 
-def test_an_old_run_goes_on_when_keys_are_added(grown_later, small_data, tmp_path):
+def test_an_old_run_resumes_after_keys_are_added(grown_later, small_data, tmp_path):
     whole = trainer.train(tiny(num_epochs=2), tmp_path / "whole")
     half = tiny(num_epochs=2)
-    with workdir.claim(tmp_path / "run", half):
+    with workdir.claim_workdir(tmp_path / "run", half):
         pass
     grown_later()
     new = schema.complete_config(tiny(num_epochs=2))
@@ -145,9 +145,9 @@ def grown_later(request):
     return lambda: request.getfixturevalue("grown")
 
 
-def test_another_choice_is_compared_by_its_own_keys():
-    old = page("simple_cnn.py:base")
-    new = page("simple_cnn.py:base").to_dict()
+def test_configs_with_different_choices_are_compared_by_all_keys():
+    old = config_of("simple_cnn.py:base")
+    new = config_of("simple_cnn.py:base").to_dict()
     new["optimizer"] |= {"name": "adam", "b1": 0.9, "b2": 0.999, "eps": 1e-8}
     del new["optimizer"]["momentum"], new["optimizer"]["nesterov"]
     found = compare.differences(old, schema.from_json(json.dumps(new)))

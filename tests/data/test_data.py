@@ -1,7 +1,6 @@
-"""The data: every format gives the same arrays, damage is named, nothing hostile runs.
+"""CIFAR-10: every format gives the same arrays, and damaged files are named.
 
-Most tests read a made-up "CIFAR-10" of 60 images, whose digests stand in for the official ones.
-Those on the real one need $JAXCIFAR_DATA.
+The tests read a made-up "CIFAR-10" of 60 images, whose digests replace the official ones.
 """
 
 import hashlib
@@ -11,9 +10,11 @@ import time
 
 import numpy as np
 import pytest
-from reading import assert_same, load, one_line
+from conftest import config_of
+from reading import assert_one_line, assert_same, load
 
 from jaxcifar import data
+from jaxcifar.config import schema
 from jaxcifar.data import cifar10, official, split, tfds
 from jaxcifar.data.split import Split
 from jaxcifar.errors import UserError
@@ -56,7 +57,7 @@ def tiny(tmp_path, monkeypatch):
 
 @pytest.fixture
 def lenient_tfds(monkeypatch):
-    """TFDS knows only the official archive's checksum; the tests' tar is another."""
+    """Makes TFDS accept the tests' archive, which has another checksum than the official one."""
     from tensorflow_datasets.core.download import download_manager
 
     def record(self, url, url_info, path):
@@ -97,12 +98,12 @@ def test_data_dir_comes_before_the_environment(tiny, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("source", data.SOURCES)
-def test_a_data_dir_that_does_not_exist_is_refused(tiny, tmp_path, monkeypatch, source):
-    """Also where the environment has the data: a mistyped folder is no wish for another one."""
+def test_a_missing_data_dir_is_refused(tiny, tmp_path, monkeypatch, source):
+    """Even if $JAXCIFAR_DATA has the data: a mistyped folder must not select another one."""
     monkeypatch.setenv("JAXCIFAR_DATA", str(tiny[0]))
     with pytest.raises(UserError) as raised:
         load(tmp_path / "nowhere", source=source)
-    one_line(raised, tmp_path / "nowhere", "config.data.dir", "expected")
+    assert_one_line(raised, tmp_path / "nowhere", "config.data.dir", "expected")
 
 
 def test_home_is_expanded(tiny, monkeypatch):
@@ -118,13 +119,13 @@ def test_tfds_download_needs_neither_network_nor_tensorflow(tiny, lenient_tfds, 
     (home / "cifar-10-binary.tar.gz").rename(manual)
     first = load("")
     assert "through TFDS" in first.origin
-    copy = tfds.find(backend.cache_folder() / "tfds")
+    copy = tfds.find_copy(backend.cache_folder() / "tfds")
     assert copy is not None
     again = load("")
     assert again.origin.endswith("cifar10.npz")
-    # The copy read as the user's own, at each of the three levels that a user may name.
+    # A user may name any of three levels of folders.
     (backend.cache_folder() / "cifar10.npz").unlink()
-    splits = [cifar10.find(folder) for folder in (copy, copy.parent, copy.parent.parent)]
+    splits = [cifar10.find_copy(folder) for folder in (copy, copy.parent, copy.parent.parent)]
     assert {found[0] for found in splits} == {copy}
     own = load(copy.parent.parent)
     for dataset in (first, again, own):
@@ -135,7 +136,7 @@ def test_tfds_download_needs_neither_network_nor_tensorflow(tiny, lenient_tfds, 
     records.write_bytes(records.read_bytes()[:-100])
     with pytest.raises(UserError) as raised:
         cifar10.read_tfds(copy)
-    one_line(raised, copy)
+    assert_one_line(raised, copy)
 
 
 def test_a_partial_tfds_copy_is_refused(tiny, lenient_tfds, tmp_path):
@@ -146,7 +147,7 @@ def test_a_partial_tfds_copy_is_refused(tiny, lenient_tfds, tmp_path):
     copy = tfds.download(tmp_path, cifar10.CLASS_NAMES, max_examples=7)
     with pytest.raises(UserError) as raised:
         cifar10.read_tfds(copy)
-    one_line(raised, copy, "7 + 7 images", cifar10.CIFAR10_SHA256)
+    assert_one_line(raised, copy, "7 + 7 images", cifar10.CIFAR10_SHA256)
 
 
 def test_tfds_refuses_an_unofficial_archive(tiny, tmp_path, monkeypatch):
@@ -158,7 +159,7 @@ def test_tfds_refuses_an_unofficial_archive(tiny, tmp_path, monkeypatch):
     monkeypatch.setattr(tfds, "URL", url)
     with pytest.raises(UserError) as raised:
         tfds.download(tmp_path, cifar10.CLASS_NAMES)
-    one_line(raised, "wrong checksum", official.BINARY_SHA256)
+    assert_one_line(raised, "wrong checksum", official.BINARY_SHA256)
 
 
 @pytest.mark.parametrize("damage", ["truncated", "bit", "missing"])
@@ -178,7 +179,7 @@ def test_a_damaged_file_is_named_with_what_was_expected(tiny, kind, damage):
         path.write_bytes(blob[:5000])
     with pytest.raises(UserError) as raised:
         load(path.parent)
-    message = one_line(raised, path, "expected", version.md5[name])
+    message = assert_one_line(raised, path, "expected", version.md5[name])
     assert damage != "truncated" or "5,000 bytes" in message
 
 
@@ -193,7 +194,7 @@ def test_a_damaged_tar_is_named(tiny, damage):
     )
     with pytest.raises(UserError) as raised:
         load(path)
-    one_line(raised, path, "expected")
+    assert_one_line(raised, path, "expected")
 
 
 def test_a_tar_is_read_once_then_its_cache(tiny, caplog):
@@ -208,11 +209,11 @@ def test_a_tar_is_read_once_then_its_cache(tiny, caplog):
         cache.write_bytes(damaged)
         caplog.clear()
         dataset = load(tar)
-        assert str(cache) in caplog.text  # said, ...
+        assert str(cache) in caplog.text  # logged, ...
         assert dataset.origin == str(tar)  # ... not used, ...
         assert_same(dataset.train, train)
         assert_same(dataset.test, test)
-        assert str(cache) in load(tar).origin  # ... and written anew.
+        assert str(cache) in load(tar).origin  # ... and written again.
 
 
 def test_a_cache_that_cannot_be_written_does_not_stop_a_run(tiny, monkeypatch, tmp_path, caplog):
@@ -220,7 +221,7 @@ def test_a_cache_that_cannot_be_written_does_not_stop_a_run(tiny, monkeypatch, t
     (tmp_path / "file").touch()
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
     assert_same(load(home / "cifar-10-python.tar.gz").train, train)
-    assert "cannot keep a copy" in caplog.text
+    assert "cannot write a copy" in caplog.text
 
 
 def test_no_data_and_no_network_says_so_within_ten_seconds(tmp_path, monkeypatch):
@@ -233,7 +234,7 @@ def test_no_data_and_no_network_says_so_within_ten_seconds(tmp_path, monkeypatch
     places = (tmp_path / "first", tmp_path / "second", tmp_path / "cache" / "jaxcifar")
     digest = "c4a38c50a1bc5f3a1c5537f2155ab9d68f9f25eb1ed8d9ddda3db29a59bca1dd"
     hint = "--config.data.source=synthetic"
-    one_line(raised, *places, tfds.URL, digest, hint)
+    assert_one_line(raised, *places, tfds.URL, digest, hint)
 
 
 def test_validation_is_the_last_and_train_examples_the_first_of_the_rest(tiny):
@@ -257,13 +258,14 @@ def test_validation_is_the_last_and_train_examples_the_first_of_the_rest(tiny):
         (0, -1, "train_examples"),
     ],
 )
-def test_impossible_sizes(tiny, validation, train_examples, key):
+def test_splits_that_are_too_large_are_refused(tiny, validation, train_examples, key):
     with pytest.raises(UserError) as raised:
         load(tiny[0], validation, train_examples)
-    one_line(raised, f"config.data.{key}", "expected")
+    assert_one_line(raised, f"config.data.{key}", "expected")
 
 
-def test_unknown_source():
+def test_an_unknown_source_is_refused():
+    config = config_of("quickstart.py", **{"data.source": "cifar100"})
     with pytest.raises(UserError) as raised:
-        load("", source="cifar100")
-    one_line(raised, "cifar100", "cifar10", "synthetic", "npz")
+        schema.complete_config(config)
+    assert_one_line(raised, "cifar100", "cifar10", "synthetic", "npz")

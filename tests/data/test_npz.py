@@ -1,4 +1,4 @@
-"""Anyone's own images: what fits is read as it is, what does not is told in one line."""
+"""The user's own images: valid arrays are read unchanged, others are refused in one line."""
 
 import re
 import zipfile
@@ -35,9 +35,9 @@ def written(tmp_path):
 
 
 def refusal(path):
-    """The line that a file is refused with."""
+    """Returns the one-line error for a file."""
     with pytest.raises(UserError) as error:
-        data.load("npz", path, 0, 0)
+        data.load_dataset("npz", path, 0, 0)
     message = str(error.value)
     assert "\n" not in message
     assert path in message
@@ -49,52 +49,52 @@ def refusal(path):
 def test_the_arrays_come_back_as_they_were(written, save, dtype):
     want = arrays()
     labels = {f"{p}_labels": want[f"{p}_labels"].astype(dtype) for p in ("train", "test")}
-    # in column order, as of a transposed array: the checksum is of the content alone
+    # in column order, as in a transposed array: the checksum depends on the content alone
     images = {f"{p}_images": np.asfortranarray(want[f"{p}_images"]) for p in ("train", "test")}
-    got = data.load("npz", written(save, **labels, **images), 0, 0)
+    got = data.load_dataset("npz", written(save, **labels, **images), 0, 0)
     for part in ("train", "test"):
         split = getattr(got, part)
         np.testing.assert_array_equal(split.images, want[f"{part}_images"])
         np.testing.assert_array_equal(split.labels, want[f"{part}_labels"])
         assert (split.images.dtype, split.labels.dtype) == (np.uint8, np.int32)
     assert got.class_names == ("class 0", "class 1", "class 2")
-    assert got.checksum == data.load("npz", written(name="plain.npz"), 0, 0).checksum
+    assert got.checksum == data.load_dataset("npz", written(name="plain.npz"), 0, 0).checksum
     changed = want["train_images"].copy()
     changed[0, 0, 0, 0] ^= 1
-    other = data.load("npz", written(name="other.npz", train_images=changed), 0, 0)
+    other = data.load_dataset("npz", written(name="other.npz", train_images=changed), 0, 0)
     assert other.checksum != got.checksum
 
 
 def test_a_class_without_a_name_is_named_by_its_number(written):
-    assert data.load("npz", written(class_names=None), 0, 0).class_names == ("0", "1", "2")
+    assert data.load_dataset("npz", written(class_names=None), 0, 0).class_names == ("0", "1", "2")
 
 
 IMAGES, LABELS = arrays()["train_images"], arrays()["train_labels"]
 WRONG = [
     ({"test_labels": None}, "lacks the array test_labels; expected train_images"),
-    ({"names": np.array(["a"])}, "an array 'names' that nothing reads; expected train_images"),
+    ({"names": np.array(["a"])}, "an unknown array 'names'; expected train_images"),
     ({"train_images": IMAGES / 255}, "train_images is float64 [30, 32, 32, 3]; expected uint8 [N,"),
     ({"train_images": IMAGES.swapaxes(1, 3)}, "train_images is uint8 [30, 3, 32, 32]"),
     ({"test_images": IMAGES[:0], "test_labels": LABELS[:0]}, "test_images is uint8 [0, 32, 32, 3]"),
     ({"train_labels": LABELS[:-1]}, "train_labels is int64 [29]; expected integers [30]"),
     ({"train_labels": LABELS[:, None]}, "train_labels is int64 [30, 1]; expected integers [30]"),
     ({"train_labels": LABELS.astype(float)}, "train_labels is float64 [30]; expected integers"),
-    ({"train_labels": LABELS + 1}, "labels go from 0 to 3; expected 0 to 2, the places in class_"),
+    ({"train_labels": LABELS + 1}, "labels go from 0 to 3; expected 0 to 2, the indices of"),
     ({"train_labels": LABELS - 1}, "labels go from -1 to 2; expected 0 to 2"),
     ({"train_labels": LABELS.astype(np.uint64) + 2**63}, "labels go from 0 to 9223372036854775810"),
     (
         {"train_labels": LABELS + 5, "class_names": None},
-        "6 labels occur, from 0 to 7; expected each",
+        "has 6 labels from 0 to 7; expected every number from 0 to 7, or class_names",
     ),
     ({"class_names": np.array(["a", "b"])}, "labels go from 0 to 2; expected 0 to 1"),
-    ({"class_names": np.array(["a", "b", "b"])}, "class_names are a, b, b; expected another for"),
+    ({"class_names": np.array(["a", "b", "b"])}, "class_names are a, b, b; expected a different"),
     ({"class_names": np.array([1, 2, 3])}, "class_names is int64 [3]; expected text [C]"),
     ({"class_names": np.array("abc")}, "class_names is text []; expected text [C]"),
 ]
 
 
 @pytest.mark.parametrize(("changes", "line"), WRONG, ids=[line[:40] for _, line in WRONG])
-def test_a_wrong_array_is_told_in_one_line(written, changes, line):
+def test_a_wrong_array_is_refused_in_one_line(written, changes, line):
     assert line in refusal(written(**changes))
 
 
@@ -114,38 +114,40 @@ def test_a_pickled_array_is_refused_and_does_not_run(written, tmp_path, name):
 
 
 @pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
-def test_a_damaged_file_is_told_or_read_right(written, tmp_path, save):
-    """Cut anywhere, and one bit flipped anywhere: never a traceback, never other images."""
+def test_a_damaged_file_is_refused_or_read_correctly(written, tmp_path, save):
+    """With the file cut or a bit flipped anywhere: never a traceback, never other images."""
     blob = (tmp_path / "own.npz").read_bytes() if written(save, train=3, test=3) else b""
-    want = data.load("npz", str(tmp_path / "own.npz"), 0, 0).checksum
+    want = data.load_dataset("npz", str(tmp_path / "own.npz"), 0, 0).checksum
     bad = tmp_path / "bad.npz"
     rng = np.random.default_rng(0)
     for number in range(400):
         damaged = bytearray(blob)
-        # headers, of arrays and of the archive, are where flips are told in many ways
+        # most flips are in the headers of arrays and archive, which fail in many ways
         near = rng.choice([match.start() for match in re.finditer(b"NUMPY|PK", blob)])
         place = min(near + int(rng.integers(128)), len(blob) - 1)
         damaged[place] ^= 1 << int(rng.integers(8))
         bad.write_bytes(damaged if number % 2 else blob[: rng.integers(len(blob))])
         try:
-            assert data.load("npz", str(bad), 0, 0).checksum == want
+            assert data.load_dataset("npz", str(bad), 0, 0).checksum == want
         except UserError as error:
             assert "\n" not in str(error)  # noqa: PT017
 
 
-def test_no_file_or_no_archive(tmp_path):
+def test_a_missing_file_or_a_file_of_another_format_is_refused(tmp_path):
     with pytest.raises(
         UserError, match=r"needs config\.data\.dir=FILE\.npz; expected train_images"
     ):
-        data.load("npz", "", 0, 0)
+        data.load_dataset("npz", "", 0, 0)
     (tmp_path / "text.npz").write_text("no archive")
-    assert "is no whole .npz: File is not a zip file" in refusal(str(tmp_path / "text.npz"))
-    assert "cannot be read" in refusal(str(tmp_path))
-    assert "there is no" in refusal(str(tmp_path / "nowhere.npz"))
+    assert "is not a complete .npz file: File is not a zip file" in refusal(
+        str(tmp_path / "text.npz")
+    )
+    assert "cannot read" in refusal(str(tmp_path))
+    assert "does not exist" in refusal(str(tmp_path / "nowhere.npz"))
 
 
 def header(shape, descr="|u1"):
-    """What stands before an array's bytes in a .npy file."""
+    """The header of a .npy file."""
     text = repr({"descr": descr, "fortran_order": False, "shape": shape}).ljust(117) + "\n"
     return b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text.encode()
 
@@ -153,36 +155,36 @@ def header(shape, descr="|u1"):
 @pytest.mark.parametrize(
     ("shape", "zeros"),
     [
-        ((2, 32, 32, 3), 10**8),  # 97 kB that hold 100 MB behind a header that asks for 6 kB
-        ((10**9, 32, 32, 3), 10),  # a header that asks for 3 TB of an archive of some bytes
+        ((2, 32, 32, 3), 10**8),  # 97 kB that unpack to 100 MB, with a header for 6 kB
+        ((10**9, 32, 32, 3), 10),  # a header for 3 TB in an archive of a few bytes
     ],
 )
-def test_an_archive_that_holds_other_than_its_header_says_is_refused_unread(
+def test_an_archive_whose_size_contradicts_its_header_is_refused_unread(
     written, tmp_path, monkeypatch, shape, zeros
 ):
     path = written(train_images=None)
     with zipfile.ZipFile(path, "a", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("train_images.npy", header(shape) + bytes(zeros))
     monkeypatch.setattr(np.lib.format, "read_array", lambda *_, **__: pytest.fail("read"))
-    assert "cannot unpack to these" in refusal(path)
+    assert "does not unpack to that size" in refusal(path)
 
 
 def test_an_archive_whose_directory_lies_is_refused(written, tmp_path):
-    """The size in the archive's directory is what its header asks for; the bytes are not there."""
+    """The directory gives the size that the header needs, but the bytes are missing."""
     path = written(train_images=None)
     content = header((10**9, 32, 32, 3))
     with zipfile.ZipFile(path, "a", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("train_images.npy", content)
         archive.getinfo("train_images.npy").file_size = len(content) + 3072 * 10**9
-    assert "cannot unpack to these" in refusal(path)
+    assert "does not unpack to that size" in refusal(path)
 
 
-def test_own_data_train_and_are_evaluated(written, tmp_path, run):
-    """End to end: the classes are named and counted; a model with fewer outputs is refused."""
+def test_training_and_evaluation_on_own_data(written, tmp_path, run):
+    """The classes are named and counted; a model with fewer outputs is refused."""
     path = written(train=48, test=12, classes=4)
     own = {"data.source": "npz", "data.dir": path, "num_epochs": 1}
     with pytest.raises(
-        UserError, match=r"num_classes is 3; .* 4 classes: set --config\.model\.num_c"
+        UserError, match=r"num_classes is 3, .* 4 classes: set --config\.model\.num_c"
     ):
         trainer.train(tiny(**own, **{"model.num_classes": 3}), tmp_path / "none")
     assert not (tmp_path / "none").exists()
@@ -196,16 +198,18 @@ def test_own_data_train_and_are_evaluated(written, tmp_path, run):
     assert [sum(map(int, row[4:])) for row in rows] == [3] * 4  # after accuracy and interval
     scores = evaluation.evaluate_run(tmp_path / "run", "latest", "test")
     assert scores["accuracy"] == result.lines[-1]["test_accuracy"]
-    # The file has moved: the same run. Another file in its place: another run, left as it was.
+    # If the file moves, the run continues; another file in its place is refused.
     moved = str(tmp_path / "moved.npz")
     (tmp_path / "own.npz").rename(moved)
-    with pytest.raises(UserError, match="there is no"):
+    with pytest.raises(UserError, match="does not exist"):
         evaluation.evaluate_run(tmp_path / "run", "latest", "test")
     assert evaluation.evaluate_run(tmp_path / "run", "latest", "test", moved) == scores
     own["model.num_classes"] = 4
     assert trainer.train(tiny(**own | {"data.dir": moved}), tmp_path / "run").finished
     written(train=48, test=12, classes=4, train_images=random_images(48, 32, 32, 3, seed=1))
     before = {f: f.read_bytes() for f in (tmp_path / "run").rglob("*") if f.is_file()}
-    with pytest.raises(UserError, match=r"run holds a run on other data: .*own\.npz [0-9a-f]{16};"):
+    with pytest.raises(
+        UserError, match=r"run was trained on other data: .*own\.npz is [0-9a-f]{16};"
+    ):
         trainer.train(tiny(**own), tmp_path / "run")
     assert {f: f.read_bytes() for f in (tmp_path / "run").rglob("*") if f.is_file()} == before

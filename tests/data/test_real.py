@@ -1,4 +1,4 @@
-"""The real CIFAR-10, where $JAXCIFAR_DATA has it."""
+"""The real CIFAR-10; needs $JAXCIFAR_DATA."""
 
 import os
 import tarfile
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.usefixtures("nothing_outside")
 def real():
     if not REAL:
         pytest.skip("$JAXCIFAR_DATA names no copy of CIFAR-10")
-    return data.load(source="cifar10", dir=REAL, validation=0, train_examples=0)
+    return data.load_dataset(source="cifar10", dir=REAL, validation=0, train_examples=0)
 
 
 def test_real_counts_and_first_labels(real):
@@ -42,7 +42,7 @@ def test_real_mean_and_std(real):
 
 
 def test_real_python_binary_and_tar_agree(real, tmp_path):
-    """The binary files made from the arrays pass their MD5s, and read back the same."""
+    """Binary files written from the arrays have the official MD5s and read back the same."""
     folder = tmp_path / "cifar-10-batches-bin"
     folder.mkdir()
     images = np.concatenate([real.train.images, real.test.images]).transpose(0, 3, 1, 2)

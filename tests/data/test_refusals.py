@@ -1,4 +1,4 @@
-"""A hostile pickle and a silent server."""
+"""Hostile pickles, archives and servers."""
 
 import gzip
 import os
@@ -8,7 +8,7 @@ import tarfile
 import time
 
 import pytest
-from reading import one_line
+from reading import assert_one_line
 
 from jaxcifar.data import official, tfds
 from jaxcifar.errors import UserError
@@ -27,13 +27,13 @@ def test_a_hostile_pickle_is_refused_and_does_not_run(tmp_path, protocol):
     blob = pickle.dumps({b"data": Hostile(tmp_path / "ran")}, protocol)
     with pytest.raises(UserError) as raised:
         official.unpickle(blob)
-    one_line(raised, "mkdir", "expected")
+    assert_one_line(raised, "mkdir", "expected")
     assert not (tmp_path / "ran").exists()
     pickle.loads(blob)  # it would have run
     assert (tmp_path / "ran").exists()
 
 
-def test_a_server_that_never_answers_is_given_up():
+def test_a_server_that_never_answers_is_abandoned():
     with socket.create_server(("127.0.0.1", 0)) as server:
         start = time.monotonic()
         with pytest.raises(UserError):
@@ -43,7 +43,7 @@ def test_a_server_that_never_answers_is_given_up():
 
 @pytest.mark.parametrize("member", ["readme", "././@LongLink"])
 def test_an_archive_that_unpacks_to_far_more_is_refused(tmp_path, member, monkeypatch):
-    """In a file that nothing asks for, and in a name, which is read into memory."""
+    """The excess is in an unused file, or in a file name, which is read into memory."""
     monkeypatch.setattr(official, "MAX_TAR", 10**6)
     info = tarfile.TarInfo(member)
     info.size, info.type = 10**9, tarfile.GNUTYPE_LONGNAME if "@" in member else tarfile.REGTYPE
@@ -54,4 +54,4 @@ def test_an_archive_that_unpacks_to_far_more_is_refused(tmp_path, member, monkey
             file.write(bytes(10**5))
     with pytest.raises(UserError) as raised:
         official.read_binary_tar(path)
-    one_line(raised, "unpacks to more than 1,000,000 bytes", "expected")
+    assert_one_line(raised, "unpacks to more than 1,000,000 bytes", "expected")

@@ -1,4 +1,4 @@
-"""The drawn data set."""
+"""The synthetic data set."""
 
 import numpy as np
 from reading import assert_same, load
@@ -7,7 +7,7 @@ from jaxcifar.data import synthetic
 
 
 def test_synthetic_is_the_same_for_the_same_seed():
-    first, again, other = synthetic.make(3, 55), synthetic.make(3, 55), synthetic.make(4, 55)
+    first, again, other = synthetic.draw(3, 55), synthetic.draw(3, 55), synthetic.draw(4, 55)
     assert_same(again, first)
     assert (other.images != first.images).mean() > 0.9
     assert first.images.shape == (55, 32, 32, 3)
@@ -23,7 +23,7 @@ def test_synthetic_loads_without_files():
     # No test image is a training image.
     train = {image.tobytes() for image in dataset.train.images}
     assert not any(image.tobytes() in train for image in dataset.test.images)
-    # Ridge regression on the pixels, the best of its kind: a linear model must fail.
+    # A linear model, ridge regression on the pixels, must fail.
     x, x_test = (
         s.images.reshape(len(s.labels), -1)[:, ::2] / np.float32(255) - np.float32(0.5)
         for s in (dataset.train, dataset.test)

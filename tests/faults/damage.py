@@ -1,11 +1,11 @@
-"""Damages each file of a saved step in every way, and counts what the next start makes of it.
+"""Damages each file of a saved step in several ways, and counts how the next start reacts.
 
     python tests/faults/damage.py FLIPS [SEED]
 
-Each file is cut, emptied, deleted, and has one random bit flipped, FLIPS times. Prints a table:
-"noticed": the step is set aside with a warning and the one before is used; "harmless": all of the
-step is restored as it was saved, to the bit; "stopped": one clear line, and nothing moved. Exit
-status 1 where anything else happened.
+Each file is cut in half, emptied, deleted, and has one random bit flipped, FLIPS times. Prints a
+table of outcomes: "noticed" means that the step was set aside with a warning and the one before was
+used, "harmless" that the step was restored bit for bit, "stopped" that the command printed one line
+and moved nothing. Exits with status 1 if there was any other outcome.
 """
 
 import collections
@@ -30,7 +30,7 @@ Damage = Callable[[bytes], bytes | None]
 
 
 def damages(choose: random.Random, flips: int) -> list[tuple[str, Damage]]:
-    """Returns the ways, each with what it leaves of a file; None of one that is deleted."""
+    """Returns the kinds of damage: name, and function of a file's content; None deletes it."""
 
     def flip(content: bytes) -> bytes:
         if not content:
@@ -47,15 +47,15 @@ def damages(choose: random.Random, flips: int) -> list[tuple[str, Damage]]:
 
 
 def outcome(folder: pathlib.Path, like: object) -> str:
-    """Returns what a start makes of the folder, whose latest step, 8, is damaged."""
-    with warnings.catch_warnings(record=True) as told:
+    """Restores from the folder, whose latest step, 8, is damaged; returns what happened."""
+    with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UserWarning)
         try:
             got = restore(folder, like)
         except UserError as error:
             moved = (folder / "damaged").exists()
             return "stopped" if not moved and "\n" not in str(error) else f"WRONG: {error}"
-        except Exception as error:  # what this looks for
+        except Exception as error:  # what this script looks for
             return f"WRONG: {type(error).__name__}: {error}"
     step = int(got.state.step)
     try:
@@ -64,12 +64,12 @@ def outcome(folder: pathlib.Path, like: object) -> str:
         return "WRONG: restored something else"
     if step == 8:
         return "harmless"
-    warned = any("step 8 is damaged" in str(warning.message) for warning in told)
+    warned = any("step 8 is damaged" in str(warning.message) for warning in caught)
     return "noticed" if warned and step == 4 else f"WRONG: step {step}"
 
 
 def kind(file: pathlib.Path) -> str:
-    """Returns what a file of a step is, whatever the name of its data."""
+    """Returns the path of a file in a step, with names of data files replaced by …."""
     parts = [part for part in file.parts if not part.startswith("ocdbt.process_")]
     return "/".join(["d/…" if part == "d" else part for part in parts[: 2 if "d" in parts else 9]])
 

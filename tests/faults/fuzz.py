@@ -1,11 +1,11 @@
-"""Reads mutated files with everything that reads a file: each is refused in a line, or is right.
+"""Gives mutated files to every reader; each must be read or refused in one line.
 
     python tests/faults/fuzz.py N [SEED]
 
-N files in all, of every kind in turn: own images (.npz), official pickles and archives, configs,
-records, metrics, image files. A reader returns, or raises a UserError of one line. Anything else
-is printed, as is a file that took over 5 seconds; some pickles try to run code, which must not
-happen.
+N files in all, of each kind in turn: own images (.npz), official pickles and archives, configs,
+records, metrics, image files. A reader must return, or raise a one-line UserError. Any other
+outcome is printed, as is a file that took over 5 seconds. Some pickles try to run code, which must
+fail.
 """
 
 import collections
@@ -62,7 +62,7 @@ TOKENS = [
 
 
 class Hostile:
-    """A pickle of it makes a folder."""
+    """An object whose pickle creates a folder when it is loaded."""
 
     def __init__(self, marker: str):
         self.marker = marker
@@ -90,9 +90,9 @@ MODES = {
 
 
 def pictures(kind: str) -> list[bytes]:
-    """Whole image files of a kind, turned by their EXIF where it has that."""
+    """Returns valid image files of a format, rotated by EXIF if it has that."""
     drawn = np.random.default_rng(0).integers(0, 256, (40, 50, 4), np.uint8)
-    drawn[10:] = drawn[10, 10]  # what is compressed, below what cannot be
+    drawn[10:] = drawn[10, 10]  # compressible below, random above
     turned = Image.Exif()
     turned[ExifTags.Base.Orientation] = 6
     files = [io.BytesIO() for _ in MODES[kind]]
@@ -114,7 +114,7 @@ def archive() -> bytes:
 def kinds(
     folder: pathlib.Path, marker: str
 ) -> dict[str, tuple[list[bytes], Callable[[bytes], object]]]:
-    """Returns of each kind whole files, and what reads one."""
+    """Returns valid files of each kind, and the function that reads them."""
     record = next(iter((ROOT / "results" / "runs").glob("*.json"))).read_bytes()
     lines = b"".join(json.dumps(x).encode() + b"\n" for x in json.loads(record)["epochs"][:5])
     batch = {b"labels": [1, 2], b"data": np.zeros((2, 3072), np.uint8)}
@@ -154,7 +154,7 @@ def kinds(
 
 
 def mutated(content: bytes, choose: random.Random) -> bytes:
-    """Returns the content with a few changes."""
+    """Returns the content with a few random changes."""
     for _ in range(choose.choice((1, 1, 2, 5))):
         at, length = choose.randrange(len(content) + 1), choose.choice((1, 1, 4, 50))
         before, part, after = content[:at], content[at : at + length], content[at + length :]
@@ -165,7 +165,7 @@ def mutated(content: bytes, choose: random.Random) -> bytes:
 
 
 def main(number: int, seed: int) -> int:
-    """Runs the command; returns how many files were not read as they should."""
+    """Runs the command; returns the number of files with a wrong outcome."""
     choose, counts, wrong = random.Random(seed), collections.Counter[tuple[str, str]](), 0
     with tempfile.TemporaryDirectory() as temporary:
         folder, marker = pathlib.Path(temporary, "files"), f"{temporary}/ran"

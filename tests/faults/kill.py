@@ -1,11 +1,11 @@
-"""Kills runs by `kill -9` at random moments: each goes on and ends as one that was never stopped.
+"""Kills runs with `kill -9` at random moments; each must resume and end as if uninterrupted.
 
     python tests/faults/kill.py N [SEED]
 
-A tiny net on the embedded data, saved every four steps, so that many kills fall into a save or the
-removal of an old step. A run is killed one to five times in a row, N times in all, then ends.
-Prints how many ended with the same bits in the whole state and the same metrics; exit status 1
-where one did not.
+A tiny net on synthetic data is saved every four steps, so that many kills hit a save or the removal
+of an old step. Each run is killed one to five times before it finishes, N times in all. Prints how
+many runs ended with the same state, bit for bit, and the same metrics; exits with status 1 if any
+did not.
 """
 
 import hashlib
@@ -24,7 +24,7 @@ CLOCK = ("seconds", "examples_per_second")
 
 
 def run(folder: pathlib.Path) -> None:
-    """Trains in `folder`, and writes what it ended with beside it."""
+    """Trains in `folder` and writes the final state and metrics beside it."""
     import jax
     import numpy as np
     from conftest import tiny
@@ -44,9 +44,9 @@ def run(folder: pathlib.Path) -> None:
 
 
 def start(folder: pathlib.Path) -> tuple[subprocess.Popen, str]:
-    """Starts `run` in a process of its own; returns it, and what it said, once it has compiled.
+    """Starts `run` in its own process; returns the process and its output once it has compiled.
 
-    That is before its first step; one that ends before then has said why.
+    Compiling ends before the first step. The output of a process that ends earlier says why.
     """
     process = subprocess.Popen(
         [sys.executable, __file__, "--run", str(folder)],
@@ -57,26 +57,26 @@ def start(folder: pathlib.Path) -> tuple[subprocess.Popen, str]:
         stderr=subprocess.STDOUT,
         text=True,
     )
-    said = []
+    output = []
     for line in process.stdout:
-        said.append(line)
+        output.append(line)
         if "compiled in" in line:
             break
-    return process, "".join(said)
+    return process, "".join(output)
 
 
 def finish(folder: pathlib.Path) -> tuple[str, float]:
-    """Runs to the end; returns what it ended with, and the seconds that it trained."""
-    process, said = start(folder)
+    """Runs to the end; returns the final state and metrics, and the seconds of training."""
+    process, output = start(folder)
     began = time.monotonic()
-    said += process.communicate()[0]
+    output += process.communicate()[0]
     if process.returncode:
-        return said, 0.0
+        return output, 0.0
     return folder.with_suffix(".json").read_text(), time.monotonic() - began
 
 
 def kill(folder: pathlib.Path, seconds: float) -> bool:
-    """Runs for so long after it has compiled, then kills; returns whether it was still running."""
+    """Kills a run some seconds after it has compiled; returns whether it was still running."""
     process, _ = start(folder)
     time.sleep(seconds)
     process.kill()
@@ -85,7 +85,7 @@ def kill(folder: pathlib.Path, seconds: float) -> bool:
 
 
 def main(number: int, seed: int) -> int:
-    """Runs the command; returns how many runs were not equal."""
+    """Runs the command; returns the number of runs that differed."""
     choose = random.Random(seed)
     kills = runs = different = 0
     with tempfile.TemporaryDirectory() as folder:

@@ -1,6 +1,6 @@
-"""Faults while training, in their short form: nothing is lost and the run goes on.
+"""Faults during training: nothing is lost, and the run resumes.
 
-`kill.py` and `damage.py` beside this are the long forms.
+These are short versions of `kill.py` and `damage.py` in this folder.
 """
 
 import importlib.util
@@ -24,7 +24,7 @@ EPOCHS = 3
 
 
 def module(name):
-    """A script of this folder."""
+    """Imports a script of this folder."""
     file = pathlib.Path(__file__).with_name(f"{name}.py")
     spec = importlib.util.spec_from_file_location(f"faults_{name}", file)
     found = importlib.util.module_from_spec(spec)
@@ -33,7 +33,7 @@ def module(name):
 
 
 def end_of(folder):
-    """What a run in `folder` ends with: the leaves of its state, and its metrics."""
+    """Finishes a run in `folder`; returns the leaves of its state, and its metrics."""
     result = trainer.train(tiny(num_epochs=EPOCHS), folder)
     assert result.finished
     lines = [{k: v for k, v in x.items() if k not in CLOCK} for x in metrics.read(folder)]
@@ -42,7 +42,7 @@ def end_of(folder):
 
 @pytest.fixture
 def whole(small_data, tmp_path):
-    """What a run without faults ends with."""
+    """The end of a run without faults."""
     return end_of(tmp_path / "whole")
 
 
@@ -63,8 +63,8 @@ WRITES = [
 
 @pytest.mark.parametrize("place", WRITES)
 @pytest.mark.parametrize("at", [1, 2])
-def test_a_disk_that_fills_stops_the_run_in_one_line_and_it_goes_on(place, at, whole, tmp_path):
-    """The write fails the `at`-th time, where there are as many, and every time after."""
+def test_a_full_disk_stops_the_run_with_one_line_and_it_resumes(place, at, whole, tmp_path):
+    """Writing fails the `at`-th time, if there are that many, and every time after."""
     write, calls = pkgutil.resolve_name(_colon(place)), []
 
     def full(*words, **named):
@@ -73,27 +73,27 @@ def test_a_disk_that_fills_stops_the_run_in_one_line_and_it_goes_on(place, at, w
             raise OSError(28, "No space left on device")
         return write(*words, **named)
 
-    folder, told = tmp_path / "run", ""
+    folder, message = tmp_path / "run", ""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(place, full)
         try:
             end_of(folder)
         except UserError as error:
-            told = str(error)
-    assert len(calls) < at or told.endswith("No space left on device")
-    assert "\n" not in told
+            message = str(error)
+    assert len(calls) < at or message.endswith("No space left on device")
+    assert "\n" not in message
     assert_equal(end_of(folder), whole)
 
 
 def _colon(place):
-    """As pkgutil names an attribute of a module or of a class in it."""
+    """Returns a name in the form that pkgutil expects, with a colon after the module."""
     parts = place.split(".")
     first = next((i for i, part in enumerate(parts) if part[0].isupper()), len(parts) - 1)
     return ".".join(parts[:first]) + ":" + ".".join(parts[first:])
 
 
-def test_a_chain_of_errors_that_ends_in_itself_is_told(small_data, tmp_path, monkeypatch):
-    """As Orbax raises what its threads met."""
+def test_a_circular_chain_of_errors_is_reported(small_data, tmp_path, monkeypatch):
+    """Orbax raises such chains from its threads."""
     one, other = ValueError("UNKNOWN: [os_error_code='28']"), RuntimeError("again")
     one.__cause__, other.__cause__ = other, one
 
@@ -105,7 +105,7 @@ def test_a_chain_of_errors_that_ends_in_itself_is_told(small_data, tmp_path, mon
         end_of(tmp_path / "run")
 
 
-def test_a_workdir_that_is_taken_away_is_told_and_goes_on_when_back(whole, tmp_path):
+def test_a_moved_workdir_is_reported_and_the_run_resumes_once_it_is_back(whole, tmp_path):
     append, folder = metrics.append, tmp_path / "run"
 
     def take(path, line):
@@ -128,7 +128,7 @@ def test_a_workdir_that_is_taken_away_is_told_and_goes_on_when_back(whole, tmp_p
 
 @pytest.fixture
 def small_disk(tmp_path):
-    """A file system of 300 KB, where the test may mount one."""
+    """A file system of 300 KB; skips the test if it may not mount one."""
     folder = tmp_path / "disk"
     folder.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", "size=300k", "tmpfs", str(folder)]
@@ -140,7 +140,7 @@ def small_disk(tmp_path):
 
 @pytest.mark.parametrize("more", ["size=20m", "ro"])
 def test_a_disk_that_is_full_or_read_only(more, whole, small_disk):
-    """With more room, or writable again, the run ends as one that was never stopped."""
+    """Once there is room, or the disk is writable again, the run ends like one never stopped."""
 
     def remount(option):
         command = ["mount", "-o", f"remount,{option}", str(small_disk)]
@@ -154,12 +154,12 @@ def test_a_disk_that_is_full_or_read_only(more, whole, small_disk):
     assert_equal(end_of(small_disk / "run"), whole)
 
 
-def test_killed_runs_end_as_whole_ones(capsys):
+def test_killed_runs_end_like_uninterrupted_ones(capsys):
     assert module("kill").main(number=5, seed=0) == 0
     assert "after 5 kills" in capsys.readouterr().out
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_no_damage_of_any_file_goes_wrong(capsys):
+def test_damage_to_any_file_is_handled(capsys):
     assert module("damage").main(flips=1, seed=0) == 0
     assert "0 of" in capsys.readouterr().out

@@ -1,4 +1,4 @@
-"""Whatever is typed or read: an error is one line of the user's. `fuzz.py` is the long form."""
+"""Any input is read or refused with a one-line UserError. `fuzz.py` is the long version."""
 
 import contextlib
 import json
@@ -27,7 +27,7 @@ QUICK = settings(deadline=None, suppress_health_check=[HealthCheck.function_scop
 
 @contextlib.contextmanager
 def refused_in_a_line():
-    """Lets a UserError of one line pass, and nothing else."""
+    """Accepts a one-line UserError, and no other error."""
     try:
         yield
     except UserError as error:
@@ -37,7 +37,7 @@ def refused_in_a_line():
 
 @QUICK
 @given(key=st.sampled_from(KEYS) | st.text(), text=TEXTS)
-def test_an_override_is_of_the_keys_type_or_refused(key, text):
+def test_an_override_has_the_type_of_its_key_or_is_refused(key, text):
     with refused_in_a_line():
         config = overrides.load_config(PAGE, [f"--config.{key}={text}"])
         again = schema.from_json(schema.to_json(config))
@@ -55,7 +55,7 @@ def test_a_record_with_another_value_is_read_or_refused(tmp_path, value, key):
 
 @QUICK
 @given(st.lists(JSON.map(lambda x: json.dumps(x).encode()) | st.binary()))
-def test_metrics_are_the_lines_that_are_whole(tmp_path, lines):
+def test_metrics_are_the_undamaged_lines(tmp_path, lines):
     mine = [b'{"epoch": 1, "step": 4}', *lines, b'{"epoch": 2, "step": 8}']
     (tmp_path / metrics.FILE).write_bytes(b"\n".join(mine))
     read = metrics.read(tmp_path)
@@ -64,11 +64,11 @@ def test_metrics_are_the_lines_that_are_whole(tmp_path, lines):
 
 @QUICK
 @given(st.binary())
-def test_no_bytes_make_a_pickle_end_otherwise(blob):
+def test_any_bytes_are_unpickled_or_refused(blob):
     with refused_in_a_line():
         official.unpickle(blob)
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_mutated_files_are_refused_or_right(capsys):
+def test_mutated_files_are_refused_or_read_correctly(capsys):
     assert module("fuzz").main(number=2600, seed=0) == 0

@@ -5,7 +5,7 @@ import warnings
 import jax
 import numpy as np
 import pytest
-from conftest import page, random_images, tiny
+from conftest import config_of, random_images, tiny
 
 from jaxcifar.training import experiment, state
 from jaxcifar.weights.net import Net
@@ -15,13 +15,13 @@ RESNET = {"model.depth": 14, "model.width": 4, "batch_size": 50}
 MLP = {"name": "mlp", "num_classes": 10, "hidden": (8,), "dropout": 0.0}
 CONFIGS = {
     "quickstart": tiny(batch_size=50),
-    "simple_cnn": page("simple_cnn.py:batchnorm", **SIMPLE),
-    "resnet": page("resnet20.py", **RESNET),
-    "resnet_b": page("resnet20.py", **RESNET, **{"model.shortcut": "B"}),
-    "prelu": page("adaptive_prelu.py", **{"model.widths": (4,) * 4, "model.branches": 2}),
+    "simple_cnn": config_of("simple_cnn.py:batchnorm", **SIMPLE),
+    "resnet": config_of("resnet20.py", **RESNET),
+    "resnet_b": config_of("resnet20.py", **RESNET, **{"model.shortcut": "B"}),
+    "prelu": config_of("adaptive_prelu.py", **{"model.widths": (4,) * 4, "model.branches": 2}),
     "mlp": tiny(model=MLP),
     "whitened_mlp": tiny(model={**MLP, "whitening_size": 2, "logit_scale": 0.5}),
-    "speedrun": page(
+    "speedrun": config_of(
         "speedrun.py",
         **{
             "model.widths": (4, 6, 8),
@@ -49,7 +49,7 @@ def random_model(parts):
 
 
 def net_of(config):
-    parts = experiment.build(config)
+    parts = experiment.build_experiment(config)
     return Net(parts, 7, state.eval_variables(**random_model(parts)), NAMES)
 
 

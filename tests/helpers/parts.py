@@ -1,10 +1,10 @@
-"""What a config builds, for tests that run the loop themselves."""
+"""The parts of a config, for tests that run the training loop themselves."""
 
 from jaxcifar.training import experiment
 
 
 def parts_of(config):
-    parts = experiment.build(config)
+    parts = experiment.build_experiment(config)
     dataset = experiment.load_data(config)
     optimizer, _ = parts.optimizer(len(dataset.train.labels) // config.batch_size)
     return (

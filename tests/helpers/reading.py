@@ -1,4 +1,4 @@
-"""What the tests of data share: loading, comparing, and what an error says."""
+"""Helpers of the data tests: loading, comparing and checking errors."""
 
 import numpy as np
 
@@ -6,7 +6,7 @@ from jaxcifar import data
 
 
 def load(dir, validation=0, train_examples=0, source="cifar10"):
-    return data.load(
+    return data.load_dataset(
         source=source, dir=str(dir), validation=validation, train_examples=train_examples
     )
 
@@ -18,8 +18,8 @@ def assert_same(split, expected):
     np.testing.assert_array_equal(split.labels, expected.labels)
 
 
-def one_line(raised, *parts):
-    """Asserts that a message is one line and says each of `parts`."""
+def assert_one_line(raised, *parts):
+    """Asserts that an error message is one line and contains each of `parts`; returns it."""
     message = str(raised.value)
     assert "\n" not in message
     for part in parts:

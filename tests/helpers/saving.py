@@ -1,4 +1,4 @@
-"""What the tests of checkpoints share: a state of a tiny net, saved and restored."""
+"""Helpers of the checkpoint tests: saving and restoring the state of a tiny net."""
 
 import jax
 import jax.numpy as jnp
@@ -10,13 +10,13 @@ from jaxcifar.training.state import Carry
 
 
 def start(**changes):
-    parts = experiment.build(tiny(**{"optimizer.ema_decay": 0.9} | changes))
+    parts = experiment.build_experiment(tiny(**{"optimizer.ema_decay": 0.9} | changes))
     optimizer, _ = parts.optimizer(steps_per_epoch=4)
     return parts.start(optimizer, random_images(4, 32, 32, 3))
 
 
 def at(like, step):
-    """A carry like the given one, at `step`, with values of its own."""
+    """Returns a carry at `step` with the structure of the given one and other values."""
     state = jax.tree.map(lambda x: x + jnp.asarray(step, x.dtype), like.state)
     sums = jax.tree.map(lambda x: x + jnp.asarray(2 * step, x.dtype), like.sums)
     return Carry(state, sums)

@@ -5,7 +5,7 @@ import functools
 import jax
 import numpy as np
 import pytest
-from conftest import page
+from conftest import config_of
 from numpy.lib.stride_tricks import sliding_window_view
 
 from jaxcifar import models
@@ -24,7 +24,7 @@ def random_like(tree, seed=0):
 
 
 def build_net(name, platform="cpu", **changes):
-    config = page(name, **changes)
+    config = config_of(name, **changes)
     return models.build_model(config.model, models.DTYPES[config.compute_dtype], platform)
 
 
@@ -94,6 +94,6 @@ def slow_block(f, x, params, stats, train):
 
 def block_fields(name, **changes):
     """The block's fields in a config, with few features and no dropout."""
-    model = dict(page(name).model, branch_dropout=0.0, features=4, **changes)
+    model = dict(config_of(name).model, branch_dropout=0.0, features=4, **changes)
     fields = AdaptiveBlock.__dataclass_fields__
     return {k: v for k, v in model.items() if k in fields and k not in ("name", "parent")}

@@ -2,7 +2,7 @@
 
 import json
 
-from conftest import page
+from conftest import config_of
 
 from jaxcifar.launch.job import Folders, Job
 
@@ -10,7 +10,7 @@ SMALL = {"data.source": "synthetic", "data.train_examples": 256, "num_epochs": 1
 
 
 def job(seed, run="small", **changes):
-    config = page("simple_cnn.py:base", seed=seed, **SMALL | changes)
+    config = config_of("simple_cnn.py:base", seed=seed, **SMALL | changes)
     return Job(run, seed, 1.0, 1, config)
 
 

@@ -32,7 +32,7 @@ def test_results_are_the_same_in_parallel_and_a_failed_job_does_not_affect_the_o
 ):
     both, single = folders_in(tmp_path / "both"), folders_in(tmp_path / "single")
     bad = job(0, "taken")
-    with workdir.claim(both.workdir(bad), job(7).config):
+    with workdir.claim_workdir(both.workdir(bad), job(7).config):
         pass  # the folder now belongs to another config
     outcome = run_parallel([[job(0)], [bad], [job(1)]], both, two_slots() * 2, math.inf)
     assert not outcome.stopped

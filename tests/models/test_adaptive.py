@@ -5,7 +5,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import page
+from conftest import config_of
 from jax import lax
 from slow import block_fields, build_net, init, random_like, slow_block
 
@@ -83,10 +83,10 @@ def test_dropout_in_a_branch_zeroes_or_scales_each_value():
 
 @pytest.mark.parametrize("name", ["adaptive.py", "adaptive_prelu.py", "pooled_cnn.py"])
 def test_gates_depend_on_the_image(name):
-    model = build_net(name, **{"model.widths": tuple(4 for _ in page(name).model.widths)})
+    model = build_net(name, **{"model.widths": tuple(4 for _ in config_of(name).model.widths)})
     x = jax.random.normal(jax.random.key(1), (3, 32, 32, 3)) + jnp.arange(3.0).reshape(3, 1, 1, 1)
     _, gates = jax.jit(lambda v: model.apply(v, x, train=False))(init(model, x, train=False))
     for gate in gates.values():
         assert abs(gate[0] - gate[1]).max() > 1e-4
-        if page(name).model.gate == "softmax":
+        if config_of(name).model.gate == "softmax":
             np.testing.assert_allclose(gate.sum(1), 1, rtol=1e-5)

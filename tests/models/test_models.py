@@ -5,7 +5,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import page, tiny
+from conftest import config_of, tiny
 from ml_collections import ConfigDict
 from slow import (
     PLATFORMS,
@@ -43,7 +43,7 @@ PAGES = ["quickstart.py", *(name for name, changes, _ in PARAMETERS if not chang
 
 @pytest.mark.parametrize(("name", "changes", "parameters"), PARAMETERS, ids=str)
 def test_parameter_counts(name, changes, parameters):
-    parts = experiment.build(page(name, **changes))
+    parts = experiment.build_experiment(config_of(name, **changes))
     params = parts.abstract_model()["params"]
     assert sum(leaf.size for leaf in jax.tree.leaves(params)) == parameters
     assert experiment.describe_parameters(params) == f"{parameters:,} parameters"
@@ -66,7 +66,7 @@ def test_shapes_and_types(name, dtype, train, platform):
     variables, (logits, gates) = jax.eval_shape(everything, images)
     chex.assert_shape(logits, (5, 10))
     chex.assert_type([logits, *jax.tree.leaves(variables), *gates.values()], jnp.float32)
-    config = page(name).model
+    config = config_of(name).model
     if config.name != "adaptive":
         assert gates == {}
         return
@@ -101,7 +101,7 @@ def test_mlp_without_hidden_layers_is_linear():
 
 
 def test_the_first_loss_of_simple_cnn_is_ln_10(synthetic):
-    parts = experiment.build(page("simple_cnn.py:base"))
+    parts = experiment.build_experiment(config_of("simple_cnn.py:base"))
     images, labels = (jnp.array(a[:200]) for a in synthetic.train)
 
     @jax.jit
@@ -180,7 +180,7 @@ def test_batch_norm_before_a_pool_covers_an_odd_map_on_every_platform():
 )
 def test_wrong_models_are_refused(change, message):
     with pytest.raises(UserError, match=message):
-        experiment.build(tiny(**change))
+        experiment.build_experiment(tiny(**change))
 
 
 @pytest.mark.parametrize(
@@ -199,7 +199,7 @@ def test_wrong_models_are_refused(change, message):
 )
 def test_wrong_cnns_are_refused(name, change, message):
     with pytest.raises(UserError, match=message):
-        experiment.build(page(name, **change))
+        experiment.build_experiment(config_of(name, **change))
 
 
 @pytest.mark.parametrize("change", [{"hidden": (-1,)}, {"dropout": 1.0}, {"num_classes": 0}])
@@ -207,7 +207,7 @@ def test_wrong_perceptrons_are_refused(change):
     config = tiny().to_dict()
     config["model"] = {"name": "mlp", "num_classes": 10, "hidden": (), "dropout": 0.0} | change
     with pytest.raises(UserError, match=next(iter(change))):
-        experiment.build(ConfigDict(config))
+        experiment.build_experiment(ConfigDict(config))
 
 
 def test_a_bug_in_a_model_is_not_reported_as_a_mistake_in_the_config(monkeypatch):
@@ -218,4 +218,4 @@ def test_a_bug_in_a_model_is_not_reported_as_a_mistake_in_the_config(monkeypatch
 
     monkeypatch.setattr(ResNet, "__call__", broken)
     with pytest.raises(TypeError, match="has no len"):
-        experiment.build(page("resnet20.py"))
+        experiment.build_experiment(config_of("resnet20.py"))

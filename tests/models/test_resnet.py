@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import page
+from conftest import config_of
 from slow import PLATFORMS, init, random_like, slow_conv, slow_norm
 
 from jaxcifar.errors import UserError
@@ -24,7 +24,7 @@ def test_resnet_has_as_many_weight_layers_as_its_depth(depth):
 @pytest.mark.parametrize("depth", [18, 21, 2, 0, -4])
 def test_other_depths_are_refused(depth):
     with pytest.raises(UserError, match="6n\\+2"):
-        experiment.build(page("resnet20.py", **{"model.depth": depth}))
+        experiment.build_experiment(config_of("resnet20.py", **{"model.depth": depth}))
 
 
 def test_shortcut_a_takes_every_second_pixel_and_pads_channels_with_zeros():

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import page, tiny
+from conftest import config_of, tiny
 
 from jaxcifar import models
 from jaxcifar.models import speednet
@@ -113,11 +113,11 @@ def test_the_residual_joins_the_first_and_the_last_convolution_of_a_group():
 def test_any_net_can_be_whitened_and_scaled():
     """Whitening is an option of every model, and off by default."""
     config = tiny(**{"model.branches": 1})
-    plain = experiment.build(config).abstract_model()
+    plain = experiment.build_experiment(config).abstract_model()
     changed = config.copy_and_resolve_references()
     with changed.unlocked():
         changed.model.whitening_size = 2
-    parts = experiment.build(changed)
+    parts = experiment.build_experiment(changed)
     assert parts.abstract_model()["batch_stats"]["whitening"].shape == (2, 2, 3, 24)
     assert "whitening" not in plain["batch_stats"]
-    assert page("quickstart.py").model.whitening_size == 0
+    assert config_of("quickstart.py").model.whitening_size == 0

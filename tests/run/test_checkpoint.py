@@ -1,4 +1,4 @@
-"""Checkpoints: what is saved comes back bit for bit, what is kept, what does not fit."""
+"""Checkpoints: exact restoring, which steps are kept, and which states are refused."""
 
 import math
 
@@ -42,10 +42,10 @@ def test_what_is_saved_is_restored_bit_for_bit(tmp_path, like):
         chex.assert_trees_all_equal(restored["batch_stats"], odd.state.batch_stats)
 
 
-def test_nothing_saved_is_none(tmp_path, like):
+def test_without_a_saved_step_nothing_is_restored(tmp_path, like):
     with pytest.raises(UserError, match="no checkpoint in"):
         Checkpoints(tmp_path)
-    assert not list(tmp_path.iterdir())  # reading makes nothing
+    assert not list(tmp_path.iterdir())  # reading creates nothing
     assert restore(tmp_path, like) is None
 
 
@@ -93,4 +93,4 @@ def test_a_checkpoint_that_does_not_fit_names_the_leaf_and_both_shapes(
         restore(tmp_path, start(**change))
     for name in names:
         error.match(name)
-    assert (tmp_path / "steps" / "4").is_dir()  # it is whole, and stays
+    assert (tmp_path / "steps" / "4").is_dir()  # it is intact and stays in place

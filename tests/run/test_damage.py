@@ -1,4 +1,4 @@
-"""What is damage of a saved step and is set aside, and what stops a run and moves nothing."""
+"""Damaged steps are set aside; other errors stop the run and move nothing."""
 
 import contextlib
 import gc
@@ -74,7 +74,7 @@ def test_a_damaged_step_is_set_aside_and_the_one_before_restored(tmp_path, like,
         assert checkpoints.steps() == [4]
 
 
-def test_the_same_step_may_be_damaged_twice(tmp_path, like):
+def test_the_same_step_can_be_damaged_twice(tmp_path, like):
     for _ in range(2):
         save(tmp_path, like, {4: 0.9, 8: 0.1})
         DAMAGE["flipped"](tmp_path / "steps" / "8")
@@ -83,7 +83,7 @@ def test_the_same_step_may_be_damaged_twice(tmp_path, like):
 
 
 def test_no_flipped_bit_restores_silently(tmp_path, like):
-    """Whatever data file it is in: the step is set aside, or nothing that is restored is in it."""
+    """In any data file, a flipped bit is noticed or affects nothing that is restored."""
     save(tmp_path, like, {4: 0.9})
     step, found = tmp_path / "steps" / "4", 0
     files = sorted(f for f in step.glob("*/**/d/*") if f.is_file())
@@ -95,7 +95,7 @@ def test_no_flipped_bit_restores_silently(tmp_path, like):
             try:
                 chex.assert_trees_all_equal(restore(tmp_path, like), at(like, 4))
             except UserError as error:
-                assert "no whole step is left" in str(error)  # noqa: PT017
+                assert "no intact step is left" in str(error)  # noqa: PT017
                 (tmp_path / "damaged" / "4").rename(step)
                 found += 1
         file.write_bytes(content)
@@ -126,7 +126,7 @@ def content(folder):
 
 
 def link_to_itself(file):
-    """What is there cannot be read, by anyone: an error of the system, not of the content."""
+    """Makes a file unreadable for everyone: an error of the system, not of the content."""
     kept = file.with_name(file.name + ".kept")
     file.rename(kept)
     file.symlink_to(file)
@@ -135,7 +135,7 @@ def link_to_itself(file):
 
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory, like):
-    """A folder with two steps, of which the tests below move nothing."""
+    """A folder with two steps, in which the tests below must move nothing."""
     folder = tmp_path_factory.mktemp("saved")
     save(folder, like, {4: 0.9, 8: 0.1})
     before = content(folder)
@@ -178,7 +178,7 @@ PASSING = {
 
 
 @pytest.mark.parametrize("place", PLACES)
-def test_an_error_that_is_not_of_the_content_moves_nothing(saved, like, place):
+def test_an_error_that_is_not_about_content_moves_nothing(saved, like, place):
     for error in PASSING.values():
 
         def fail(*_, error=error, **__):
@@ -203,25 +203,25 @@ def test_too_many_open_files_are_no_damage(saved, like):
         resource.setrlimit(resource.RLIMIT_NOFILE, limits)
         for descriptor in opened:
             os.close(descriptor)
-    gc.collect()  # Python's own event loop, that could not be made, ends badly
+    gc.collect()  # an event loop that could not be created warns when collected
 
 
-def test_a_run_whose_every_step_is_damaged_is_not_begun_again_unasked(tmp_path, like):
+def test_a_run_whose_steps_are_all_damaged_does_not_restart_silently(tmp_path, like):
     save(tmp_path, like, {4: 0.9, 8: 0.1})
     for step in (4, 8):
         DAMAGE["flipped"](tmp_path / "steps" / str(step))
     with (
         pytest.warns(UserWarning, match="is damaged"),
-        pytest.raises(UserError, match=r"no whole step is left .*\(4, 8\).*move that folder away"),
+        pytest.raises(UserError, match=r"no intact step is left .*\(4, 8\).*move that folder away"),
     ):
         restore(tmp_path, like)
-    with pytest.raises(UserError, match="no whole step is left"):  # nor at the next start
+    with pytest.raises(UserError, match="no intact step is left"):  # nor at the next start
         restore(tmp_path, like)
     (tmp_path / "damaged").rename(tmp_path / "away")
     assert restore(tmp_path, like) is None
 
 
-def test_a_disk_that_is_full_is_told_in_a_line(tmp_path, like, monkeypatch):
+def test_a_full_disk_is_reported_in_one_line(tmp_path, like, monkeypatch):
     def fail(*_, **__):
         raise OSError(28, "No space left on device")
 

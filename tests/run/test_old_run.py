@@ -1,4 +1,4 @@
-"""A run that an earlier version left within an epoch still goes on, and means what it meant."""
+"""A run that an earlier version left within an epoch still resumes."""
 
 import tarfile
 
@@ -11,11 +11,11 @@ from jaxcifar.run import metrics
 from jaxcifar.training import trainer
 
 
-def test_a_run_of_the_first_layout_goes_on(tmp_path):
-    """Made at commit ee121f8 (TINY, 64 images), stopped at step 6 of 8.
+def test_a_run_saved_by_the_first_version_resumes(tmp_path):
+    """The run was made at commit ee121f8 (TINY, 64 images) and stopped at step 6 of 8.
 
-    On the machine that made it the end is the same in every bit; on others the bits of its first
-    steps are another machine's.
+    On the machine that made it, the final state is equal bit for bit; elsewhere, its first steps
+    have the rounding of that machine.
     """
     with tarfile.open(ROOT / "tests" / "run" / "run_of_ee121f8.tar.xz") as archive:
         archive.extractall(tmp_path / "old", filter="data")

@@ -12,13 +12,13 @@ def test_a_copy_without_git_names_its_commit_in_the_environment(tmp_path, monkey
     assert provenance.commit_of(tmp_path) == commit
 
 
-def test_a_commit_in_the_environment_that_is_none_is_refused(tmp_path, monkeypatch):
+def test_an_invalid_commit_in_the_environment_is_refused(tmp_path, monkeypatch):
     monkeypatch.setenv("JAXCIFAR_COMMIT", "main")
     with pytest.raises(UserError, match="JAXCIFAR_COMMIT is 'main'; expected the 40"):
         provenance.commit_of(tmp_path)
 
 
-def test_a_file_that_git_does_not_know_is_a_change(tmp_path):
+def test_an_untracked_file_is_a_change(tmp_path):
     def git(*words):
         identity = ["-c", "user.name=a", "-c", "user.email=a@b"]
         subprocess.run(["git", *identity, *words], cwd=tmp_path, check=True, capture_output=True)
@@ -32,7 +32,7 @@ def test_a_file_that_git_does_not_know_is_a_change(tmp_path):
     git("commit", "-m", "a")
     clean = provenance.commit_of(tmp_path)
     assert len(clean) == 40
-    (tmp_path / "notes.txt").write_text("")  # no part of what runs
+    (tmp_path / "notes.txt").write_text("")  # not part of the code
     (tmp_path / "jaxcifar" / "train.pyc").write_text("")
     assert provenance.commit_of(tmp_path) == clean
     for file in ("configs/mine.py", "jaxcifar/mine.py"):

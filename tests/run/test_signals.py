@@ -1,4 +1,4 @@
-"""Signals that ask a run to stop, and the terminal that goes away."""
+"""Signals that ask a run to stop, and terminals that hang up."""
 
 import os
 import pty
@@ -16,8 +16,8 @@ SIGNALS = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
 
 @pytest.fixture
 def quiet(monkeypatch):
-    """Keeps pytest's own stdout where it is."""
-    monkeypatch.setattr("jaxcifar.run.signals._mute_terminal", lambda: None)
+    """Prevents redirecting pytest's own stdout."""
+    monkeypatch.setattr("jaxcifar.run.signals._discard_terminal_output", lambda: None)
 
 
 @pytest.mark.parametrize("number", SIGNALS)
@@ -33,8 +33,19 @@ def test_the_first_signal_asks_and_the_second_stops(number, quiet, capsys):
     assert signal.getsignal(number) is before
 
 
-def test_a_signal_that_is_ignored_stays_so():
-    """Under nohup a run outlives its terminal."""
+def test_a_signal_asks_to_stop_even_if_its_message_cannot_be_printed(monkeypatch):
+    """ctrl-C in `train | tee log` ends tee too, so the handler prints to a broken pipe."""
+    ours, theirs = os.pipe()
+    os.close(ours)
+    with open(theirs, "w") as stream:
+        monkeypatch.setattr(sys, "stdout", stream)
+        with Interrupt("step") as interrupt:
+            signal.raise_signal(signal.SIGINT)
+            assert interrupt.wanted
+
+
+def test_an_ignored_signal_stays_ignored():
+    """As SIGHUP is under nohup."""
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
         with Interrupt("step") as interrupt:
@@ -45,7 +56,7 @@ def test_a_signal_that_is_ignored_stays_so():
         signal.signal(signal.SIGHUP, before)
 
 
-def test_a_run_whose_terminal_hangs_up_saves_all_the_same(tmp_path):
+def test_a_run_saves_when_its_terminal_hangs_up(tmp_path):
     code = """
 import pathlib, time
 from jaxcifar.run.signals import Interrupt

@@ -18,11 +18,11 @@ def content(folder):
 
 
 def claim(folder, config):
-    with workdir.claim(folder, config):
+    with workdir.claim_workdir(folder, config):
         pass
 
 
-def test_the_same_config_may_come_back_and_another_is_refused(tmp_path):
+def test_the_same_config_may_return_and_another_is_refused(tmp_path):
     folder = tmp_path / "deep" / "run"
     claim(folder, tiny())
     before = content(folder)
@@ -36,7 +36,7 @@ def test_the_same_config_may_come_back_and_another_is_refused(tmp_path):
     assert content(folder) == before
 
 
-def test_what_is_claimed_is_loaded(tmp_path):
+def test_the_config_of_a_claimed_folder_can_be_loaded(tmp_path):
     config = tiny()
     claim(tmp_path / "run", config)
     loaded = workdir.load_config(tmp_path / "run")
@@ -44,15 +44,15 @@ def test_what_is_claimed_is_loaded(tmp_path):
     assert list(loaded.model.widths) == list(TINY["model.widths"])
 
 
-def test_a_folder_that_is_not_a_runs_is_refused_and_left_alone(tmp_path):
+def test_a_folder_with_other_files_is_refused_and_left_unchanged(tmp_path):
     (tmp_path / "thesis.txt").write_text("irreplaceable")
     before = content(tmp_path)
-    with pytest.raises(UserError, match="not empty"):
+    with pytest.raises(UserError, match="is not empty and does not hold"):
         claim(tmp_path, tiny())
     assert content(tmp_path) == before
 
 
-def test_a_place_that_cannot_be_written_is_refused(tmp_path):
+def test_a_folder_that_cannot_be_written_is_refused(tmp_path):
     (tmp_path / "file").write_text("")
     for folder in (tmp_path / "file", tmp_path / "file" / "run"):
         with pytest.raises(UserError, match="cannot write to --workdir"):
@@ -60,7 +60,7 @@ def test_a_place_that_cannot_be_written_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize("text", ["", "{", "{}", '{"seed": 0}', "[]", '{"sead": 1}'])
-def test_a_damaged_config_is_an_error_that_names_the_file(tmp_path, text, monkeypatch):
+def test_an_error_in_a_saved_config_names_the_file(tmp_path, text, monkeypatch):
     (tmp_path / "config.json").write_text(text)
     with pytest.raises(UserError, match=re.escape(str(tmp_path / "config.json"))):
         workdir.load_config(tmp_path)
@@ -71,7 +71,7 @@ def test_a_damaged_config_is_an_error_that_names_the_file(tmp_path, text, monkey
         workdir.load_config(tmp_path / "none")
 
 
-def test_what_a_killed_process_left_stands_in_no_ones_way(tmp_path):
+def test_files_left_by_a_killed_process_do_not_block_a_new_one(tmp_path):
     for name in ("config.json.7.tmp", ".writable", ".lock"):
         (tmp_path / name).write_text('{"se')
     claim(tmp_path, tiny())
@@ -82,17 +82,17 @@ def test_what_a_killed_process_left_stands_in_no_ones_way(tmp_path):
     assert set(map(str, content(tmp_path))) == {"config.json", ".lock", "notes.tmp"}
 
 
-def test_one_that_is_refused_leaves_the_folder_of_another_as_it_is(tmp_path, monkeypatch):
-    """Two first starts at once, whose configs differ: the later sees an empty folder too."""
-    check = workdir.check
-    with workdir.claim(tmp_path, tiny()):
+def test_a_refused_process_leaves_the_folder_unchanged(tmp_path, monkeypatch):
+    """Two processes with different configs start at once, and both see an empty folder."""
+    check = workdir.check_workdir
+    with workdir.claim_workdir(tmp_path, tiny()):
         before = content(tmp_path)
-        monkeypatch.setattr(workdir, "check", lambda *_: None)
+        monkeypatch.setattr(workdir, "check_workdir", lambda *_: None)
         with pytest.raises(UserError, match="is training in"):
             claim(tmp_path, tiny(seed=1))
         assert content(tmp_path) == before
     calls = iter([lambda *_: None, check])
-    monkeypatch.setattr(workdir, "check", lambda *words: next(calls)(*words))
+    monkeypatch.setattr(workdir, "check_workdir", lambda *words: next(calls)(*words))
     with pytest.raises(UserError, match="holds a run of another config"):
         claim(tmp_path, tiny(seed=1))
     assert content(tmp_path)[pathlib.Path("config.json")] == before[pathlib.Path("config.json")]
@@ -102,21 +102,21 @@ HOLD = """
 import pathlib, sys, time
 from conftest import tiny
 from jaxcifar.run import workdir
-with workdir.claim(pathlib.Path(sys.argv[1]), tiny()):
+with workdir.claim_workdir(pathlib.Path(sys.argv[1]), tiny()):
     print("held", flush=True)
     time.sleep(60)
 """
 
 
-def test_only_one_process_trains_in_a_folder_and_the_other_is_told_which(tmp_path):
+def test_a_folder_is_locked_and_the_error_names_the_holder(tmp_path):
     command = [sys.executable, "-c", HOLD, str(tmp_path)]
     with subprocess.Popen(command, cwd=ROOT / "tests", stdout=subprocess.PIPE) as first:
         assert first.stdout.readline() == b"held\n"
         name = re.escape(f"process {first.pid} on {socket.gethostname()} is training in {tmp_path}")
-        for _ in range(2):  # being refused leaves the name there
+        for _ in range(2):  # being refused keeps the name in the lock
             with pytest.raises(UserError, match=name):
                 claim(tmp_path, tiny())
         first.kill()
-    for _ in range(2):  # neither a dead process nor one that has ended holds it
-        with workdir.claim(tmp_path, tiny()):
+    for _ in range(2):  # neither a killed process nor one that ended holds it
+        with workdir.claim_workdir(tmp_path, tiny()):
             assert (tmp_path / ".lock").read_text().startswith(f"process {os.getpid()} on ")

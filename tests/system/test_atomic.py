@@ -6,7 +6,7 @@ from jaxcifar.system import atomic
 MARKS = ("<!-- from -->", "<!-- to -->")
 
 
-def test_what_stands_between_the_marks_is_replaced_and_nothing_else(tmp_path):
+def test_only_the_text_between_the_marks_is_replaced(tmp_path):
     page = tmp_path / "page.md"
     page.write_text("a\n<!-- from -->\nold\nolder\n<!-- to -->\nb — Umlaut ä\n")
     atomic.replace_between_marks(page, MARKS, "new")
@@ -15,7 +15,7 @@ def test_what_stands_between_the_marks_is_replaced_and_nothing_else(tmp_path):
 
 
 @pytest.mark.parametrize("text", ["", "<!-- from -->", "<!-- to -->", "<!-- to --><!-- from -->"])
-def test_a_page_without_the_marks_is_left_alone(tmp_path, text):
+def test_a_file_without_the_marks_is_left_alone(tmp_path, text):
     page = tmp_path / "page.md"
     page.write_text(text)
     with pytest.raises(UserError, match=r"page\.md lacks the lines '<!-- from -->' and"):

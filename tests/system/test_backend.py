@@ -1,4 +1,4 @@
-"""What a command sets before its first computation."""
+"""Settings that a command makes before its first computation."""
 
 import os
 import platform
@@ -11,7 +11,7 @@ from conftest import ROOT
 FAULTS = """
 import resource
 import numpy as np
-from jaxcifar import backend
+from jaxcifar.system import backend
 backend.configure()
 for _ in range(3):
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
@@ -31,8 +31,8 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
         ({}, False, False),
     ],
 )
-def test_memory_that_was_freed_is_kept_unless_that_is_not_wanted(user, keep, kept):
-    """The third array of 128 MB is where the second was: no page of it is asked for again."""
+def test_freed_memory_is_kept_unless_that_is_turned_off(user, keep, kept):
+    """If memory is kept, a new array of 128 MB reuses the pages of the one before."""
     environment = {k: v for k, v in os.environ.items() if not k.startswith(("MALLOC_", "GLIBC_"))}
     environment |= {"NUMPY_MADVISE_HUGEPAGE": "0"} | user
     code = FAULTS.replace("configure()", f"configure(keep_memory={keep})")

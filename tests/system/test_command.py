@@ -1,4 +1,4 @@
-"""How a command ends."""
+"""How commands end."""
 
 import os
 import subprocess
@@ -15,8 +15,8 @@ ENDS = {
 
 
 @pytest.mark.parametrize("end", ENDS)
-def test_a_reader_that_left_gets_no_traceback(end):
-    """As `head` does after its lines."""
+def test_a_command_whose_reader_is_gone_exits_silently(end):
+    """As with `| head`."""
     ours, theirs = os.pipe()
     os.close(ours)
     code = f"""

@@ -1,4 +1,4 @@
-"""Many devices, which are virtual ones of the CPU."""
+"""Training on several devices, here virtual CPU devices."""
 
 import json
 import os
@@ -7,16 +7,15 @@ import sys
 
 import chex
 import pytest
-from conftest import ROOT, overrides, page
+from conftest import ROOT, config_of, overrides
 from parts import parts_of
 
 from jaxcifar.run.checkpoint import Checkpoints
 from jaxcifar.training import trainer
 
 
-def test_eight_devices_train_as_one_does(tmp_path):
-    """Batch statistics and gradients are global; a checkpoint of eight is restored on one, and one
-    of one on eight."""
+def test_eight_devices_give_the_same_run_as_one(tmp_path):
+    """Batch statistics and gradients are global, and checkpoints move between eight and one."""
     changes = {"data.source": "synthetic", "data.train_examples": 48, "batch_size": 16}
     changes |= {"num_epochs": 1, "optimizer.learning_rate": 0.05, "augment.erasing_share": 0.5}
     changes |= {"augment.mixup_alpha": 0.4, "augment.cutmix_alpha": 1.0}
@@ -37,7 +36,7 @@ def test_eight_devices_train_as_one_does(tmp_path):
     assert done.returncode == 0, done.stderr
     assert "device: 8 × cpu" in done.stdout
 
-    config = page(name, **changes)
+    config = config_of(name, **changes)
     one = trainer.train(config, tmp_path / "one")
     _, _, like = parts_of(config)
     with Checkpoints(tmp_path / "eight") as checkpoints:
@@ -51,4 +50,4 @@ def test_eight_devices_train_as_one_does(tmp_path):
     assert "resumed at step 3" in done.stdout
     done = on_eight(tmp_path / "twenty", **changes | {"batch_size": 20})
     assert done.returncode == 2
-    assert "expected a multiple of the 8 devices, of which 24 is the nearest" in done.stderr
+    assert "expected a multiple of 8, the number of devices, such as 24" in done.stderr

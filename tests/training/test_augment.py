@@ -1,4 +1,4 @@
-"""The augmentations against slow, obvious versions."""
+"""The augmentations against slow, simple versions."""
 
 import itertools
 import math
@@ -13,7 +13,7 @@ from jaxcifar.errors import UserError
 from jaxcifar.training import augment as operations
 from jaxcifar.training import experiment
 
-# compiled; what is not the key or the images is a Python number
+# compiled; all arguments but the key and the images are static
 crop_and_flip = jax.jit(operations.crop_and_flip, static_argnums=(2, 3, 4))
 
 
@@ -46,8 +46,8 @@ ALL = {
 }
 
 
-def train_of(**keys):
-    """(key, images) -> what the pipeline makes of them in the first epoch."""
+def augment_with(**keys):
+    """Returns the function (key, images) -> augmented images of the first epoch."""
     pipeline = operations.Augmentation(**keys)
 
     def train(key, images):
@@ -58,12 +58,12 @@ def train_of(**keys):
     return train
 
 
-# the train step's keys are rbg, whose generator is another one
+# the train step may use rbg keys, which have another generator
 KEYS = [jax.random.PRNGKey, lambda seed: jax.random.key(seed, impl="rbg")]
 
 
 def ramp(b, size=32):
-    """Images whose channel 0 is the row, 1 the column, and 2 all 100."""
+    """Images whose channels are the row, the column, and 100."""
     y, x = np.mgrid[:size, :size]
     return jnp.array(
         np.broadcast_to(np.stack([y, x, 0 * x + 100], -1), (b, size, size, 3)), "uint8"
@@ -88,7 +88,7 @@ def test_crop_and_flip_is_pad_slice_and_mirror(flip):
             assert i not in matches
             np.testing.assert_array_equal(inside[i], mask[i])
             matches[i] = dy, dx, mirror
-    assert len(matches) == b  # every image is one of the 9·9·2
+    assert len(matches) == b  # every image is one of 9·9·2 possibilities
     offsets, flips = [m[:2] for m in matches.values()], [m[2] for m in matches.values()]
     counts = [offsets.count(offset) for offset in itertools.product(range(9), range(9))]
     assert min(counts) > 10  # 37 expected of each
@@ -115,7 +115,7 @@ def test_bilinear_is_the_slow_loop():
     np.testing.assert_allclose(got, want, atol=1e-3)
 
 
-def test_rotation_by_nothing_is_the_identity_and_by_more_is_a_rotation():
+def test_rotation_is_a_rotation_and_by_zero_the_identity():
     images = random_images(4, 32, 32, 3)
     np.testing.assert_array_equal(rotate(jax.random.key(0), jnp.array(images), 0.0), images)
 
@@ -135,7 +135,7 @@ def test_rotation_by_nothing_is_the_identity_and_by_more_is_a_rotation():
     assert (got[abs(degrees) > 5][:, [0, 0, -1, -1], [0, -1, 0, -1], 2] < 100).all()  # dark corners
 
 
-def test_resized_crop_takes_a_box_of_the_wanted_area_and_ratio():
+def test_resized_crop_takes_a_box_of_the_configured_area_and_ratio():
     got = np.asarray(random_resized_crop(jax.random.key(0), ramp(1000), (0.25, 0.5), 0), "float64")
     np.testing.assert_allclose(got[..., 2], 100, atol=1e-3)  # without padding nothing is black
     np.testing.assert_allclose(got[..., 0], got[:, :, :1, 0].repeat(32, 2), atol=1e-3)
@@ -159,8 +159,8 @@ def test_resized_crop_takes_a_box_of_the_wanted_area_and_ratio():
     assert (abs(place.mean(1) - 0.5) < 0.05).all()
 
 
-def test_resized_crop_of_everything_changes_one_direction_only():
-    """A box of the whole area is as long as the image one way, and clipped to it the other."""
+def test_resized_crop_of_the_whole_area_stretches_one_direction_only():
+    """A box with the area of the image is clipped to the image in one direction."""
     got = np.asarray(random_resized_crop(jax.random.key(0), ramp(50), (1.0, 1.0), 0))
     same = np.isclose(got, ramp(50), atol=1e-3).all((1, 2))
     assert same[:, :2].any(1).all()
@@ -185,7 +185,7 @@ def test_the_border_of_a_crop_is_black_or_the_mean(flip):
     mean, std = (0.4, 0.5, 0.6), (0.2, 0.25, 0.3)
     keys = OFF | {"flip": flip, "crop_pad": 4, "mean": mean, "std": std}
     black, average = (
-        np.asarray(jax.jit(train_of(**keys | {"crop_fill": fill}))(jax.random.key(0), white))
+        np.asarray(jax.jit(augment_with(**keys | {"crop_fill": fill}))(jax.random.key(0), white))
         for fill in ("black", "mean")
     )
     border = (average == 0).all(-1)  # exactly 0
@@ -201,7 +201,7 @@ def test_the_border_of_a_crop_is_black_or_the_mean(flip):
 
 def test_cutout_comes_before_normalising():
     white = jnp.full((8, 32, 32, 3), 255, jnp.uint8)
-    x = train_of(**OFF | {"cutout_size": 16})(jax.random.key(0), white)
+    x = augment_with(**OFF | {"cutout_size": 16})(jax.random.key(0), white)
     assert set(np.unique(x).tolist()) == {-1.0, 1.0}
 
 
@@ -214,13 +214,13 @@ def test_augmentation_is_jittable_and_a_function_of_the_key(change):
         on = ALL
     pipeline = operations.Augmentation(**OFF | on)
     images = jnp.array(random_images(4, 32, 32, 3))
-    train = jax.jit(train_of(**OFF | on))
+    train = jax.jit(augment_with(**OFF | on))
     one, again, other = (train(jax.random.key(seed), images) for seed in (0, 0, 1))
     np.testing.assert_array_equal(one, again)
     assert (one != other).any() == bool(on)
     assert one.shape == images.shape
     assert one.dtype == jnp.float32
-    # tests are never augmented
+    # test images are never augmented
     np.testing.assert_allclose(pipeline.test(images), np.asarray(images) / 127.5 - 1, atol=1e-6)
 
 
@@ -241,7 +241,7 @@ def test_augmentation_is_jittable_and_a_function_of_the_key(change):
         {"curriculum": ((0, 0),)},
         {"curriculum": (24, 32)},
         {"mean": (0.5,)},
-        {"mean": (125.3, 123.0, 113.9)},  # of pixels that are not divided by 255
+        {"mean": (125.3, 123.0, 113.9)},  # for pixels that are not divided by 255
         {"std": (0.5, 0.0, 0.5)},
         {"std": (63.0, 62.1, 66.7)},
         {"std": ()},
@@ -262,11 +262,13 @@ def test_augmentation_is_jittable_and_a_function_of_the_key(change):
 )
 def test_wrong_values_are_refused(wrong):
     with pytest.raises(UserError, match=rf"config\.augment\.{next(iter(wrong))}"):
-        experiment.build(tiny(**{f"augment.{key}": value for key, value in wrong.items()}))
+        experiment.build_experiment(
+            tiny(**{f"augment.{key}": value for key, value in wrong.items()})
+        )
 
 
 @pytest.mark.parametrize("size", [1, 16, 24, 28, 31, 32, 40])
-def test_resize_is_jaxs(size):
+def test_resize_equals_that_of_jax(size):
     x = np.random.default_rng(0).normal(size=(3, 32, 32, 2)).astype(np.float32)
     want = jax.image.resize(x, (3, size, size, 2), "linear", antialias=False)
     np.testing.assert_allclose(

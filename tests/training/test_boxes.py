@@ -1,4 +1,4 @@
-"""Boxes in images: where they lie, how large they are, and what is put there."""
+"""Cutout and random erasing: the position, size and content of their boxes."""
 
 import math
 
@@ -30,13 +30,13 @@ def test_cutout_is_a_square_clipped_at_the_edge(size):
 
 
 def erased(share, area, count, seed=0):
-    """White images, normalised to 2, and what random erasing makes of them."""
+    """Returns constant images of 2 after random erasing."""
     white = jnp.full((count, 32, 32, 3), 2.0)
     erase = jax.jit(lambda key: boxes.random_erasing(key, white, lambda x: x / 255, share, area))
     return np.asarray(erase(jax.random.key(seed)))
 
 
-def test_erasing_takes_a_rectangle_of_the_wanted_area_and_ratio():
+def test_erasing_takes_a_rectangle_of_the_configured_area_and_ratio():
     hole = (erased(1.0, (0.02, 0.4), 4000) != 2).all(-1)
     rows, cols = hole.any(2), hole.any(1)
     np.testing.assert_array_equal(hole, rows[:, :, None] & cols[:, None, :])
@@ -66,7 +66,7 @@ def test_erasing_of_nearly_everything_fits():
     assert hole.all()
 
 
-def test_erasing_puts_every_pixel_at_random_in_a_share_of_the_images():
+def test_erasing_fills_a_share_of_the_images_with_independent_random_pixels():
     x = erased(0.25, (0.3, 0.4), 2000)
     hole = (x != 2).all(-1)
     assert abs(hole.any((1, 2)).mean() - 0.25) < 0.04  # four σ

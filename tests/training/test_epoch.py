@@ -1,4 +1,4 @@
-"""The step and the loops that run it: what is seen, how often, and in which order."""
+"""The train step and the loops that run it: which examples, how often, in which order."""
 
 import dataclasses
 from typing import Any, NamedTuple
@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import page, random_images, tiny
+from conftest import config_of, random_images, tiny
 from parts import parts_of
 
 from jaxcifar import data
@@ -22,7 +22,7 @@ from jaxcifar.training.state import Carry
 
 
 def numbered_images(n):
-    """Images that hold their index."""
+    """Returns images that encode their index."""
     images = np.zeros((n, 32, 32, 3), np.uint8)
     images[:, 0, 0, 0], images[:, 0, 0, 1] = np.divmod(np.arange(n), 256)
     return images
@@ -34,7 +34,7 @@ def index_of(images):
 
 @pytest.fixture(params=[False, True], ids=["python_loop", "scan"])
 def scanned(request, monkeypatch):
-    """Both ways of running the batches, on the CPU."""
+    """Runs both kinds of loop on CPU."""
     monkeypatch.setattr(devices, "is_accelerated", lambda mesh: request.param)
     return request.param
 
@@ -54,19 +54,19 @@ def test_predictor_sees_each_image_once_and_in_order(batch_size, scanned):
 
 
 class Seen(NamedTuple):
-    """In place of the training state: how often each example came, and in which step."""
+    """Replaces the training state: how often, and at which step, each example was seen."""
 
     step: Any
     count: Any
     at: Any
 
 
-def as_it_is(batch, step, size):
+def no_augmentation(batch, step, size):
     return batch
 
 
-def test_shapes_compile_to_what_data_run(scanned):
-    """So a program can be made for devices that are not there."""
+def test_shapes_compile_to_the_same_program_as_data(scanned):
+    """Shapes allow compiling for devices that are not attached."""
     mesh, sums = devices.make_mesh(20), losses.zero_sums()
     split = data.Split(numbered_images(60), np.arange(60, dtype=np.int32))
     shapes = data.Split(*(jax.ShapeDtypeStruct(a.shape, a.dtype) for a in split))
@@ -81,17 +81,18 @@ def test_shapes_compile_to_what_data_run(scanned):
     start = devices.place(Carry(Seen(*[jnp.int32(0)] * 3), sums), mesh)
     texts = []
     for given in (split, shapes):
-        loop = TrainLoop(as_it_is, update, given, 20, 0, mesh)
+        loop = TrainLoop(no_augmentation, update, given, 20, 0, mesh)
         predict = Predictor(forward, given.images, 20, mesh)
         compiled = loop.program(start, 2, 32), predict.program(1.0)
         text = "\n".join(program.as_text() for program in compiled)
         lines = [line for line in text.splitlines() if " = " in line]
-        texts.append([line.partition(", metadata=")[0] for line in lines])  # without whence
+        # without source locations
+        texts.append([line.partition(", metadata=")[0] for line in lines])
     assert texts[0] == texts[1] != []
 
 
 @pytest.mark.parametrize("batch_size", [7, 10, 60])
-def test_an_epoch_takes_whole_batches_of_different_examples(batch_size, scanned):
+def test_an_epoch_takes_full_batches_of_distinct_examples(batch_size, scanned):
     n = 60
     split = data.Split(numbered_images(n), np.arange(n, dtype=np.int32))
 
@@ -107,7 +108,7 @@ def test_an_epoch_takes_whole_batches_of_different_examples(batch_size, scanned)
     mesh = devices.make_mesh(batch_size)
 
     def epochs(seed):
-        loop = TrainLoop(as_it_is, update, split, batch_size, seed, mesh)
+        loop = TrainLoop(no_augmentation, update, split, batch_size, seed, mesh)
         seen = Seen(jnp.int32(0), jnp.zeros(n, jnp.int32), jnp.full(n, -1, jnp.int32))
         carry = devices.place(Carry(seen, losses.zero_sums()), mesh)
         used, orders = n // batch_size * batch_size, []
@@ -139,7 +140,7 @@ NET = {
 }
 
 
-def test_scan_gives_what_the_python_loop_gives(small_data, monkeypatch):
+def test_the_scan_equals_the_python_loop(small_data, monkeypatch):
     ends = []
     for accelerated in (False, True):
         monkeypatch.setattr(devices, "is_accelerated", lambda mesh, yes=accelerated: yes)
@@ -150,7 +151,7 @@ def test_scan_gives_what_the_python_loop_gives(small_data, monkeypatch):
     chex.assert_trees_all_close(*ends, rtol=1e-4, atol=1e-5)
 
 
-def test_a_loop_entered_within_an_epoch_goes_on_there(small_data, scanned):
+def test_a_loop_can_resume_within_an_epoch(small_data, scanned):
     if scanned:
         pytest.skip("a scan is not left within an epoch")
     _, loop, carry = parts_of(tiny(**NET))
@@ -161,8 +162,8 @@ def test_a_loop_entered_within_an_epoch_goes_on_there(small_data, scanned):
 
 
 @pytest.mark.parametrize("accumulate_steps", [1, 3])
-def test_ema_closed_form(small_data, accumulate_steps):
-    """After n updates: d^n·w_0 + (1 − d)·Σ d^(n−i)·w_i; without an update it stays."""
+def test_averaged_weights_have_their_closed_form(small_data, accumulate_steps):
+    """After n updates: d^n·w_0 + (1 − d)·Σ d^(n−i)·w_i; unchanged without an update."""
     config = tiny(**NET | {"optimizer.ema_decay": 0.7, "accumulate_steps": accumulate_steps})
     _, loop, carry = parts_of(config)
     want = jax.tree.map(np.asarray, carry.state.params)
@@ -178,12 +179,10 @@ def test_ema_closed_form(small_data, accumulate_steps):
 
 
 @pytest.mark.parametrize("accumulate_steps", [1, 3])
-def test_a_gradient_that_is_not_finite_is_left_out_as_if_its_batch_had_not_come(
-    small_data, accumulate_steps
-):
+def test_a_batch_whose_gradient_is_not_finite_changes_nothing(small_data, accumulate_steps):
     changes = {"optimizer.ema_decay": 0.7, "accumulate_steps": accumulate_steps}
     config = tiny(**NET | changes | {"optimizer.skip_nonfinite": True})
-    parts = experiment.build(config)
+    parts = experiment.build_experiment(config)
 
     def poisoned(logits, labels):
         return parts.loss.examples(logits, labels) * jnp.where(labels[0] == 9, jnp.nan, 1)
@@ -207,7 +206,7 @@ def test_a_gradient_that_is_not_finite_is_left_out_as_if_its_batch_had_not_come(
     good = [(0, 1), (2, 3), (3, 4), (6, 2)]
     state, sums = run(sorted([*good, (1, 9), (4, 9), (5, 9)]))
     want, want_sums = run(good)
-    assert optim.skipped(state.opt_state) == {"skipped_updates": 3}
+    assert optim.skipped_updates(state.opt_state) == {"skipped_updates": 3}
     opt_state = state.opt_state._replace(total_notfinite=want.opt_state.total_notfinite)
     chex.assert_trees_all_equal(dataclasses.replace(state, opt_state=opt_state), want)
     chex.assert_trees_all_equal(sums, want_sums)
@@ -219,7 +218,7 @@ def test_the_l1_penalty_is_trained_but_not_reported(small_data):
     plain |= {"batch_size": 16, "augment.crop_pad": 0, "data.source": "synthetic"}
     outs, start = [], None
     for l1 in (0.0, 0.01):
-        _, loop, carry = parts_of(page("simple_cnn.py:base", **plain, **{"loss.l1": l1}))
+        _, loop, carry = parts_of(config_of("simple_cnn.py:base", **plain, **{"loss.l1": l1}))
         start = jax.tree.map(np.asarray, carry.state.params)
         outs.append(loop.run(carry, lambda *_: False))
     assert float(outs[0].sums.loss) == pytest.approx(float(outs[1].sums.loss), rel=1e-6)
@@ -233,11 +232,11 @@ def global_norm(tree):
 
 
 def test_norms_are_of_the_gradient_before_clipping_and_of_the_weights(small_data):
-    """Plain SGD moves by rate·gradient; with clipping the weights move less, and what is logged
-    of the first step is the same."""
+    """Plain SGD moves by rate·gradient. With clipping the weights move less, but the logged norm of
+    the first step is the same."""
     plain = {"optimizer.momentum": 0.0, "optimizer.weight_decay": 0.0, "loss.l1": 1e-3}
     plain |= {"batch_size": 16, "data.source": "synthetic", "log_norms": True}
-    _, loop, carry = parts_of(page("simple_cnn.py:base", **plain))
+    _, loop, carry = parts_of(config_of("simple_cnn.py:base", **plain))
     before, moved = jax.tree.leaves(jax.tree.map(np.asarray, carry.state.params)), []
     for step in range(4):
         carry = loop.run(carry, lambda *_: False)
@@ -247,17 +246,19 @@ def test_norms_are_of_the_gradient_before_clipping_and_of_the_weights(small_data
         assert norms["gradient_norm"] == pytest.approx(np.mean(moved), rel=1e-3), step
         assert norms["weight_norm"] == pytest.approx(global_norm(after), rel=1e-6)
         before = after
-    _, loop, carry = parts_of(page("simple_cnn.py:base", **plain | {"optimizer.clip_norm": 1e-3}))
+    _, loop, carry = parts_of(
+        config_of("simple_cnn.py:base", **plain | {"optimizer.clip_norm": 1e-3})
+    )
     carry = loop.run(carry, lambda *_: False)
     assert carry.sums.norms({})["gradient_norm"] == pytest.approx(moved[0], rel=1e-3)
-    assert losses.zero_sums().norms({}) == {}  # nothing where nothing was asked
+    assert losses.zero_sums().norms({}) == {}  # not logged unless asked for
 
 
 @pytest.mark.parametrize(
     "config",
     [
         lambda: tiny(**{"data.train_examples": 16, "optimizer.learning_rate": 0.02}),
-        lambda: page(
+        lambda: config_of(
             "resnet20.py",
             **{"model.depth": 8, "model.width": 8, "data.train_examples": 16, "batch_size": 16},
         ),
@@ -278,16 +279,16 @@ def test_one_batch_is_learned_by_heart(config, small_data):
 
 
 def test_nothing_is_compiled_after_the_first_epoch(small_data, monkeypatch, tmp_path):
-    compiled, after_epoch, epoch = [], [], RunLog.epoch
+    compiled, after_epoch, print_epoch = [], [], RunLog.print_epoch
 
     def count(event, duration, **_):
         compiled.extend([event] * (event == "/jax/core/compile/backend_compile_duration"))
 
-    def at_epoch(self, line):
-        epoch(self, line)
+    def count_after_epoch(self):
+        print_epoch(self)
         after_epoch.append(len(compiled))
 
-    monkeypatch.setattr(RunLog, "epoch", at_epoch)
+    monkeypatch.setattr(RunLog, "print_epoch", count_after_epoch)
     jax.monitoring.register_event_duration_secs_listener(count)
     config = tiny(num_epochs=4)
     trainer.train(config, tmp_path / "run")

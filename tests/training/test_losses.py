@@ -5,13 +5,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import page
+from conftest import config_of
 
 from jaxcifar.training import losses
 
 
 def loss(label_smoothing=0.0, l1=0.0):
-    return losses.build({"name": "cross_entropy", "label_smoothing": label_smoothing, "l1": l1})
+    return losses.build_loss(
+        {"name": "cross_entropy", "label_smoothing": label_smoothing, "l1": l1}
+    )
 
 
 @pytest.fixture
@@ -30,8 +32,8 @@ def test_smoothing_mixes_the_one_hot_with_the_uniform(batch, smoothing):
     np.testing.assert_allclose(got, -(q * log_p).sum(1), rtol=2e-6)
 
 
-def test_known_values():
-    """ln 10 where nothing is known; the entropy of q where all is; no overflow at large logits."""
+def test_known_values_of_the_loss():
+    """ln 10 for uniform logits, the entropy of q at the optimum, no overflow at large logits."""
     label = jnp.array([3])
     for smoothing in (0.0, 0.2):
         assert loss(smoothing).examples(jnp.zeros((1, 10)), label)[0] == pytest.approx(np.log(10))
@@ -74,7 +76,7 @@ def test_sums_are_divided_once():
     assert none["accuracy"] == 0.0
 
 
-def test_evaluate_sums_the_split(batch):
+def test_evaluate_sums_over_the_split(batch):
     logits, labels = batch
     sums = losses.evaluate(loss(0.1), jnp.array(logits), jnp.array(labels))
     assert int(sums.examples) == 20
@@ -86,7 +88,7 @@ def test_evaluate_sums_the_split(batch):
 
 
 def test_the_smoothing_of_report_004_has_the_floor_that_its_losses_imply():
-    smoothing = page("adaptive_prelu.py").loss.label_smoothing
+    smoothing = config_of("adaptive_prelu.py").loss.label_smoothing
     q = np.full(10, 0.2 / 9)
     q[0] = 0.8  # 0.2 spread over the nine wrong classes
     loss = losses.cross_entropy(label_smoothing=smoothing, l1=0.0)

@@ -1,4 +1,4 @@
-"""Mixup and cutmix: images and labels are mixed in the same parts."""
+"""Mixup and cutmix: images and labels are mixed in the same proportion."""
 
 import functools
 
@@ -19,7 +19,7 @@ def images(b, size=32):
     return jnp.array(random_images(b, size, size, 3) / 100, jnp.float32)
 
 
-def test_mixup_is_the_weighted_sum_with_a_neighbour():
+def test_mixup_is_the_weighted_sum_with_the_partner():
     x = images(6)
     got, weight = mixing.mixup(x, 0.3)
     for i in range(6):
@@ -37,7 +37,7 @@ def test_a_weight_of_one_is_the_identity():
 
 
 @pytest.mark.parametrize("size", [32, 24])
-def test_a_cutmix_weight_is_the_share_of_the_images_own_pixels(size):
+def test_the_weight_of_cutmix_is_the_share_of_pixels_outside_the_box(size):
     b, count = 5, 400
     x = jnp.broadcast_to(jnp.arange(b, dtype=jnp.float32)[:, None, None, None], (b, size, size, 3))
     drawn = np.linspace(0, 1, count, dtype=np.float32)
@@ -63,8 +63,8 @@ def test_a_cutmix_weight_is_the_share_of_the_images_own_pixels(size):
 
 
 def draws(count=4000, **keys):
-    """The mixed images [count, 2, 4, 4, 1] of two, all 0 and all 1, and the weights."""
-    mix = mixing.build(**{"mixup_alpha": 0.0, "cutmix_alpha": 0.0, "share": 1.0} | keys)
+    """Returns mixtures of two images, all 0 and all 1, [count, 2, 4, 4, 1], and their weights."""
+    mix = mixing.build_mix(**{"mixup_alpha": 0.0, "cutmix_alpha": 0.0, "share": 1.0} | keys)
     x = jnp.stack([jnp.zeros((4, 4, 1)), jnp.ones((4, 4, 1))])
     keys = jax.random.split(jax.random.key(3), count)
     return map(np.asarray, jax.jit(jax.vmap(lambda key: mix(key, x)))(keys))
@@ -78,14 +78,14 @@ def test_weights_are_drawn_from_beta(alpha):
     np.testing.assert_allclose(x[:, 0, 0, 0, 0], 1 - weight, atol=1e-6)
 
 
-def test_a_tiny_alpha_is_one_or_the_other():
+def test_with_a_tiny_alpha_the_weight_is_0_or_1():
     _, weight = draws(500, mixup_alpha=1e-3)
     assert np.isfinite(weight).all()
     assert ((weight < 1e-3) | (weight > 1 - 1e-3)).mean() > 0.95
     assert 0.4 < (weight > 0.5).mean() < 0.6
 
 
-def test_a_share_of_the_batches_is_mixed_in_either_way():
+def test_a_share_of_the_batches_is_mixed_half_of_it_by_each_method():
     x, weight = draws(mixup_alpha=1.0, cutmix_alpha=1.0, share=0.5)
     same = (x[:, 0] == 0).all((1, 2, 3)) & (weight == 1)
     blended = ((x[:, 0] > 0) & (x[:, 0] < 1)).all((1, 2, 3))
@@ -95,7 +95,7 @@ def test_a_share_of_the_batches_is_mixed_in_either_way():
     # of the cut ones a box can be empty, (1/4)² of the area at least for one pixel
     assert abs(cut.mean() + same.mean() - 0.75) < 0.03
     assert 0.18 < cut.mean() < 0.28
-    assert mixing.build(0.0, 0.0, 1.0) is None
+    assert mixing.build_mix(0.0, 0.0, 1.0) is None
 
 
 def test_the_loss_is_cross_entropy_with_the_mixed_labels():
@@ -105,7 +105,7 @@ def test_the_loss_is_cross_entropy_with_the_mixed_labels():
     log_p = logits - np.log(np.exp(logits).sum(1, keepdims=True))
     for smoothing in (0.0, 0.1):
         loss = losses.cross_entropy(label_smoothing=smoothing, l1=0.0).examples
-        got = mixing.losses(loss, jnp.float32(logits), jnp.array(labels), jnp.float32(0.3))
+        got = mixing.mixed_losses(loss, jnp.float32(logits), jnp.array(labels), jnp.float32(0.3))
         want = -(((1 - smoothing) * q + smoothing / 10) * log_p).sum(1)
         np.testing.assert_allclose(got, want, rtol=1e-5)
     np.testing.assert_array_equal(mixing.main_labels(labels, jnp.float32(0.3)), np.roll(labels, 1))
@@ -113,7 +113,7 @@ def test_the_loss_is_cross_entropy_with_the_mixed_labels():
 
 
 class Reader(nn.Module):
-    """Knows a mixed image's parts: the share of class k is the mean of channel k."""
+    """A model that reads a mixture exactly: the share of class k is the mean of channel k."""
 
     @nn.compact
     def __call__(self, x, *, train):
@@ -122,9 +122,9 @@ class Reader(nn.Module):
 
 
 @pytest.mark.parametrize("on", [{"mixup_alpha": 0.5}, {"cutmix_alpha": 1.0}], ids=str)
-def test_a_step_weighs_the_labels_as_the_images(on):
-    """The loss of a model that sees the parts is their entropy, the least there is; and the class
-    of the larger part is what it says."""
+def test_a_step_weighs_labels_like_images(on):
+    """A model that reads mixtures exactly has their entropy as loss, the minimum, and predicts the
+    class of the larger part."""
     pipeline = augment.Augmentation(**OFF | {"mean": (0.0, 0.0, 0.0), "std": (1.0, 1.0, 1.0)} | on)
     b, loss = 64, losses.cross_entropy(label_smoothing=0.0, l1=0.0)
     update = functools.partial(
@@ -137,7 +137,7 @@ def test_a_step_weighs_the_labels_as_the_images(on):
     labels = jnp.arange(b) % 3  # no two neighbours are of a class, but the last and the first
     picture = jnp.uint8(255 * jnp.eye(3))[labels][:, None, None]
     shown = jnp.broadcast_to(picture, (b, 32, 32, 3))
-    start = state.create(0, Reader(), optax.identity(), False)
+    start = state.create_state(0, Reader(), optax.identity(), False)
     seen = set()
     for seed in range(8):
         batch = augment.Batch(shown, labels, jnp.arange(b), jnp.int32(0), jnp.int32(seed))

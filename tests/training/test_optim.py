@@ -29,12 +29,12 @@ START = {"a": np.array([[1.0, -2.0], [0.5, 3.0]]), "b": np.array([0.1, -0.2, 4.0
 
 
 def rate(step):
-    """Changes at every step, by a lot."""
+    """A learning rate that changes a lot at every step."""
     return 0.1 / (1 + step) if isinstance(step, int) else 0.1 / (1 + step.astype(jnp.float32))
 
 
 def gradients(params, step):
-    """Depends on the parameters, so that an error grows, and on the step."""
+    """Gradients that depend on the step and on the parameters, so that errors grow."""
     return {k: np.sin(3 * w + step) + 0.3 * w for k, w in params.items()}
 
 
@@ -76,10 +76,8 @@ CASES = {
 
 
 def ours(keys, accumulate_steps=1, steps=STEPS, schedule=rate, grads=gradients):
-    """The parameters after each step of the optimizer under test."""
-    optimizer = optim.build(
-        {**SHARED, **keys}, schedule, accumulate_steps, STEPS * accumulate_steps
-    )
+    """Returns the parameters after each step of the optimizer under test."""
+    optimizer = optim.build_optimizer({**SHARED, **keys}, schedule, accumulate_steps)
     params = jax.tree.map(np.float32, START)
     state, history = jax.jit(optimizer.init)(params), []
 
@@ -117,20 +115,20 @@ def assert_equal(histories, others, rtol=2e-5):
 
 @pytest.mark.parametrize(("weight_decay", "clip"), [(0.0, 0.0), (0.3, 0.0), (0.3, 1.5)])
 @pytest.mark.parametrize("case", CASES)
-def test_updates_are_pytorchs(case, weight_decay, clip):
+def test_updates_follow_pytorchs_rules(case, weight_decay, clip):
     name, keys, torch_rule, _ = CASES[case]
     got = ours({"name": name, "weight_decay": weight_decay, "clip_norm": clip, **keys})
     assert_equal(got, slow(torch_rule(**keys), weight_decay, clip or math.inf))
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_decoupled_decay_is_pytorchs(case):
+def test_decoupled_decay_follows_pytorchs_rule(case):
     name, keys, torch_rule, _ = CASES[case]
     got = ours({"name": name, **DECOUPLED, **keys})
     assert_equal(got, slow(torch_rule(**keys), decoupled=0.2))
 
 
-def test_decoupled_decay_of_adam_is_optax_adamw():
+def test_adam_with_decoupled_decay_equals_optax_adamw():
     b1, b2, eps = 0.9, 0.99, 0.1
     adamw = optax.adamw(rate, b1, b2, eps, weight_decay=0.2)
     params = jax.tree.map(np.float32, START)
@@ -144,10 +142,10 @@ def test_decoupled_decay_of_adam_is_optax_adamw():
 
 
 def test_no_decoupled_decay_adds_no_state():
-    """An optimizer's state that was saved before there was such a decay fits the one of today."""
+    """Optimizer states saved before decoupled decay existed still fit."""
     keys = SHARED | {"name": "sgd", "momentum": 0.9, "nesterov": False}
     trees = [
-        jax.tree.structure(optim.build(more, rate, 1, STEPS).init(START))
+        jax.tree.structure(optim.build_optimizer(more, rate, 1).init(START))
         for more in (keys, keys | {"decoupled_weight_decay": 0.0})
     ]
     before = optax.chain(
@@ -160,7 +158,7 @@ def test_no_decoupled_decay_adds_no_state():
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_updates_are_those_of_pytorch_itself(case):
+def test_updates_equal_those_of_pytorch(case):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         torch = pytest.importorskip("torch")
@@ -193,7 +191,7 @@ def test_accumulation_updates_every_kth_batch_with_the_mean_gradient(case):
     mean = [
         {key: sum(g[key] for g in each[i : i + k]) / k for key in START} for i in range(0, 12, k)
     ]
-    # the rate is that of the batch step at which the update's batches began
+    # the rate is that of the first batch of an update
     want = ours(keys, 1, 4, lambda update: rate(update * k), lambda _, update: mean[update])
     assert_equal(got[k - 1 :: k], want)
     for i, (before, after) in enumerate(
@@ -214,7 +212,7 @@ WRONG = {
         {"ema_decay": 1.0},
         {"momentum": -1.0, "name": "sgd"},
         {"momentum": 1.5, "name": "sgd"},
-        {"nesterov": True, "name": "sgd"},  # of no momentum
+        {"nesterov": True, "name": "sgd"},  # without momentum
         {"b1": 2.0},
         {"b2": 1.0},
         {"eps": -1.0},
@@ -248,8 +246,10 @@ def test_wrong_values_are_refused(section, wrong):
         keys = schema.section_parameters(section, config[section])
         config[section] = {k: v for k, v in config[section].items() if k in keys}
     with pytest.raises(UserError, match=rf"config\.{section}\.{next(iter(wrong))} is "):
-        experiment.build(schema.check_top_level(ConfigDict(config))).optimizer(steps_per_epoch=4)
+        experiment.build_experiment(schema.check_top_level(ConfigDict(config))).optimizer(
+            steps_per_epoch=4
+        )
 
 
 def test_a_rate_of_zero_is_allowed():
-    experiment.build(tiny(**{"optimizer.learning_rate": 0}))
+    experiment.build_experiment(tiny(**{"optimizer.learning_rate": 0}))

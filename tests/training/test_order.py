@@ -1,4 +1,4 @@
-"""The order in which an epoch takes the examples."""
+"""The order of the examples in an epoch."""
 
 import jax
 import numpy as np

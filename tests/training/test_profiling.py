@@ -1,4 +1,4 @@
-"""What a profile says of a program's operations, and the command that makes one."""
+"""Profiles: the times of a program's operations, and the command."""
 
 import gzip
 import json
@@ -35,7 +35,7 @@ def profile(*planes):
     return Some(planes=made)
 
 
-def test_times_are_sums_over_the_programs_own_operations():
+def test_times_sum_over_the_programs_own_operations():
     host = [
         event("dot.7", 10, 6, hlo_module="jit_step"),
         event("while.2", 16, 9),  # runs add.1, which is recorded itself
@@ -45,18 +45,20 @@ def test_times_are_sums_over_the_programs_own_operations():
         event("PjitFunction", 0, 100),
         event("dot.7", 26, 4),
     ]
-    found = profiling.times(profile(("/host:CPU", host), ("/host:metadata", [])), PROGRAM, 2)
+    found = profiling.operation_times(
+        profile(("/host:CPU", host), ("/host:metadata", [])), PROGRAM, 2
+    )
     assert found == profiling.Times({"dot.7": 5.0, "add.1": 3.0}, 10.0)  # from 10 to 30 ms
-    assert list(found.operations) == ["dot.7", "add.1"]  # the costliest first
+    assert list(found.operations) == ["dot.7", "add.1"]  # slowest first
     kernels = [event("sm90_gemm", 0, 3, hlo_op="dot.7", hlo_module="jit_step")]
     on_gpu = profile(("/host:CPU", host), ("/device:GPU:0", kernels))
-    assert profiling.times(on_gpu, PROGRAM, 1) == profiling.Times({"dot.7": 3.0}, 3.0)
+    assert profiling.operation_times(on_gpu, PROGRAM, 1) == profiling.Times({"dot.7": 3.0}, 3.0)
     both = profile(*((f"/device:GPU:{i}", kernels) for i in range(2)))
-    assert profiling.times(both, PROGRAM, 1) == profiling.Times({"dot.7": 3.0}, 3.0)
+    assert profiling.operation_times(both, PROGRAM, 1) == profiling.Times({"dot.7": 3.0}, 3.0)
 
 
-def test_the_table_tells_shape_and_place_and_adds_up():
-    lines = profiling.table(profiling.Times({"dot.7": 5.0, "add.1": 3.0}, 10.0), PROGRAM)
+def test_the_table_has_shapes_and_sources_and_adds_up():
+    lines = profiling.format_table(profiling.Times({"dot.7": 5.0, "add.1": 3.0}, 10.0), PROGRAM)
     assert [line.split() for line in lines.splitlines()[1:]] == [
         ["50.0%", "5.000", "dot.7", "f32[4,8]", "net/dot_general"],
         ["30.0%", "3.000", "add.1", "f32[2]", "while/body/add"],
@@ -68,13 +70,15 @@ def test_the_table_tells_shape_and_place_and_adds_up():
 
 @pytest.fixture
 def words(monkeypatch, tmp_path):
-    monkeypatch.setattr(profiling, "on_one_core", lambda: None)  # for good, in this process
+    monkeypatch.setattr(profiling, "on_one_core", lambda: None)  # lasts as long as the process
     small = {"data.source": "synthetic", "batch_size": 16}
-    page = f"--config={ROOT / 'configs' / 'simple_cnn.py'}:batchnorm"
-    return [page, f"--workdir={tmp_path / 'cnn'}", *overrides(**small)]
+    config = f"--config={ROOT / 'configs' / 'simple_cnn.py'}:batchnorm"
+    return [config, f"--workdir={tmp_path / 'cnn'}", *overrides(**small)]
 
 
-def test_the_command_names_the_costliest_and_leaves_a_trace(small_data, words, run, tmp_path):
+def test_the_command_prints_the_slowest_operations_and_writes_a_trace(
+    small_data, words, run, tmp_path
+):
     status, out, err = run(train.main, [*words, "--profile=3"])
     assert (status, err) == (0, "")
     rows = re.findall(r"^ *([\d.]+)%  +([\d.]+)  (.*)$", out, re.MULTILINE)
@@ -94,7 +98,7 @@ def test_the_command_names_the_costliest_and_leaves_a_trace(small_data, words, r
 
 
 @pytest.mark.parametrize("steps", [0, 5])
-def test_as_many_steps_as_an_epoch_has(small_data, words, run, tmp_path, steps):
+def test_more_steps_than_an_epoch_has_are_refused(small_data, words, run, tmp_path, steps):
     status, _, err = run(train.main, [*words, f"--profile={steps}"])
     assert status == 2
     assert f"--profile is {steps}; expected at least 1 and at most the 4 steps" in err

@@ -1,4 +1,4 @@
-"""The schedules, epoch by epoch."""
+"""The learning-rate schedules."""
 
 import math
 
@@ -13,7 +13,7 @@ def schedule(name, steps_per_epoch, num_epochs, learning_rate=0.4, **keys):
 
 
 def huggingface_cosine(step, warmup, total):
-    """get_cosine_schedule_with_warmup's factor, num_cycles ½."""
+    """The factor of get_cosine_schedule_with_warmup with num_cycles=½."""
     if step < warmup:
         return step / max(1, warmup)
     progress = (step - warmup) / max(1, total - warmup)
@@ -22,8 +22,8 @@ def huggingface_cosine(step, warmup, total):
 
 @pytest.mark.parametrize("jitted", [False, True])
 @pytest.mark.parametrize("warmup_epochs", [0, 2.0, 0.5, 5, 7])
-def test_warmup_cosine_is_huggingfaces(warmup_epochs, jitted):
-    """Also where the warm-up is as long as the run, or longer (a short try of a long recipe)."""
+def test_warmup_cosine_equals_that_of_hugging_face(warmup_epochs, jitted):
+    """Even if the warm-up is as long as the run or longer, as in a short trial of a config."""
     rate = schedule("warmup_cosine", 10, 5, warmup_epochs=warmup_epochs)
     rate = jax.jit(rate) if jitted else rate
     for step in range(50):

@@ -1,4 +1,4 @@
-"""The training state as one vector, for which the optimizer is a few operations."""
+"""The training state packed into one vector."""
 
 import chex
 import jax
@@ -12,8 +12,8 @@ from jaxcifar.training.state import Packing, State
 
 SHARED = {"learning_rate": 0.1, "weight_decay": 0.0, "clip_norm": 0.0, "ema_decay": 0.0}
 SHARED |= {"normalize_kernels": False}
-ALIKE = [
-    {"name": "adam", "lookahead_steps": 2, "clip_norm": 0.5},
+ELEMENTWISE = [
+    {"name": "adam", "clip_norm": 0.5},
     {"name": "sgd", "momentum": 0.9, "nesterov": True, "weight_decay": 0.1},
     {"name": "rmsprop", "momentum": 0.9, "decoupled_weight_decay": 0.1, "skip_nonfinite": True},
 ]
@@ -28,11 +28,11 @@ def arrays(seed):
 
 @pytest.mark.parametrize(("at_most", "large"), [(72, 0), (12, 1), (0, 4)])
 @pytest.mark.parametrize("accumulate_steps", [1, 2])
-@pytest.mark.parametrize("keys", ALIKE, ids=str)
-def test_the_optimizer_updates_a_packed_state_the_same(keys, accumulate_steps, at_most, large):
+@pytest.mark.parametrize("keys", ELEMENTWISE, ids=str)
+def test_the_optimizer_updates_a_packed_state_equally(keys, accumulate_steps, at_most, large):
     keys = SHARED | keys
     assert optim.is_elementwise(keys)
-    optimizer = optim.build(keys, lambda step: 0.1 / (1 + step), accumulate_steps, 8)
+    optimizer = optim.build_optimizer(keys, lambda step: 0.1 / (1 + step), accumulate_steps)
     params = arrays(0)
     state = State(jnp.int32(0), params, {"mean": jnp.ones(3)}, optimizer.init(params), params)
     packing = Packing(params, at_most)
@@ -46,7 +46,7 @@ def test_the_optimizer_updates_a_packed_state_the_same(keys, accumulate_steps, a
         updates, opt_state = optimizer.update(gradient, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
         state = State(state.step, params, state.batch_stats, opt_state, params)
-        # the gradient of a function of the vector is what the step has
+        # the step takes the gradient with respect to the vector
         pull = jax.grad(lambda v, g=gradient: optax.tree.vdot(packing.unpack(v), g))
         updates, opt_state = optimizer.update(pull(packed.params), packed.opt_state, packed.params)
         params = optax.apply_updates(packed.params, updates)
@@ -58,7 +58,7 @@ def test_the_optimizer_updates_a_packed_state_the_same(keys, accumulate_steps, a
     ("name", "normalize_kernels"), [("muon", False), ("sgd", True), ("lars", False)]
 )
 def test_leaves_are_packed_only_for_optimizers_listed_as_elementwise(name, normalize_kernels):
-    """LARS scales each leaf by its norm; like any optimizer not listed, it is left alone."""
+    """LARS, which scales each leaf by its norm, stands for optimizers that are not listed."""
     keys = {"name": name, "normalize_kernels": normalize_kernels}
     assert not optim.is_elementwise(keys)
 

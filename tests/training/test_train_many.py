@@ -5,7 +5,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import page, tiny
+from conftest import config_of, tiny
 from small_jobs import folders_in, job, without_clock
 
 from jaxcifar.claims import records
@@ -35,7 +35,7 @@ def adaptive(seed):
 
 
 def cnn(seed):
-    return page("simple_cnn.py:batchnorm", seed=seed, **CNN)
+    return config_of("simple_cnn.py:batchnorm", seed=seed, **CNN)
 
 
 # the layers and the loop of a platform
@@ -58,7 +58,7 @@ def test_a_run_among_others_is_what_it_is_alone(make, platform, small_data, monk
 
 def test_those_that_diverge_end_with_the_last_state_that_was_finite(small_data):
     configs = [
-        page("simple_cnn.py", seed=seed, **CNN | {"optimizer.learning_rate": 1e30})
+        config_of("simple_cnn.py", seed=seed, **CNN | {"optimizer.learning_rate": 1e30})
         for seed in (0, 1)
     ]
     for config, result in zip(configs, train_many.train(configs), strict=True):

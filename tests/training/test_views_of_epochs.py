@@ -1,4 +1,4 @@
-"""What an epoch shows of an image: reflected crops, alternating mirrors, the curriculum."""
+"""Augmentations of the speed records: reflected crops, alternating flips, the curriculum."""
 
 import jax
 import jax.numpy as jnp
@@ -21,7 +21,7 @@ def test_a_reflected_crop_is_a_window_of_the_reflected_image():
     assert matches.any(1).all()  # each shift occurs
 
 
-def test_two_epochs_show_each_image_in_both_mirror_images():
+def test_two_epochs_show_each_image_and_its_mirror_image():
     examples = jnp.arange(1000)
     first, second, third, other = (
         np.asarray(operations.alternating_mirror(seed, examples, epoch))
@@ -35,7 +35,7 @@ def test_two_epochs_show_each_image_in_both_mirror_images():
     np.testing.assert_array_equal(operations.alternating_mirror(5, some, 0), first[some])
 
 
-def test_the_pipeline_mirrors_by_example_and_epoch():
+def test_the_mirroring_depends_on_example_and_epoch():
     pipeline = operations.Augmentation(**OFF | {"flip": True, "alternating_flip": True})
     images, examples = jnp.array(random_images(50, 32, 32, 3)), jnp.arange(50) + 100
 
@@ -50,7 +50,7 @@ def test_the_pipeline_mirrors_by_example_and_epoch():
 
 
 def test_the_curriculum_resizes_as_bilinear_interpolation_does():
-    """Half-pixel centres, no smoothing: as PyTorch's interpolate, align_corners off."""
+    """Like PyTorch's interpolate with align_corners=False: half-pixel centres, no smoothing."""
     pipeline = operations.Augmentation(**OFF | {"curriculum": ((0, 24), (3, 28), (6, 32))})
     assert [pipeline.size_of(e) for e in (0, 2, 3, 5, 6, 99)] == [24, 24, 28, 28, 32, 32]
     assert operations.Augmentation(**OFF).size_of(3) == 32
@@ -65,6 +65,6 @@ def test_the_curriculum_resizes_as_bilinear_interpolation_does():
     np.testing.assert_allclose(got, want, atol=1e-5)
 
 
-def test_alternating_needs_the_flip():
+def test_alternating_flip_requires_flip():
     with pytest.raises(UserError, match="alternating_flip is True, but flip is False"):
         operations.Augmentation(**OFF | {"alternating_flip": True})

@@ -1,9 +1,9 @@
-"""A run as one program: what it gives is what its epochs give, one after another."""
+"""A run compiled as one program equals its epochs one after another."""
 
 import chex
 import jax
 import jax.numpy as jnp
-from conftest import page
+from conftest import config_of
 
 from jaxcifar.system import devices
 from jaxcifar.training import experiment
@@ -19,16 +19,16 @@ RUN = {
 }
 
 
-def test_a_whole_run_is_its_epochs(small_data, monkeypatch):
+def test_a_run_as_one_program_equals_its_epochs(small_data, monkeypatch):
     monkeypatch.setattr(devices, "is_accelerated", lambda mesh: True)
-    config = page("speedrun.py", **RUN)
-    parts, dataset = experiment.build(config), experiment.load_data(config)
+    config = config_of("speedrun.py", **RUN)
+    parts, dataset = experiment.build_experiment(config), experiment.load_data(config)
     optimizer, _ = parts.optimizer(len(dataset.train.labels) // config.batch_size)
     loop = parts.train_loop(dataset.train, optimizer)
     start = parts.start(optimizer, dataset.train.images)
     carry = jax.tree.map(jnp.copy, start)
     for _ in range(config.num_epochs):
         carry = loop.run(carry, lambda *_: True)
-    whole = loop.whole(start, config.num_epochs)(start)
+    whole = loop.compile_run(start, config.num_epochs)(start)
     assert int(whole.state.step) == config.num_epochs * loop.steps_per_epoch > 6
     chex.assert_trees_all_close(whole, carry, rtol=1e-3, atol=1e-4)

@@ -20,7 +20,7 @@ from jaxcifar import export as export_command
 from jaxcifar import models
 from jaxcifar.config import schema
 from jaxcifar.training import experiment
-from jaxcifar.training.evaluation import in_views
+from jaxcifar.training.evaluation import mean_over_views
 from jaxcifar.weights import export, release, torch_names
 from jaxcifar.weights.net import load_net
 
@@ -62,7 +62,7 @@ def test_safetensors_hold_weights_and_metadata(net, tmp_path):
     x = torch_images(net).transpose(0, 2, 3, 1)
     views = config.evaluation.views
     score = jax.jit(lambda x: model.apply({"batch_stats": {}} | variables, x, train=False)[0])
-    assert_same(in_views(score, x, views), net.predict(IMAGES).logits)
+    assert_same(mean_over_views(score, x, views), net.predict(IMAGES).logits)
 
 
 def assert_same(logits, want):
@@ -204,7 +204,7 @@ def trained(tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs") / "run"
     config = tiny(**{"optimizer.ema_decay": 0.9, "data.dir": "/tmp"})
     meta = {"config": schema.to_json(config), "class_names": NAMES}
-    release.write_weights(folder, 7, random_model(experiment.build(config)), meta, 0.5)
+    release.write_weights(folder, 7, random_model(experiment.build_experiment(config)), meta, 0.5)
     return folder
 
 

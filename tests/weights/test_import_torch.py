@@ -10,7 +10,7 @@ import types
 import jax
 import numpy as np
 import pytest
-from conftest import ROOT, overrides, page
+from conftest import ROOT, config_of, overrides
 from nets import CONFIGS, IMAGES, RESNET, net_of, random_model, torch_or_skip
 
 from jaxcifar import evaluate, import_torch
@@ -141,13 +141,15 @@ def test_a_file_without_a_state_dict_is_refused(tmp_path):
         with pytest.raises(UserError, match=message):
             import_weights.read_state_dict(pathlib.Path("x.th"), (tmp_path / "other").read_bytes())
     with pytest.raises(UserError, match=r"cannot read .*none.pt: No such file or directory"):
-        import_weights.import_state_dict(tmp_path / "none.pt", page("resnet20.py"), tmp_path / "x")
+        import_weights.import_state_dict(
+            tmp_path / "none.pt", config_of("resnet20.py"), tmp_path / "x"
+        )
     assert not (tmp_path / "x").exists()
 
 
 def fit(changes, tensors):
     """Returns a state_dict as the variables of a ResNet with the changes."""
-    parts = experiment.build(page("resnet20.py", **RESNET | changes))
+    parts = experiment.build_experiment(config_of("resnet20.py", **RESNET | changes))
     model = random_model(parts)
     like = {name: model[name] for name in ("params", "batch_stats")}
     return torch_names.from_state_dict(parts.model, like, tensors)
@@ -212,7 +214,7 @@ def test_published_weights_reach_their_published_accuracy(
     torch_or_skip()
     values = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
     changes = {f"augment.{key}": value for key, value in values.items()}
-    config = page("resnet20.py", **changes, **{"model.depth": int(depth)})
+    config = config_of("resnet20.py", **changes, **{"model.depth": int(depth)})
     import_weights.import_state_dict(pathlib.Path(folder, name), config, tmp_path / "net")
     with Checkpoints(tmp_path / "net") as checkpoints:
         assert checkpoints.meta(0)["imported"] == {"file": name, "sha256": sha256}

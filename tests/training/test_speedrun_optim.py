@@ -1,4 +1,4 @@
-"""The speed records' parts of an optimizer: Muon, lookahead, rescaled kernels, the triangle."""
+"""Optimizer parts of the speed records: Muon, rescaled kernels, the triangle schedule."""
 
 import jax
 import jax.numpy as jnp
@@ -6,7 +6,7 @@ import numpy as np
 import optax
 import pytest
 
-from jaxcifar.training import optim, transforms
+from jaxcifar.training import optim
 
 MUON = {
     "momentum": 0.6,
@@ -18,8 +18,8 @@ MUON = {
 }
 
 
-def test_muons_update_has_the_gradients_directions_and_singular_values_near_one():
-    """The first update, of the gradient alone: U·f(S)·Vᵀ, f(S) within 0.65 to 1.25."""
+def test_muons_update_keeps_the_singular_vectors_with_values_near_one():
+    """The first update of a gradient U·S·Vᵀ is U·f(S)·Vᵀ with f(S) within 0.65 to 1.25."""
     gradient = jax.random.normal(jax.random.key(0), (3, 3, 8, 12))
     optimizer = optim.muon(**MUON)
     params = {"kernel": jnp.zeros_like(gradient)}
@@ -31,7 +31,7 @@ def test_muons_update_has_the_gradients_directions_and_singular_values_near_one(
     np.testing.assert_allclose(inside, np.diag(values), atol=1e-3)
 
 
-def test_muon_moves_the_rest_as_nesterov_sgd_at_its_own_rates():
+def test_muon_updates_the_rest_by_nesterov_sgd_at_its_own_rates():
     params = {"head": jnp.ones((2, 3)), "bias": jnp.full((3,), 2.0)}
     optimizer = optim.muon(**MUON)
     state = optimizer.init(params)
@@ -52,34 +52,14 @@ def test_kernels_are_rescaled_before_their_update():
     kernel = jax.random.normal(jax.random.key(0), (3, 3, 4, 9))
     params = {"kernel": kernel, "bias": jnp.ones(9)}
     updates = jax.tree.map(lambda p: 0.1 * jnp.sin(p), params)
-    transform = transforms.normalize_kernels()
+    transform = optim.normalize_kernels()
     got, _ = transform.update(updates, transform.init(params), params)
     want = 3 * np.asarray(kernel) / np.linalg.norm(kernel) + np.asarray(updates["kernel"])
     np.testing.assert_allclose(kernel + got["kernel"], want, rtol=1e-5, atol=1e-6)
     np.testing.assert_array_equal(got["bias"], updates["bias"])
 
 
-@pytest.mark.parametrize("total", [12, 13])
-def test_lookahead_is_as_written_out(total):
-    every, decay = 3, 0.9
-    params = {"w": jnp.array([1.0, -2.0])}
-    transform = transforms.lookahead(every, decay, total)
-    state = transform.init(params)
-    fast = slow = np.array([1.0, -2.0])
-    for t in range(1, total + 1):
-        updates, state = transform.update({"w": -0.2 * jnp.sin(params["w"])}, state, params)
-        params = optax.apply_updates(params, updates)
-        fast = fast - 0.2 * np.sin(fast)
-        if t % every == 0:
-            a = decay**every * (t / total) ** 3
-            slow = a * slow + (1 - a) * fast
-            fast = slow
-        if t == total:
-            fast = slow
-        np.testing.assert_allclose(params["w"], fast, rtol=1e-5)
-
-
-def test_the_triangle_rises_falls_and_ends():
+def test_the_triangle_schedule_rises_and_falls():
     keys = {"name": "triangle", "start": 0.2, "peak": 0.25, "end": 0.07}
     rate = optim.build_schedule(keys, 2.0, steps_per_epoch=10, num_epochs=4)
     for step, want in {0: 0.4, 5: 1.2, 10: 2.0, 25: 2.0 * (1 + 0.07) / 2, 40: 0.14}.items():
