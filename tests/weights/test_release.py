@@ -19,7 +19,7 @@ def test_released_weights_keep_their_accuracy_and_leave_out_the_optimizer(
 ):
     config = tiny(**{"optimizer.ema_decay": 0.9, "data.dir": "/somewhere/private"})
     trainer.train(config, tmp_path / "run")
-    words = [f"--checkpoint={tmp_path / 'run'}", f"--out={tmp_path / 'kept'}", "--step=best"]
+    words = [f"--checkpoint={tmp_path / 'run'}", f"--out={tmp_path / 'released'}", "--step=best"]
     status, out, err = run(release.main, words)
     assert (status, err) == (0, "")
     assert out == (tmp_path / "released" / "README.md").read_text()
