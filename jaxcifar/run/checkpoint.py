@@ -1,8 +1,10 @@
 """Checkpoints of a run. Only this module uses Orbax.
 
 Each step has the items `model` {params, batch_stats, ema} and `train` {opt_state, step, sums}, and
-JSON metadata: the config, class names, mean and std, versions, and a CRC-32 of every leaf, without
-which a flipped bit in a data file would load silently. The two latest steps and the best are kept.
+JSON metadata: the config, class names, mean and std, versions, and a CRC-32 of every leaf. The
+manifest, with the checksum of every file, is written last: a step that differs from it is damaged,
+and any other error in loading a step says nothing about its content. The two latest steps and the
+best are kept.
 """
 
 import contextlib
@@ -11,14 +13,15 @@ import math
 import pathlib
 import warnings
 import zlib
-from collections.abc import Container, Sequence
+from collections.abc import Container, Iterator, Sequence
 from typing import Any, Protocol, Self, TypeVar
 
 import jax
 import numpy as np
 
 from jaxcifar.errors import UserError
-from jaxcifar.run import damage, selection
+from jaxcifar.run import damage, manifest, selection
+from jaxcifar.run import workdir as workdirs
 from jaxcifar.system import devices
 
 DIRECTORY, DAMAGED = "steps", "damaged"
@@ -47,7 +50,8 @@ class Checkpoints:
     saves of a killed run, and moves damaged steps to `workdir`/damaged.
 
     Raises:
-      UserError: the folder cannot be read, or does not exist and `writing` is False.
+      UserError: the folder cannot be read, does not exist and `writing` is False, or is to be
+        written and has a name that Orbax would read as a pattern.
     """
 
     def __init__(self, workdir: pathlib.Path, *, writing: bool = False):
@@ -55,7 +59,9 @@ class Checkpoints:
 
         self.directory = workdir.resolve() / DIRECTORY
         self._aside = self.directory.parent / DAMAGED
-        self._saving: Any = None
+        self._saving: tuple[int, Any] | None = None  # a step and its unfinished save
+        if writing:
+            workdirs.check_path(workdir)
         if not (writing or self.directory.is_dir()):
             raise UserError(f"no checkpoint in {workdir}; train first")
         with damage.as_user_error(f"cannot read {self.directory}"):
@@ -63,7 +69,7 @@ class Checkpoints:
                 try:
                     _check_metrics(folder)
                 except damage.Damaged as error:
-                    if not writing:
+                    if not (writing and manifest.has_manifest(folder)):
                         raise
                     self._set_aside(int(folder.name), error)
             self._checkpointer = ocp.training.Checkpointer(
@@ -85,12 +91,14 @@ class Checkpoints:
                 raise
 
     def wait(self) -> None:
-        """Waits until the last save is on disk."""
+        """Waits until the last save is on disk, and writes its manifest."""
         if self._saving is not None:
-            saving, self._saving = self._saving, None
+            (step, saving), self._saving = self._saving, None
             with damage.as_user_error(f"cannot save in {self.directory}"):
                 try:
                     saving.result()
+                    if devices.is_leader():
+                        manifest.write_manifest(self._folder(step))
                 except Exception:
                     self._check_folder()
                     raise
@@ -142,48 +150,43 @@ class Checkpoints:
         self, step: int, items: dict[str, Any], meta: dict[str, Any], accuracy: float | None
     ) -> None:
         with damage.as_user_error(f"cannot save in {self.directory}"):
-            self._saving = self._checkpointer.save_checkpointables_async(
+            saving = self._checkpointer.save_checkpointables_async(
                 step,
                 items,
                 force=True,
                 metrics={"accuracy": max(selection.finite(accuracy), NO_ACCURACY)},
                 custom_metadata=damage.sealed({**meta, "crc32": _crc32(items)}),
             )
+            self._saving = step, saving
 
     def meta(self, step: int) -> dict[str, Any]:
         """Returns the JSON metadata of a step."""
         self.wait()
-        with damage.classify_read_error(self._folder(step)):
+        with self._reading(step):
             return self._meta(step)
 
     def restore_latest(self, like: S) -> S | None:
         """Returns the state of the latest intact step; None if no step was ever saved.
 
-        `like` gives the structure: arrays, or their shapes, types and shardings. A damaged step is
-        moved to `damaged/` with a warning, and the step before it is tried. A step that cannot be
-        parsed is set aside too, but only after another step has loaded.
+        `like` gives the structure: arrays, or their shapes, types and shardings. A step that
+        differs from its manifest is moved to `damaged/` with a warning, and the step before it is
+        tried. A step without a manifest is never moved.
 
         Raises:
           UserError: a step cannot be read or does not fit `like`, or all steps are damaged.
         """
         self.wait()
-        unparsable: list[tuple[int, damage.Unparsable]] = []
         for step in reversed(self.steps()):
             try:
-                items = self._load(step, like.to_items())
+                return like.from_items(self._load(step, like.to_items()))
             except damage.Damaged as error:
+                if not manifest.has_manifest(self._folder(step)):
+                    raise UserError(
+                        f"{error}; it has no manifest, so it was left in place: move it away to"
+                        " continue from the step before it"
+                    ) from error
                 self._set_aside(step, error)
                 self._checkpointer.reload()
-                continue
-            except damage.Unparsable as error:
-                unparsable.append((step, error))
-                continue
-            for other, unread in unparsable:
-                self._set_aside(other, unread.damaged)
-                self._checkpointer.reload()
-            return like.from_items(items)
-        if unparsable:
-            raise unparsable[0][1]
         if self._aside.is_dir() and (found := sorted(f.name for f in self._aside.iterdir())):
             raise UserError(
                 f"no intact step is left in {self.directory}; damaged ones ({', '.join(found)}) are"
@@ -197,7 +200,7 @@ class Checkpoints:
 
     def _load(self, step: int, like: dict[str, Any]) -> dict[str, Any]:
         folder = self._folder(step)
-        with damage.classify_read_error(folder):
+        with self._reading(step):
             meta = self._meta(step)
             if meta.get(RELEASED) and "train" in like:
                 raise UserError(
@@ -212,6 +215,27 @@ class Checkpoints:
             if wrong:
                 raise damage.ContentError(f"the checksum of {wrong[0]} is wrong")
             return items
+
+    @contextlib.contextmanager
+    def _reading(self, step: int) -> Iterator[None]:
+        """Turns an error in reading a step into a UserError, `Damaged` if its content is wrong."""
+        folder = self._folder(step)
+        if not manifest.has_manifest(folder):
+            with damage.classify_read_error(folder):
+                yield
+            return
+        with damage.as_user_error(f"cannot read {folder}"):
+            if difference := manifest.mismatch(folder):
+                raise damage.Damaged(folder, damage.ContentError(difference))
+        try:
+            yield
+        except UserError:
+            raise
+        except Exception as error:
+            raise UserError(
+                f"cannot read {folder}: {damage.describe(error)}; its files are as they were saved,"
+                " and nothing was moved"
+            ) from error
 
     def _meta(self, step: int) -> dict[str, Any]:
         # Orbax would treat an unreadable file as an empty one.

@@ -1,8 +1,7 @@
-"""Decides whether an error in reading a checkpoint means that the checkpoint is damaged.
+"""Decides whether an error in reading a step without a manifest means that the step is damaged.
 
-A step is damaged if its content is wrong: a checksum differs, a file is missing, or a file cannot
-be decoded. Errors of the disk or of memory say nothing about the content. An error while parsing
-may be damage or a bug in this program: `Unparsable`.
+It is damaged if its content is wrong: a checksum differs, a file is missing, or a file cannot be
+decoded. Errors of the disk, of memory or in this program say nothing about the content.
 """
 
 import contextlib
@@ -23,23 +22,13 @@ OS_ERROR = re.compile(r"os_error_code='(?!2')(\d+)'")
 
 
 SEAL = "seal"  # key of the CRC-32 of a step's other JSON
-# Raised when parsing damaged content, and by bugs.
-PARSING = LookupError, TypeError, ValueError, AttributeError, NotImplementedError, AssertionError
 
 
 class Damaged(UserError):
     """The content of a saved step is wrong or missing."""
 
     def __init__(self, folder: pathlib.Path, why: BaseException):
-        super().__init__(f"step {folder.name} is damaged, in {folder}: {_describe(why)}")
-
-
-class Unparsable(UserError):
-    """A saved step cannot be parsed; it is `damaged` if this program can read another step."""
-
-    def __init__(self, message: str, folder: pathlib.Path, why: BaseException):
-        super().__init__(message)
-        self.damaged = Damaged(folder, why)
+        super().__init__(f"step {folder.name} is damaged, in {folder}: {describe(why)}")
 
 
 class ContentError(Exception):
@@ -67,11 +56,10 @@ def unsealed(content: Any) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def classify_read_error(folder: pathlib.Path) -> Iterator[None]:
-    """Turns an error in reading the step in `folder` into one of three kinds of UserError.
+    """Turns an error in reading the step in `folder` into a UserError.
 
     Raises:
       Damaged: the content is wrong, although all files can be read.
-      Unparsable: the content may be wrong, or this program has a bug.
       UserError: any other error; UserErrors pass unchanged.
     """
     try:
@@ -84,14 +72,11 @@ def classify_read_error(folder: pathlib.Path) -> Iterator[None]:
         system = next(filter(_is_system_error, chain), None) or _find_read_error(folder)
         if content and not system:
             raise Damaged(folder, content) from error
-        why = system or chain[-1]
-        message = (
-            f"cannot read {folder}: {_describe(why)}; the step may be intact and was left in place:"
-            " fix the error and run the command again, or move the step away to continue without it"
-        )
-        if isinstance(why, PARSING) and not system:
-            raise Unparsable(message, folder, why) from error
-        raise UserError(message) from error
+        raise UserError(
+            f"cannot read {folder}: {describe(system or chain[-1])}; the step may be intact and was"
+            " left in place: fix the error and run the command again, or move the step away to"
+            " continue without it"
+        ) from error
 
 
 @contextlib.contextmanager
@@ -105,7 +90,7 @@ def as_user_error(what: str) -> Iterator[None]:
         known = (e for e in _chain(error) if isinstance(e, OSError) or _is_system_error(e))
         if (cause := next(known, None)) is None:
             raise
-        raise UserError(f"{what}: {_describe(cause)}") from error
+        raise UserError(f"{what}: {describe(cause)}") from error
 
 
 def _chain(error: BaseException) -> list[BaseException]:
@@ -154,7 +139,8 @@ def _read_through(file: pathlib.Path) -> None:
             pass
 
 
-def _describe(error: BaseException) -> str:
+def describe(error: BaseException) -> str:
+    """Returns an error in one short line, without the parts that only a developer needs."""
     if found := OS_ERROR.search(str(error)):
         return os.strerror(int(found[1]))
     if isinstance(error, OSError) and error.strerror:

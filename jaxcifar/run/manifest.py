@@ -41,10 +41,11 @@ def mismatch(folder: pathlib.Path) -> str:
     except (ValueError, TypeError, AttributeError):
         return f"{FILE} is not a manifest"
     for name, described in expected.items():
-        if not (folder / name).is_file():
+        try:
+            if _describe(folder / name) != described:
+                return f"{name} is not the file that was saved"
+        except FileNotFoundError:
             return f"{name} is missing"
-        if _describe(folder / name) != described:
-            return f"{name} is not the file that was saved"
     return ""
 
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import fcntl
+import glob
 import json
 import os
 import pathlib
@@ -20,13 +21,23 @@ TEMPORARY = "*.[0-9]*.tmp"  # files of `atomic.replacing`
 LEFTOVERS = (".lock", ".writable", TEMPORARY)  # of a process that was killed at its start
 
 
+def check_path(path: pathlib.Path) -> None:
+    """Raises a UserError if Orbax, which merges shards by a pattern, cannot save in the folder."""
+    if glob.escape(str(path.resolve())) != str(path.resolve()):
+        raise UserError(
+            f"{path} has one of the characters * ? [ in its full path, where checkpoints cannot be"
+            " saved; choose another folder"
+        )
+
+
 def check_workdir(path: pathlib.Path, config: ConfigDict) -> None:
     """Creates the workdir if needed and checks that this config may use it.
 
     Raises:
       UserError: the folder belongs to a run of another config (the message lists the differences),
-        is not empty and does not hold, or cannot be written.
+        is not empty and does not hold a run, or cannot be written.
     """
+    check_path(path)
     try:
         if (path / "config.json").exists():
             differences = compare.differences(load_config(path), config)

@@ -1,6 +1,7 @@
-"""Settings of XLA, memory and caches that a command makes before its first computation.
+"""Settings of JAX, XLA, memory and caches that a command makes before its first computation.
 
-Settings made by the user take precedence.
+The user's settings of XLA, memory and caches take precedence. Those of JAX that would change a
+run's numbers are fixed.
 """
 
 import ctypes
@@ -18,6 +19,15 @@ FLAGS = {
 # Arguments of glibc's mallopt: allocate nothing by mmap, return nothing to the system, use one
 # heap (M_MMAP_MAX, M_TRIM_THRESHOLD, M_ARENA_MAX in malloc.h).
 KEEP_MEMORY = ((-4, 0), (-1, -1), (-8, 1))
+# Settings of JAX that change the numbers of a run or the structure of its checkpoints. A user's
+# environment must not set them for us: a run resumed under others would mix two random streams.
+JAX_SETTINGS = {
+    "jax_enable_x64": False,
+    "jax_numpy_dtype_promotion": "standard",
+    "jax_disable_jit": False,
+    "jax_default_prng_impl": "threefry2x32",
+    "jax_threefry_partitionable": True,
+}
 
 
 def cache_folder() -> Path:
@@ -61,6 +71,8 @@ def configure(keep_memory: bool = True) -> None:
 
     import jax
 
+    for name, setting in JAX_SETTINGS.items():
+        jax.config.update(name, setting)
     os.environ["XLA_FLAGS"] = flags()
     if not os.environ.get("JAX_COMPILATION_CACHE_DIR"):
         jax.config.update("jax_compilation_cache_dir", str(cache_folder() / "xla"))

@@ -74,6 +74,27 @@ def test_a_damaged_step_is_set_aside_and_the_one_before_restored(tmp_path, like,
         assert checkpoints.steps() == [4]
 
 
+def test_a_step_without_a_manifest_is_judged_by_its_content_and_never_moved(tmp_path, like):
+    """Steps saved before there were manifests have none."""
+    save(tmp_path, like, {4: 0.9, 8: 0.1})
+    step = tmp_path / "steps" / "8"
+    (step / "manifest.json").unlink()
+    chex.assert_trees_all_equal(restore(tmp_path, like), at(like, 8))
+    DAMAGE["flipped"](step)
+    with pytest.raises(UserError, match=r"step 8 is damaged, .*no manifest, so it was left"):
+        restore(tmp_path, like)
+    assert step.is_dir()
+    assert not (tmp_path / "damaged").exists()
+
+
+@pytest.mark.parametrize("name", ["a[1]", "what?", "all*"])
+def test_a_folder_whose_name_is_a_pattern_is_refused_before_training(tmp_path, name):
+    """Orbax reads the path as a pattern when it merges shards, and finds nothing."""
+    with pytest.raises(UserError, match=r"one of the characters \* \? \[ in its full path"):
+        Checkpoints(tmp_path / name, writing=True)
+    assert not (tmp_path / name).exists()
+
+
 def test_the_same_step_can_be_damaged_twice(tmp_path, like):
     for _ in range(2):
         save(tmp_path, like, {4: 0.9, 8: 0.1})

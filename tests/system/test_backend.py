@@ -40,3 +40,35 @@ def test_freed_memory_is_kept_unless_that_is_turned_off(user, keep, kept):
     out = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, check=True)
     faults = int(out.stdout)
     assert (faults < 300) == kept, faults
+
+
+DRAW = """
+from jaxcifar.system import backend
+backend.configure()
+import jax
+import jax.numpy as jnp
+key = jax.random.fold_in(jax.random.key(3), 4)
+x = jax.random.normal(key, (5,)) * jnp.arange(5)
+print(x.dtype, x.tolist())
+"""
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        {"JAX_ENABLE_X64": "1"},
+        {"JAX_NUMPY_DTYPE_PROMOTION": "strict"},
+        {"JAX_DEFAULT_PRNG_IMPL": "rbg"},
+        {"JAX_THREEFRY_PARTITIONABLE": "0"},
+        {"JAX_DISABLE_JIT": "1"},
+    ],
+    ids=lambda setting: next(iter(setting)),
+)
+def test_the_environment_changes_no_number_of_a_run(setting):
+    environment = {k: v for k, v in os.environ.items() if k not in setting}
+    command = [sys.executable, "-c", DRAW]
+    own, other = (
+        subprocess.run(command, cwd=ROOT, env=environment | more, capture_output=True, check=True)
+        for more in ({}, setting)
+    )
+    assert own.stdout == other.stdout
