@@ -1,31 +1,31 @@
-# Needs Python 3.11 or newer and a package index; everything else is made here.
+# Needs Python 3.11 or newer and a Python package index, and installs everything else in .venv.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
 .PHONY: train demo test check report clean
 
-train: $(VENV)/installed  ## train, then evaluate, a small adaptive net on synthetic data
+train: $(VENV)/installed  ## train and evaluate a small adaptive net on synthetic images
 	$(BIN)/python -m jaxcifar.train --config=configs/quickstart.py
 	$(BIN)/python -m jaxcifar.evaluate --checkpoint=checkpoints/quickstart
 	@echo
-	@echo "Next, on the real CIFAR-10 (point JAXCIFAR_DATA at a copy, or let it be downloaded):"
+	@echo "Next, train on the real CIFAR-10 (set JAXCIFAR_DATA to a local copy, or let it download):"
 	@echo "  $(BIN)/python -m jaxcifar.train --config=configs/simple_cnn.py:augment"
 
-demo: $(VENV)/installed  ## what released weights say of ten drawings
+demo: $(VENV)/installed  ## classify ten drawings with released weights
 	$(BIN)/python -m jaxcifar.predict --checkpoint=checkpoints/released/simple_cnn_batchnorm docs/demo
 	@echo
-	@echo "The weights have seen photographs; these are drawings, made by docs/demo/draw.py."
+	@echo "The net was trained on photographs; docs/demo/draw.py made these drawings."
 
-test: $(VENV)/installed-dev  ## the tests, in two processes; those on the real data need JAXCIFAR_DATA
+test: $(VENV)/installed-dev  ## run the tests in two processes; tests on real data need JAXCIFAR_DATA
 	$(BIN)/python -m pytest -n 2 --dist=worksteal
 
-check: $(VENV)/installed-dev  ## formatter, linter, type checker
+check: $(VENV)/installed-dev  ## run the formatter, the linter and the type checker
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-report: $(VENV)/installed  ## a page to look at, of the claims: report.html
+report: $(VENV)/installed  ## write report.html, a page of all claims
 	$(BIN)/python -m jaxcifar.report --study=results
 
 clean:

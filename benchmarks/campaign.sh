@@ -1,140 +1,191 @@
 #!/usr/bin/env bash
-# All that wants a GPU, in order of value, on a machine that has one, jax and torch for it, and this
-# checkout (the package need not be installed).
+# Measures what waits for a GPU, in order of value, and ends within nine minutes: whole runs of the
+# deep systems in float32 (two side by side, seed 0 first), the speed run, the speed beside PyTorch,
+# and whether the GPU computes what a CPU computes. The package need not be installed.
 #
-#   JAXCIFAR_DATA=FOLDER benchmarks/campaign.sh [MINUTES]    # that it may take; else to its end
-#   benchmarks/campaign.sh --rehearse [MINUTES]              # each kind of stage on CPU, tiny
+#   JAXCIFAR_DATA=DIR benchmarks/campaign.sh [SECONDS]    # SECONDS: all that it may take (540)
+#   benchmarks/campaign.sh --rehearse [SECONDS]           # runs each kind of stage on a CPU, tiny
 #
-# PYTHON is the interpreter (python3) and OUT the folder of the results (campaign, or rehearsal),
-# beside which their archive is put. Each stage has a limit of its own. The same command again goes
-# on: a stage that has ended well is not repeated, and one that was stopped goes on where its command
-# can. It ends with a table of the stages; its status is 0 where all have ended well.
+#   PYTHON      the interpreter (python3)
+#   WORK        the folder that it works in (campaign or rehearsal, in the checkout)
+#   OUT         the folder that receives the result, campaign.tgz and nothing else (WORK-out)
+#   ARCHIVE_MB  the megabytes that campaign.tgz stays below (15)
+#
+# The archive is replaced every ten seconds. Unpacked in a checkout, it adds to results/ and to
+# checkpoints/, where each run has its latest step if that fits. The same command with the same WORK
+# continues: it repeats no stage that ended well. The exit status is 0 if all stages ended well.
 set -uo pipefail
+shopt -s nullglob
 
 root="$(cd "$(dirname "$0")/.." && pwd)"
-export PYTHONPATH="$root${PYTHONPATH:+:$PYTHONPATH}"
-python="${PYTHON:-python3}"
-marks=done others=rehearsed out=campaign minutes=100000
-speedruns=20 seeds=5 sides=94:bfloat16,96:bfloat16 rates=0.03,0.1,0.3 budget=()
-pages=(adaptive adaptive_softmax adaptive_prelu)
-one=() few=() tiny=() thin=() shallow=() narrow=() # what a rehearsal makes smaller
+export PYTHONPATH="$root${PYTHONPATH:+:$PYTHONPATH}" PYTHONUNBUFFERED=1
+seconds=540 grace=15 # of the seconds, the last ones, in which the stages save
+marks=done others=rehearsed work=campaign gpu=--gpu
+lane_a=(adaptive:000:0 adaptive_softmax:001:0 adaptive:000:1) # RUN:CLAIM:SEED
+lane_b=(adaptive_prelu:004:0 resnet20:003-resnet20:0 adaptive_prelu:004:1)
+sides=94:bfloat16 seeds=2 systems=simple_cnn,adaptive,resnet20 page=adaptive.py
+limit="" expected=0 budget=() thin=() few=() # what makes a rehearsal small
 if [ "${1:-}" = --rehearse ]; then
   shift
   export JAX_PLATFORMS=cpu CUDA_VISIBLE_DEVICES=""
-  export XLA_FLAGS=--xla_force_host_platform_device_count=2
-  marks=rehearsed others=done out=rehearsal
-  speedruns=1 seeds=1 sides=90 rates=0.1 pages=(adaptive_prelu) budget=(--budget_minutes=0)
-  one=(--config="$root/configs/simple_cnn.py:batchnorm")
-  few=(--examples=256 --repeats=1 --source=synthetic --systems=simple_cnn)
-  tiny=(--config.data.source=synthetic --config.data.train_examples=96 --config.data.validation=32
-    --config.batch_size=32 --config.num_epochs=1)
+  marks=rehearsed others=done work=rehearsal gpu=""
+  lane_a=(adaptive:000:0 adaptive:000:1) lane_b=(resnet20:003-resnet20:0)
+  budget=(--budget_minutes=0) # a rehearsal begins no whole run
+  sides=90 seeds=1 systems=simple_cnn page=simple_cnn.py:batchnorm
   thin=(--config.data.source=synthetic --config.data.train_examples=256 --config.batch_size=128
     --config.model.widths="(8,8,8)")
-  shallow=(--config.model.depth=8)
-  narrow=(--config.model.widths="(4,8)" --config.model.num_blocks="(1,1)")
+  few=(--examples=256 --repeats=1 --source=synthetic)
 fi
-out="${OUT:-$out}"
+work="$(realpath -m "${WORK:-$root/$work}")"
+out="$(realpath -m "${OUT:-$work-out}")"
 
 refuse() {
   echo "error: $1" >&2
   exit 2
 }
 case "${1:-}" in
-  *[!0-9]*) refuse "MINUTES is $1; expected a whole number, before it --rehearse or nothing" ;;
-  ?*) minutes=$((10#$1)) ;;
+  *[!0-9]*) refuse "SECONDS is $1; expected a whole number, after --rehearse if that is given" ;;
+  ?*) seconds=$((10#$1)) ;;
 esac
-command -v "$python" >/dev/null || refuse "PYTHON is $python; expected an interpreter"
-[ ! -e "$out/$others" ] || refuse "$out has what the other kind of campaign made; set another OUT"
+[[ "${ARCHIVE_MB:=15}" =~ ^[0-9]+$ ]] || refuse "ARCHIVE_MB is $ARCHIVE_MB; expected a whole number"
+[[ "$work/" != "$out/"* ]] || refuse "WORK is $work, which is in OUT; set another WORK"
+[ ! -e "$work/$others" ] || refuse "$work holds the other kind of campaign; set another WORK"
+python="$(type -P "${PYTHON:-python3}")" || refuse "PYTHON is ${PYTHON:-}; expected an interpreter"
+python="$(cd "$(dirname "$python")" && pwd)/${python##*/}"
 if [ $marks = done ]; then
-  [ -n "${JAXCIFAR_DATA:-}" ] ||
-    refuse "JAXCIFAR_DATA is not set; expected the folder of CIFAR-10 (README.md says what)"
-  "$python" -c 'import jax; raise SystemExit(jax.default_backend() == "cpu")' 2>/dev/null ||
-    refuse "jax finds no GPU with $python; expected one, or --rehearse"
+  [ -d "${JAXCIFAR_DATA:-}" ] ||
+    refuse "JAXCIFAR_DATA is '${JAXCIFAR_DATA:-}'; expected the folder of CIFAR-10 (see README.md)"
+  export JAXCIFAR_DATA="$(realpath "$JAXCIFAR_DATA")"
 fi
-mkdir -p "$out/$marks" || exit 2
-deadline=$((SECONDS + 60 * minutes)) status=0 running=""
-printf '| stage | how it ended | minutes |\n|---|---|---|\n' >"$out/stages.md"
+torch="$("$python" "$root/benchmarks/ready.py" $gpu)" || exit 2
 
-archive() { # what there is so far, without weights and the bulk of the traces
-  tar --exclude=checkpoints --exclude='*.xplane.pb' -czf "$out.tar.gz" \
-    -C "$(dirname "$out")" "$(basename "$out")"
+mkdir -p "$work"/{logs,results,$marks} "$out" && cd "$work" || exit 2
+rm -f failed
+printf '| stage | how it ended | seconds |\n|---|---|---|\n' >stages.md
+
+archive() { # replaces the archive with one of all that is there now
+  local runs=(checkpoints/*/* lane_?/checkpoints/*)
+  local files=(stages.md logs results lane_?/runs)
+  files+=({checkpoints/*/*,lane_?/checkpoints/*}/{config.json,metrics.jsonl})
+  local steps=() run size step epochs sum fits
+  sum="$(du -cb "${files[@]}" | tail -n 1 | cut -f 1)"
+  printf '| run | epochs | latest step | bytes | in the archive |\n|---|---|---|---|---|\n' >runs.md
+  while read -r size run step; do
+    fits="no, it does not fit"
+    if [ $((sum + size)) -lt "${ARCHIVE_MB}000000" ]; then
+      sum=$((sum + size)) fits=yes steps+=("$run/steps/$step")
+    fi
+    epochs="$(cat "$run/metrics.jsonl" 2>/dev/null | wc -l)"
+    echo "| ${run##*/} | $epochs | $step | $size | $fits |" >>runs.md
+  done < <(for run in "${runs[@]}"; do # the name of an unfinished step is not a number
+    step="$(ls "$run/steps" 2>/dev/null | grep -xE '[0-9]+' | sort -n | tail -n 1)"
+    [ -z "$step" ] || echo "$(du -sb "$run/steps/$step" | cut -f 1) $run $step"
+  done | sort -n)
+  # tar reads the metrics after the steps were chosen, so no step is ahead of its metrics
+  tar -czf "$out/.campaign.tgz" --ignore-failed-read \
+    --transform='s,^lane_./checkpoints/,checkpoints/reproduce/,;s,^lane_./,results/,' \
+    "${steps[@]}" runs.md "${files[@]}" 2>/dev/null
+  [ $? -gt 1 ] || mv -f "$out/.campaign.tgz" "$out/campaign.tgz" # 1: a file changed meanwhile
 }
 
-stop() { # the stage saves what it can
+stop() { # waits until the stages have saved
   trap '' INT TERM HUP
-  [ -z "$running" ] || { kill -TERM "$running" && wait "$running"; }
+  kill -TERM $(jobs -p) 2>/dev/null
+  wait
   archive
-  echo "stopped; the same command goes on" >&2
+  echo "stopped; run the same command to continue" >&2
   exit 130
 }
 trap stop INT TERM HUP
 
-row() { # STAGE END MINUTES
-  echo "| $1 | $2 | $3 |" >>"$out/stages.md"
+row() { # NAME END SECONDS
+  echo "| $1 | $2 | $3 |" >>stages.md
   echo "$1: $2" >&2
 }
 
-stage() { # NAME LIMIT_IN_MINUTES COMMAND…
-  local name="$1" limit=$((60 * $2)) left=$((deadline - SECONDS)) began=$SECONDS code took
+stage() { # NAME LEAST COMMAND…: runs the command if LEAST seconds are left
+  local name="$1" least="$2" key="${1// /-}" began=$SECONDS code end took
+  local left=$((seconds - grace - SECONDS))
   shift 2
-  if [ -e "$out/$marks/$name" ]; then
-    row "$name" "done before" "$(<"$out/$marks/$name")"
+  if [ -e "$marks/$key" ]; then
+    row "$name" "done before" "$(<"$marks/$key")"
     return
-  elif [ "$left" -le 0 ]; then
-    status=1
-    row "$name" "not begun: the minutes are over" 0
+  elif [ $left -lt "$least" ]; then
+    touch failed
+    row "$name" "not begun: it needs $least seconds, $((left > 0 ? left : 0)) are left" 0
     return
   fi
   echo "$name …" >&2
-  timeout --signal=TERM --kill-after=60 $((limit < left ? limit : left)) "$@" \
-    >>"$out/$name.log" 2>&1 </dev/null &
-  running=$!
-  wait "$running"
-  code=$? running="" took="$(awk "BEGIN { printf \"%.1f\", ($SECONDS - $began) / 60 }")"
-  if [ $code = 0 ]; then
-    echo "$took" >"$out/$marks/$name"
-    row "$name" "done" "$took"
-  else
-    status=1
-    case $code in
-      124) row "$name" "stopped at its limit; the same command goes on" "$took" ;;
-      *) row "$name" "failed with status $code: $(tail -n 1 "$out/$name.log")" "$took" ;;
-    esac
+  # in the foreground it signals once: a second signal would end a run unsaved
+  timeout --foreground --kill-after=$((grace - 3)) $((${limit:-left} < left ? limit : left)) "$@" \
+    >>"logs/$key.log" 2>&1 </dev/null &
+  wait $!
+  code=$? took=$((SECONDS - began))
+  case $code in
+    0) end="done" ;;
+    124) end="stopped at its limit" ;;
+    137) end="killed: it did not end in the $((grace - 3)) seconds after its limit" ;;
+    *) end="failed with status $code: $(tail -n 1 "logs/$key.log")" ;;
+  esac
+  row "$name" "$end" $took
+  if [ $code = "${expected:-0}" ]; then echo $took >"$marks/$key"; else touch failed; fi
+}
+
+deep() { # LANE RUN:CLAIM:SEED…: whole runs; each lane has its own folder of records
+  local each run claim seed least
+  export XLA_PYTHON_CLIENT_MEM_FRACTION="${XLA_PYTHON_CLIENT_MEM_FRACTION:-.42}"
+  for each in "${@:2}"; do
+    IFS=: read -r run claim seed <<<"$each"
+    # a run leaves a record only if it ends: it needs the seconds that seed 0 took
+    least="$(cat "$marks/$run-seed-0" 2>/dev/null || echo 20)"
+    stage "$run seed $seed" "$least" "$python" -m jaxcifar.reproduce --claims="$claim" \
+      --seeds=$((seed + 1)) --shard="$seed/$((seed + 1))" --out="$1" "${budget[@]}"
+  done
+  if [ $marks-$1 = rehearsed-lane_a ]; then
+    small "small run" 2
+    limit=$(($(cat "$marks/small-run" || echo 30) + 10)) expected=124 small "stopped run" 100000
   fi
+}
+
+small() { # NAME EPOCHS: trains a small form of a deep system, in a rehearsal
+  stage "$1" 1 "$python" -m jaxcifar.train --config="$root/configs/adaptive_prelu.py" \
+    --workdir="checkpoints/rehearsal/${1// /-}" --config.num_epochs="$2" \
+    --config.data.source=synthetic --config.data.train_examples=96 --config.batch_size=32 \
+    --config.model.widths="(4,8)" --config.model.num_blocks="(1,1)"
+}
+
+rest() {
+  [ -z "$torch" ] || [ $marks = rehearsed ] || sides+=,torch:bfloat16
+  stage speedrun 60 "$python" "$root/benchmarks/speedrun.py" --seeds=$seeds --sides=$sides \
+    --out=results "${thin[@]}"
+  if [ -n "$torch" ]; then # no system begins in the last 90 seconds, which are for `agree`
+    stage speed 120 "$python" "$root/benchmarks/train_speed.py" --systems=$systems --out=results \
+      --minutes="$(awk "BEGIN { print ($seconds - $grace - 90 - $SECONDS) / 60 }")" "${few[@]}"
+  else
+    row speed "left out: there is no PyTorch to compare with" 0
+  fi
+  stage agree 60 "$python" "$root/benchmarks/agree.py" --out=results \
+    --config="$root/configs/$page"
+}
+
+lane() { # COMMAND…: runs stages in the background; a signal ends the one that runs
+  trap 'kill -TERM $! 2>/dev/null; wait $!; exit' TERM
+  trap '' HUP # `stop` passes it on as TERM
+  "$@"
+}
+watch() { # waits for the lanes
+  local tick=0
+  while [ -n "$(jobs -rp)" ]; do
+    sleep 1
+    ((++tick % 10)) || archive
+  done
   archive
 }
-
-# 1: is it the same arithmetic? 2: how fast against PyTorch? 3: 94 % and 96 %, how fast?
-stage agree 20 "$python" "$root/benchmarks/agree.py" --out="$out" "${one[@]}"
-if "$python" -c "import torch" 2>/dev/null; then
-  stage speed 60 "$python" "$root/benchmarks/train_speed.py" --out="$out" "${few[@]}"
-  [ $marks = rehearsed ] || sides+=,torch:bfloat16
-else
-  row speed "left out: there is no PyTorch to compare with" 0
-fi
-stage speedrun 120 "$python" "$root/benchmarks/speedrun.py" --out="$out" --seeds=$speedruns \
-  --sides=$sides "${thin[@]}"
-
-# 4: the deep systems, one seed first, in the type that a GPU would take and in the reports'
-deep() { # PAGE WORDS…
-  stage "deep_$1" 120 "$python" -m jaxcifar.sweep --config="$root/configs/$1.py" \
-    --sweep=compute_dtype=bfloat16 --out="$out/deep/$1" "${tiny[@]}" "${@:2}"
-}
-deep resnet20 "${shallow[@]}"
-for page in "${pages[@]}"; do deep "$page" "${narrow[@]}"; done
-for number in $(seq $seeds); do # a rehearsal trains none of them: their records are of whole runs
-  stage "claims_$number" 480 "$python" -m jaxcifar.reproduce --claims=000,001,003-resnet20,004 \
-    --seeds="$number" --out="$out/claims" "${budget[@]}"
-done
-
-# 5: what else would do? 6: where does the slowest step's time go?
-stage sweep_resnet20 240 "$python" -m jaxcifar.sweep --config="$root/configs/resnet20.py" \
-  --sweep=optimizer.learning_rate=$rates --out="$out/sweeps/resnet20" --seeds=$seeds \
-  --config.compute_dtype=bfloat16 --config.data.validation=5000 --config.num_epochs=50 \
-  "${tiny[@]}" "${shallow[@]}"
-stage profile 10 "$python" -m jaxcifar.train --config="$root/configs/adaptive.py" --profile=2 \
-  --workdir="$out/adaptive" --config.compute_dtype=bfloat16 "${tiny[@]}" "${narrow[@]}"
-archive
-cat "$out/stages.md"
-echo "wrote $out.tar.gz"
-exit $status
+lane deep lane_a "${lane_a[@]}" &
+lane deep lane_b "${lane_b[@]}" &
+watch
+lane rest &
+watch
+cat stages.md <(echo) runs.md
+echo "wrote $out/campaign.tgz, $(du -h "$out/campaign.tgz" | cut -f 1)"
+[ ! -e failed ]

@@ -1,8 +1,8 @@
-"""The kernels of a step, read from the text of a program that XLA has compiled for a GPU.
+"""Reads the kernels of a step from the text of a program that XLA compiled for a GPU.
 
-Each fusion, custom call and copy in the body of the program's loop is one. What it reads and
-writes are its operands and results; of an operand that is only gathered or sliced from, what is
-taken. What a library's kernel (cuDNN) does inside, and its workspace, the text does not show.
+Every fusion, custom call and copy in the body of the program's loop is a kernel. It reads its
+operands and writes its results; of an operand that is only gathered or sliced, it reads the part
+that it takes. The text does not show what a library kernel (cuDNN) does inside, nor its workspace.
 """
 
 import collections
@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from counting import positions
+from counting import count_positions
 
 from jaxcifar.training.step import OPTIMIZER
 
@@ -24,7 +24,7 @@ KINDS = (
     "random",
     "optimizer",
 )
-# Opcodes that launch nothing; those that compute nothing; those that take a part of an array.
+# Opcodes that launch nothing, that take a part of an array, and that move data only.
 NOT_LAUNCHED = {"parameter", "constant", "tuple", "get-tuple-element", "bitcast", "after-all"}
 TAKES = {"gather", "dynamic-slice", "slice"}
 MOVES = NOT_LAUNCHED | TAKES | {"copy", "transpose", "reshape", "broadcast", "iota", "reverse"}
@@ -38,7 +38,7 @@ ROLES = re.compile(r"dim_labels=(\w+)_(\w+)->(\w+)")
 
 
 class Array(NamedTuple):
-    """The type, such as "bf16", and the shape of an array."""
+    """An array's type, such as "bf16", and shape."""
 
     dtype: str
     shape: tuple[int, ...]
@@ -50,13 +50,13 @@ class Array(NamedTuple):
 
     @property
     def bytes(self) -> int:
-        """The bytes in memory."""
+        """The size in memory."""
         bits = re.search(r"\d+", self.dtype)
         return self.size * (int(bits.group()) // 8 if bits else self.dtype == "pred")
 
 
 class Instruction(NamedTuple):
-    """A line of a computation; an instruction that gives a tuple has several arrays."""
+    """A line of a computation; one that returns a tuple has several arrays."""
 
     name: str
     arrays: tuple[Array, ...]
@@ -67,54 +67,54 @@ class Instruction(NamedTuple):
 
     @property
     def bytes(self) -> int:
-        """The bytes of the result."""
+        """The size of the result."""
         return sum(array.bytes for array in self.arrays)
 
     @property
-    def place(self) -> str:
-        """Where in the traced program it comes from, "jit(_steps)/while/body/…/conv0/add"."""
+    def op_name(self) -> str:
+        """Its origin in the traced program, such as "jit(_steps)/while/body/…/conv0/add"."""
         return self.attribute(r'op_name="([^"]*)"')
 
     def attribute(self, pattern: str) -> str:
-        """Returns the group of a pattern in what stands after the operands, or ""."""
-        found = re.search(pattern, self.rest)
-        return found.group(1) if found else ""
+        """Returns the pattern's group if it matches after the operands, otherwise ""."""
+        match = re.search(pattern, self.rest)
+        return match.group(1) if match else ""
 
 
 Computation = dict[str, Instruction]
 
 
 class Program(NamedTuple):
-    """The computations of a program by name, and the name of the first to run."""
+    """The computations of a program by name, and the name of its entry computation."""
 
     computations: dict[str, Computation]
     entry: str
 
 
 class Kernel(NamedTuple):
-    """What one launch does, in bytes and operations; those of products have a type."""
+    """The work of one kernel, in bytes and operations."""
 
     name: str
-    kind: str
-    place: str
+    kind: str  # one of KINDS
+    op_name: str
     read: int
     written: int
-    products: int
-    dtype: str
-    others: int
+    products: int  # operations of convolutions and matrix products
+    dtype: str  # of the operands of these products
+    others: int  # all other operations
 
 
 def parse(text: str) -> Program:
-    """Returns the computations of `compiled.as_text()`."""
+    """Returns the program in `compiled.as_text()`."""
     computations: dict[str, Computation] = {}
     entry, current = "", ""
     for line in text.splitlines():
-        if head := COMPUTATION.match(line):
-            current = head.group(2)
+        if header := COMPUTATION.match(line):
+            current = header.group(2)
             computations[current] = {}
-            entry = current if head.group(1) else entry
-        elif current and (found := INSTRUCTION.match(line)):
-            root, name, type_, opcode, operands, rest = found.groups()
+            entry = current if header.group(1) else entry
+        elif current and (match := INSTRUCTION.match(line)):
+            root, name, type_, opcode, operands, rest = match.groups()
             arrays = tuple(
                 Array(dtype, tuple(map(int, filter(None, shape.split(",")))))
                 for dtype, shape in ARRAY.findall(type_)
@@ -124,64 +124,64 @@ def parse(text: str) -> Program:
     return Program(computations, entry)
 
 
-def of_step(text: str) -> list[Kernel]:
-    """Returns the kernels of a pass of the program's loop; without one, of the whole program."""
+def step_kernels(text: str) -> list[Kernel]:
+    """Returns the kernels of one iteration of the program's loop, or of a program without one."""
     program = parse(text)
     entry = program.computations[program.entry].values()
     bodies = [i.attribute(r"body=%?([\w.\-]+)") for i in entry if i.opcode == "while"]
-    return list(_launched(program, bodies[0] if bodies else program.entry))
+    return list(_launched_kernels(program, bodies[0] if bodies else program.entry))
 
 
-def _launched(program: Program, name: str) -> Iterable[Kernel]:
+def _launched_kernels(program: Program, name: str) -> Iterable[Kernel]:
     computation = program.computations[name]
     for instruction in computation.values():
         if instruction.opcode == "while":
             times = int(instruction.attribute(r'known_trip_count":\{"n":"(\d+)') or 1)
             inner = instruction.attribute(r"body=%?([\w.\-]+)")
-            yield from list(_launched(program, inner)) * times
+            yield from list(_launched_kernels(program, inner)) * times
         elif instruction.opcode == "call":
-            yield from _launched(program, instruction.attribute(r"to_apply=%?([\w.\-]+)"))
+            yield from _launched_kernels(program, instruction.attribute(r"to_apply=%?([\w.\-]+)"))
         elif instruction.opcode not in NOT_LAUNCHED and not instruction.opcode.endswith("-done"):
-            yield _kernel(program, computation, instruction)
+            yield _make_kernel(program, computation, instruction)
 
 
-def _kernel(program: Program, computation: Computation, instruction: Instruction) -> Kernel:
+def _make_kernel(program: Program, computation: Computation, instruction: Instruction) -> Kernel:
     operands = [computation[name] for name in dict.fromkeys(instruction.operands)]
     inside = program.computations.get(instruction.attribute(r"calls=%?([\w.\-]+)"))
     if inside is None:
         inside = {o.name: o._replace(opcode="parameter") for o in operands}
         inside[instruction.name] = instruction._replace(is_root=True)
     parameters = [i for i in inside.values() if i.opcode == "parameter"]
-    products, dtype = _products(inside)
+    products, dtype = _product_multiply_adds(inside)
     return Kernel(
         name=instruction.name,
-        kind=_kind(instruction, inside),
-        place=instruction.place,
-        read=sum(_taken(inside, parameter) for parameter in parameters),
-        written=_written(inside),
+        kind=_classify(instruction, inside),
+        op_name=instruction.op_name,
+        read=sum(_bytes_read(inside, parameter) for parameter in parameters),
+        written=_bytes_written(inside),
         products=2 * products,
         dtype=dtype,
-        others=sum(_others(inside, i) for i in inside.values()),
+        others=sum(_other_operations(inside, i) for i in inside.values()),
     )
 
 
-def _taken(inside: Computation, instruction: Instruction) -> int:
-    """Returns the bytes that a kernel reads of an array."""
+def _bytes_read(inside: Computation, instruction: Instruction) -> int:
+    """Returns the number of bytes of an array that a kernel reads."""
     total = 0
     for user in inside.values():
         if instruction.name not in user.operands:
             continue
         first = user.operands[0] == instruction.name
         if user.opcode == "bitcast":
-            total += _taken(inside, user)
+            total += _bytes_read(inside, user)
         elif user.opcode in TAKES and first:
             total += user.bytes
-        elif user.opcode != "dynamic-update-slice" or not first:  # which writes in place
+        elif user.opcode != "dynamic-update-slice" or not first:  # the first is written in place
             return instruction.bytes
     return min(total, instruction.bytes)
 
 
-def _written(inside: Computation) -> int:
+def _bytes_written(inside: Computation) -> int:
     root = next(i for i in inside.values() if i.is_root)
     outputs = [inside[n] for n in root.operands] if root.opcode == "tuple" else [root]
     total = 0
@@ -193,7 +193,7 @@ def _written(inside: Computation) -> int:
     return total
 
 
-def _products(inside: Computation) -> tuple[int, str]:
+def _product_multiply_adds(inside: Computation) -> tuple[int, str]:
     """Returns the multiply-adds of convolutions and matrix products, and their operands' type."""
     total, dtype = 0, ""
     for i in inside.values():
@@ -201,40 +201,38 @@ def _products(inside: Computation) -> tuple[int, str]:
         if i.opcode == "dot" or "gemm" in target or "matmul" in target:
             lhs = inside[i.operands[0]].arrays[0]
             axes = i.attribute(r'lhs_contracting_dim(?:ension)?s"?[=:][{\[]([\d,"]*)')
-            total += i.arrays[0].size * math.prod(lhs.shape[int(n)] for n in _numbers(axes))
+            total += i.arrays[0].size * math.prod(
+                lhs.shape[int(n)] for n in re.findall(r"\d+", axes)
+            )
         elif i.opcode == "convolution" or "conv" in target:
             arrays = [inside[n].arrays[0] for n in i.operands[:2]] + [i.arrays[0]]
-            total += _convolution(target, i.rest, arrays)
+            total += _conv_multiply_adds(target, i.rest, arrays)
         else:
             continue
         dtype = inside[i.operands[0]].arrays[0].dtype
     return total, dtype
 
 
-def _convolution(target: str, rest: str, arrays: list[Array]) -> int:
-    """Returns the multiply-adds: of each gradient as many as of the convolution itself."""
+def _conv_multiply_adds(target: str, rest: str, arrays: list[Array]) -> int:
+    """Returns the multiply-adds of a convolution; each of its gradients has as many."""
     x, kernel, y = arrays
     if "BackwardInput" in target:
         x, kernel, y = y, kernel, x
     elif "BackwardFilter" in target:
         x, kernel, y = x, y, kernel
-    found = ROLES.search(rest)
-    assert found, rest
+    labels = ROLES.search(rest)
+    assert labels, rest
     sizes = [
         dict(zip(roles, array.shape, strict=True))
-        for roles, array in zip(found.groups(), (x, kernel, y), strict=True)
+        for roles, array in zip(labels.groups(), (x, kernel, y), strict=True)
     ]
     spatial = sorted(role for role in sizes[0] if role.isdigit())
     total = sizes[2]["b"] * sizes[2]["f"] * sizes[1]["i"]
-    return total * positions([tuple(s[axis] for s in sizes) for axis in spatial])
+    return total * count_positions([tuple(s[axis] for s in sizes) for axis in spatial])
 
 
-def _numbers(text: str) -> list[str]:
-    return re.findall(r"\d+", text)
-
-
-def _others(inside: Computation, instruction: Instruction) -> int:
-    """Returns the operations of all else: one an element, of a reduction's input."""
+def _other_operations(inside: Computation, instruction: Instruction) -> int:
+    """Returns the operations outside products: one per element, of the input for reductions."""
     opcode = instruction.opcode
     if opcode in MOVES or opcode in ("dot", "convolution", "custom-call"):
         return 0
@@ -243,14 +241,15 @@ def _others(inside: Computation, instruction: Instruction) -> int:
     return instruction.arrays[0].size if instruction.arrays else 0
 
 
-def _kind(instruction: Instruction, inside: Computation) -> str:
+def _classify(instruction: Instruction, inside: Computation) -> str:
+    """Returns the kind of a kernel, one of KINDS."""
     target = instruction.attribute(r'custom_call_target="([^"]*)"')
     opcodes = collections.Counter(i.opcode for i in inside.values())
     computing = [i for i in inside.values() if i.opcode not in MOVES]
-    random = sum(bool(RANDOM.search(i.place)) for i in computing)
+    random = sum(bool(RANDOM.search(i.op_name)) for i in computing)
     if "conv" in target or opcodes["convolution"]:
         return "convolution"
-    if f"/{OPTIMIZER}/" in instruction.place:
+    if f"/{OPTIMIZER}/" in instruction.op_name:
         return "optimizer"
     if "gemm" in target or "matmul" in target or opcodes["dot"]:
         return "matrix product"
@@ -262,26 +261,26 @@ def _kind(instruction: Instruction, inside: Computation) -> str:
 
 
 class Launches(NamedTuple):
-    """What a step launches: kernels one by one, command buffers, and kernels inside these."""
+    """The launches of a step."""
 
-    single: int
-    buffers: int
-    inside: int
+    single: int  # kernels launched on their own
+    buffers: int  # command buffers
+    inside: int  # kernels inside command buffers
 
 
-def launches(thunks: str) -> Launches:
-    """Returns what the list of thunks that XLA dumps says of its loop, or of all without one."""
+def count_launches(thunks: str) -> Launches:
+    """Returns the launches in the loop of XLA's dumped thunk list, or in a list without a loop."""
     has_loop, section = "kWhile" in thunks, ""
     above: list[tuple[int, str]] = []
     single = buffers = inside = 0
     for line in thunks.splitlines():
         if line.strip() in ("condition:", "body:"):
             section = line.strip()
-        if not (found := re.match(r"( *)\d+: k(\w+)", line)):
+        if not (match := re.match(r"( *)\d+: k(\w+)", line)):
             continue
-        depth, kind = len(found.group(1)), found.group(2)
-        above = [each for each in above if each[0] < depth]
-        kinds = [each[1] for each in above]
+        depth, kind = len(match.group(1)), match.group(2)
+        above = [thunk for thunk in above if thunk[0] < depth]
+        kinds = [thunk[1] for thunk in above]
         above.append((depth, kind))
         if has_loop and ("While" not in kinds or section != "body:"):
             continue

@@ -1,10 +1,11 @@
-"""bfloat16 against float32: the same seeds trained in both, and how much their accuracies differ.
+"""Trains the same seeds in bfloat16 and in float32, and compares their accuracies.
 
-    python benchmarks/precision.py [--seeds=3] [--pages=PAGE,…] [--work=DIR] [--runs_at_once=M]
+    python benchmarks/precision.py [--seeds=3] [--pages=CONFIG,…] [--work=DIR] [--runs_at_once=M]
     python benchmarks/precision.py --table
 
-Each page is a `jaxcifar.sweep` of compute_dtype, kept under DIR, where the same command goes on.
-What came of it is written to results/precision.json, and its table into benchmarks/README.md.
+Each config is a `jaxcifar.sweep` over compute_dtype in a folder of DIR; run the same command to
+continue it. Writes results/precision.json and the table in benchmarks/README.md. Other flags are
+passed to `jaxcifar.sweep`.
 """
 
 import argparse
@@ -14,13 +15,10 @@ import subprocess
 import sys
 from typing import Any
 
-ROOT = pathlib.Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))  # the package need not be installed
+import checkout
+from speed_tables import table
 
-from jaxcifar.claims import (
-    records,
-    tables,
-)
+from jaxcifar.claims import records, tables
 from jaxcifar.config import files
 from jaxcifar.errors import UserError
 from jaxcifar.launch.grid import Swept, make_grid
@@ -29,102 +27,122 @@ from jaxcifar.stats import intervals
 from jaxcifar.system import atomic
 from jaxcifar.system.command import run_command
 
-OUT = ROOT / "results" / "precision.json"
+OUT = checkout.RESULTS / "precision.json"
 MARKS = (
     "<!-- precision: made by `python benchmarks/precision.py --table` -->",
     "<!-- /precision -->",
 )
-PAGES = "simple_cnn.py:base,simple_cnn.py:batchnorm,pooled_cnn.py:lr0.005"
+CONFIGS = "simple_cnn.py:base,simple_cnn.py:batchnorm,pooled_cnn.py:lr0.005"
 DTYPES = "float32", "bfloat16"
+COLUMNS = (
+    *("net", "n", "float32", "bfloat16"),
+    *("bfloat16 − float32, 95 % interval", "minutes/run, float32", "minutes/run, bfloat16"),
+)
 Record = dict[str, Any]
 
 
-def measure(page: str, seeds: int, out: pathlib.Path, words: list[str]) -> list[Record]:
-    """Trains a page in both types; returns the end of each run that the sweep has kept.
+def measure(config_file: str, seeds: int, out: pathlib.Path, flags: list[str]) -> list[Record]:
+    """Trains a config in both types; returns the last epoch of each run.
 
     Raises:
-      UserError: a run failed; `sweep` has said why.
+      UserError: a run failed; `sweep` has printed why.
     """
-    command = [sys.executable, "-m", "jaxcifar.sweep", f"--config={page}", f"--seeds={seeds}"]
-    command += [f"--sweep=compute_dtype={','.join(DTYPES)}", f"--out={out}", *words]
-    if subprocess.run(command, cwd=ROOT, check=False).returncode:
-        raise UserError(f"the sweep of {page} did not end; its reason is above")
-    changes = [word for word in words if word.startswith("--config.")]
-    grid = make_grid(page, [Swept("compute_dtype", DTYPES)], changes)
+    command = [sys.executable, "-m", "jaxcifar.sweep", f"--config={config_file}"]
+    command += [f"--sweep=compute_dtype={','.join(DTYPES)}", f"--seeds={seeds}", f"--out={out}"]
+    if subprocess.run([*command, *flags], cwd=checkout.ROOT, check=False).returncode:
+        raise UserError(f"the sweep of {config_file} failed; the reason is above")
+    changes = [flag for flag in flags if flag.startswith("--config.")]
+    grid = make_grid(config_file, [Swept("compute_dtype", DTYPES)], changes)
     found = records.read(out, grid.runs, grid.config_of)
     return [
-        {"page": files.config_name(page), "dtype": dtype}
+        {"page": files.config_name(config_file), "dtype": dtype}
         | {key: record[key] for key in ("seed", "seconds", "device", "commit", "data")}
         | {key: record["epochs"][-1][key] for key in ("epoch", "test_accuracy", "test_loss")}
-        for dtype, of_run in zip(DTYPES, found.values(), strict=True)
-        for record in of_run.values()
+        for dtype, by_seed in zip(DTYPES, found.values(), strict=True)
+        for record in by_seed.values()
     ]
 
 
-def pairs_of(page: str, runs: list[Record]) -> list[tuple[Record, Record]]:
-    """Returns the runs of a page by seed, in float32 and in bfloat16."""
-    one, two = (
-        {run["seed"]: run for run in runs if (run["page"], run["dtype"]) == (page, dtype)}
+def pair_runs(config: str, runs: list[Record]) -> list[tuple[Record, Record]]:
+    """Returns the float32 and the bfloat16 run of each seed that a config has in both types."""
+    float32, bfloat16 = (
+        {run["seed"]: run for run in runs if (run["page"], run["dtype"]) == (config, dtype)}
         for dtype in DTYPES
     )
-    return [(one[seed], two[seed]) for seed in sorted(one.keys() & two.keys())]
+    return [(float32[seed], bfloat16[seed]) for seed in sorted(float32.keys() & bfloat16.keys())]
 
 
-def table(runs: list[Record]) -> str:
-    """Returns the Markdown table: a row for each page, and one for all of them together."""
-    pages = {run["page"]: pairs_of(run["page"], runs) for run in runs}
+def precision_table(runs: list[Record]) -> str:
+    """Returns the Markdown table, with a row per config and a row for all of them.
+
+    Raises:
+      UserError: no config has two seeds in both types.
+    """
+    pairs = {run["page"]: pair_runs(run["page"], runs) for run in runs}
     differences = {
-        page: [two["test_accuracy"] - one["test_accuracy"] for one, two in pairs]
-        for page, pairs in pages.items()
+        config: [half["test_accuracy"] - full["test_accuracy"] for full, half in of_config]
+        for config, of_config in pairs.items()
     }
     spread = intervals.pool(differences.values())
     if spread is None:
-        raise UserError("the table needs two seeds of a net, in both types: --seeds=2")
+        raise UserError("the table needs two seeds of a config in both types; run with --seeds=2")
 
     def interval(values: list[float]) -> str:
-        mean, half = intervals.mean_std(values)[0], intervals.of_mean(spread, len(values))
-        return f"{mean:+.4f} ± {half:.4f}"
+        mean, half_width = (
+            intervals.mean_std(values)[0],
+            intervals.mean_half_width(spread, len(values)),
+        )
+        return f"{mean:+.4f} ± {half_width:.4f}"
 
-    rows = [
-        "| net | n | float32 | bfloat16 | bfloat16 − float32, 95 % interval | minutes a run |",
-        "|---|---|---|---|---|---|",
-    ]
-    for page, pairs in pages.items():
-        sides = list(zip(*pairs, strict=True))
+    rows = []
+    for config, of_config in pairs.items():
+        sides = list(zip(*of_config, strict=True))
         accuracies = [tables.spread([run["test_accuracy"] for run in side]) for side in sides]
         minutes = [intervals.mean_std([run["seconds"] / 60 for run in side])[0] for side in sides]
         rows.append(
-            f"| {page} | {len(pairs)} | {' | '.join(accuracies)} | {interval(differences[page])} |"
-            f" {minutes[0]:.1f}, {minutes[1]:.1f} |"
+            [config, str(len(of_config)), *accuracies, interval(differences[config])]
+            + [f"{value:.1f}" for value in minutes]
         )
-    every = [one for of_page in differences.values() for one in of_page]
-    rows.append(f"| all | {len(every)} | | | {interval(every)} | |")
+    every = [value for values in differences.values() for value in values]
+    rows.append(["all", str(len(every)), "", "", interval(every), "", ""])
     first, commits = runs[0], dict.fromkeys(run["commit"][:7] for run in runs)
-    return "\n".join(rows) + (
-        f"\n\nThe spread of the differences is pooled over the nets: {spread.std:.4f},"
-        f" {spread.freedom} degrees of freedom. {first['data']['source']}, {first['epoch']} epochs,"
-        f" accuracy on the test images after the last; {first['device']}; commit"
-        f" {', '.join(commits)}."
+    return (
+        f"{table(COLUMNS, rows)}\n\nThe standard deviation of the differences, pooled over the"
+        f" nets, is {spread.std:.4f} with {spread.dof} degrees of freedom."
+        f" {first['data']['source']}, {first['epoch']} epochs, test accuracy after the last;"
+        f" {first['device']}; commit {', '.join(commits)}."
     )
 
 
 def main() -> None:
-    """Runs the command; other words go to `sweep`."""
+    """Runs the command."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], allow_abbrev=False)
-    parser.add_argument("--seeds", type=int, default=3, metavar="N", help="seeds 0 to N−1")
-    parser.add_argument("--pages", default=PAGES, metavar="PAGE,…", help="of configs/")
-    parser.add_argument("--work", type=pathlib.Path, default=ROOT / "checkpoints" / "precision")
-    parser.add_argument("--table", action="store_true", help="only: write the README's table")
-    options, words = parser.parse_known_args()
+    parser.add_argument(
+        "--seeds", type=int, default=3, metavar="N", help="run seeds 0 to N−1; default: 3"
+    )
+    parser.add_argument(
+        "--pages", default=CONFIGS, metavar="CONFIG,…", help=f"in configs/; default: {CONFIGS}"
+    )
+    parser.add_argument(
+        "--work",
+        type=pathlib.Path,
+        default=checkout.ROOT / "checkpoints" / "precision",
+        metavar="DIR",
+        help="folder of the sweeps; default: checkpoints/precision",
+    )
+    parser.add_argument(
+        "--table", action="store_true", help="only rewrite the README's table from the results"
+    )
+    options, flags = parser.parse_known_args()
     if not options.table:
         runs = []
-        for page in options.pages.split(","):
-            out = options.work.resolve() / files.config_name(page)
-            runs += measure(str(ROOT / "configs" / page), options.seeds, out, words)
+        for name in options.pages.split(","):
+            out = options.work.resolve() / files.config_name(name)
+            runs += measure(str(checkout.CONFIGS / name), options.seeds, out, flags)
             workdir.write_text(OUT, json.dumps(runs, indent=1) + "\n")
-    runs = json.loads(OUT.read_text())
-    atomic.replace_between_marks(ROOT / "benchmarks" / "README.md", MARKS, table(runs))
-    print(table(runs))
+    text = precision_table(json.loads(OUT.read_text()))
+    atomic.replace_between_marks(checkout.README, MARKS, text)
+    print(text)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Where a training step's time goes on one core: XLA's own timings, by what each operation is for.
+"""Shows where a training step's time goes on one CPU core, by the purpose of each operation.
 
 python benchmarks/profile_step.py --config=configs/resnet20.py [--config.KEY=VALUE ...]
 """
@@ -9,8 +9,10 @@ import pathlib
 import re
 import tempfile
 
+import checkout  # noqa: F401 -- puts the package on the path
 import jax
 import numpy as np
+from speed_tables import table
 
 from jaxcifar.config import files, overrides
 from jaxcifar.system import backend
@@ -21,9 +23,9 @@ from jaxcifar.training.losses import Sums
 from jaxcifar.training.state import State
 
 STEPS = 3
-# What an operation is for, by the first pattern found in its place in the program, or in its own
-# name where XLA keeps no place: so it is with kernel gradients, and with the copies made for them.
-KINDS = {
+# The purpose of an operation is the first pattern found in its op_name. XLA gives kernel gradients
+# and the copies for them no op_name, so their own names are searched.
+PURPOSES = {
     "convolution, kernel gradient": r"^convolution|_convolve.*dot_general",
     "convolution, input gradient": r"transpose\(jvp.*_convolve",
     "convolution, forward": r"_convolve",
@@ -37,10 +39,11 @@ KINDS = {
 }
 
 
-def measure(page: str, words: list[str]) -> tuple[dict[str, float], float]:
-    """Returns milliseconds a step by kind, and of a whole step."""
-    config = overrides.load_config(page, [*words, "--config.data.source=synthetic"])
-    parts = experiment.build_experiment(config)
+def measure(config_file: str, flags: list[str]) -> tuple[dict[str, float], float]:
+    """Returns the milliseconds per step of each purpose, and of a whole step."""
+    flags = [*flags, "--config.data.source=synthetic"]
+    parts = experiment.build_experiment(overrides.load_config(config_file, flags))
+    config = parts.config
     optimizer, _ = parts.optimizer(steps_per_epoch=390)
     split = experiment.load_data(config).train
     images, labels = (array[: config.batch_size] for array in split)
@@ -54,40 +57,39 @@ def measure(page: str, words: list[str]) -> tuple[dict[str, float], float]:
     program = jax.jit(train_step).lower(state, batch).compile()
     jax.block_until_ready(program(state, batch))
 
-    def work() -> None:
+    def run_steps() -> None:
         for _ in range(STEPS):
             jax.block_until_ready(program(state, batch))
 
     with tempfile.TemporaryDirectory() as directory:
-        profile = profiling.record(pathlib.Path(directory), work)
+        profile = profiling.record(pathlib.Path(directory), run_steps)
     text = program.as_text()
-    found, places = profiling.operation_times(profile, text, STEPS), profiling.operation_texts(text)
+    times, places = profiling.operation_times(profile, text, STEPS), profiling.operation_texts(text)
     sums: collections.Counter[str] = collections.Counter()
-    for name, milliseconds in found.operations.items():
-        sums[kind(name, places[name])] += milliseconds
-    return dict(sums.most_common()), found.whole
+    for name, milliseconds in times.operations.items():
+        sums[purpose(name, places[name])] += milliseconds
+    return dict(sums.most_common()), times.whole
 
 
-def kind(name: str, text: str) -> str:
-    """Returns the kind of an operation from its line in the program."""
-    found = re.search(r'op_name="([^"]*)"', text)
-    place = found.group(1) if found else name
-    return next((k for k, pattern in KINDS.items() if re.search(pattern, place)), "other")
+def purpose(name: str, line: str) -> str:
+    """Returns the purpose of an operation from its name and its line in the program."""
+    match = re.search(r'op_name="([^"]*)"', line)
+    op_name = match.group(1) if match else name
+    return next((p for p, pattern in PURPOSES.items() if re.search(pattern, op_name)), "other")
 
 
 def main() -> None:
     """Runs the command."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], allow_abbrev=False)
     parser.add_argument("--config", required=True, metavar="FILE.py[:VARIANT]")
-    options, words = parser.parse_known_args()
+    options, flags = parser.parse_known_args()
     profiling.on_one_core()
     backend.configure()
-    sums, whole = measure(options.config, words)
-    print(f"| {files.config_name(options.config)}, one core | ms a step | share |\n|---|---|---|")
-    rest = {"between operations": whole - sum(sums.values())}
-    for name, milliseconds in {**sums, **rest}.items():
-        print(f"| {name} | {milliseconds:.1f} | {milliseconds / whole:.0%} |")
-    print(f"| whole step | {whole:.1f} | |")
+    sums, whole = measure(options.config, flags)
+    times = {**sums, "between operations": whole - sum(sums.values())}
+    rows = [[name, f"{ms:.1f}", f"{ms / whole:.0%}"] for name, ms in times.items()]
+    rows.append(["whole step", f"{whole:.1f}", ""])
+    print(table((f"{files.config_name(options.config)}, one core", "ms/step", "share"), rows))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Our side of the speed run: a config's whole training through the pieces that `train` uses."""
+"""The jaxcifar side of the speed run: a whole training run, made of the parts that `train` uses."""
 
 import json
 import pathlib
@@ -24,20 +24,23 @@ def run(
     variant: str,
     dtype: str,
     seed: int,
-    words: list[str],
+    flags: list[str],
     clock: Callable[[], float],
     keep: pathlib.Path | None,
 ) -> dict[str, Any]:
-    """Trains and scores once; compiling and loading come before the clock, keeping after it.
+    """Trains and scores a variant of configs/speedrun.py once.
 
-    `keep` is a folder for the run, as `train` leaves it. Returns seconds of training (with the
-    whitening) and of scoring, accuracy, operations of training (counted from the plain model), the
-    machine's peaks and the device.
+    The clock starts after loading and compiling, and stops before the run is written to `keep`, the
+    workdir. Returns the seconds of training (including the whitening) and of scoring, the accuracy,
+    the operations of training (counted from the plain model), the peak rates and the device.
     """
     backend.configure()
-    words = [f"--config.seed={seed}", f"--config.compute_dtype={dtype}", *words]
-    config = overrides.load_config(f"configs/speedrun.py:{variant}", words)
-    parts, dataset = experiment.build_experiment(config), experiment.load_data(config)
+    flags = [f"--config.seed={seed}", f"--config.compute_dtype={dtype}", *flags]
+    parts = experiment.build_experiment(
+        overrides.load_config(f"configs/speedrun.py:{variant}", flags)
+    )
+    config = parts.config
+    dataset = experiment.load_data(config)
     steps_per_epoch = len(dataset.train.labels) // config.batch_size
     optimizer, schedule = parts.optimizer(steps_per_epoch)
     loop = parts.train_loop(dataset.train, optimizer)
@@ -46,9 +49,9 @@ def run(
     carry = start(*begin)
     train_all = loop.compile_run(carry, config.num_epochs)
     scored = dataset.validation if config.data.validation else dataset.test
-    # a batch compiles the CPU's program; an accelerator's is of all the images
-    few = scored.images[: config.batch_size] if jax.default_backend() == "cpu" else scored.images
-    predict = parts.predictor(few)
+    # the CPU's program takes one batch, an accelerator's takes all the images
+    sample = scored.images[: config.batch_size] if jax.default_backend() == "cpu" else scored.images
+    predict = parts.predictor(sample)
     logits, _ = predict(carry.state.eval_variables())
     predict.set_images(scored.images)
     losses.evaluate(parts.loss, jnp.zeros((len(scored.labels), logits.shape[1])), scored.labels)
@@ -64,22 +67,29 @@ def run(
     accuracy = sums.means()["accuracy"]
     done = clock()
     if keep:
-        step = int(carry.state.step)
-        line = {"epoch": config.num_epochs, "step": step, "seconds": done - began}
-        line["learning_rate"] = float(schedule(step - 1))
-        line |= scoring.prefixed("train", carry.sums)
-        line |= scoring.prefixed("validation" if config.data.validation else "test", sums)
+        epoch = {"epoch": config.num_epochs, "step": int(carry.state.step), "seconds": done - began}
+        epoch["learning_rate"] = float(schedule(epoch["step"] - 1))
+        epoch |= scoring.prefixed("train", carry.sums)
+        epoch |= scoring.prefixed("validation" if config.data.validation else "test", sums)
         with workdir.claim_workdir(keep, config), Checkpoints(keep, writing=True) as checkpoints:
-            workdir.write_text(keep / metrics.FILE, json.dumps(line) + "\n")
+            workdir.write_text(keep / metrics.FILE, json.dumps(epoch) + "\n")
             checkpoints.save(carry, trainer.describe(config, dataset, parts), accuracy)
-    sizes = [parts.augment.size_of(epoch) for epoch in range(config.num_epochs)]
-    each = {size: counting.gradient(parts, config.batch_size, size).operations for size in sizes}
     return {
         "train_seconds": trained - began,
         "views_seconds": done - trained,
         "accuracy": accuracy,
         "train_loss": carry.sums.means()["loss"],
-        "operations": steps_per_epoch * sum(each[size] for size in sizes),
+        "operations": steps_per_epoch * sum_step_operations(parts),
         "peaks": peaks,
         "device": jax.local_devices()[0].device_kind,
     }
+
+
+def sum_step_operations(parts: experiment.Experiment) -> int:
+    """Returns the operations of one step of every epoch, summed over the curriculum's epochs."""
+    sizes = [parts.augment.size_of(epoch) for epoch in range(parts.config.num_epochs)]
+    by_size = {
+        size: counting.count_gradient(parts, parts.config.batch_size, size).operations
+        for size in set(sizes)
+    }
+    return sum(by_size[size] for size in sizes)

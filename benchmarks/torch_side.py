@@ -1,4 +1,4 @@
-"""PyTorch's side of the comparison: the twins, eager or compiled."""
+"""The PyTorch side of the comparison: the twins, eager or compiled."""
 
 import pathlib
 import time
@@ -8,24 +8,24 @@ import torch
 import torch_twins
 import workers
 from torch.nn import functional as F
-from workers import Job
+from workers import Job, time_call
 
-COMPILING_STEPS = 3  # CUDA graphs are recorded after the first
+COMPILING_STEPS = 3  # CUDA graphs are recorded after the first step
 
 
 class TorchSide:
-    """A twin with its data resident on the device, as uint8.
+    """A twin with its data resident on the device as uint8.
 
-    "torch" is eager. "torch.compile" compiles the augmentation, and the model and its gradient,
-    channels last, with a fused optimizer on a GPU; either computes in bfloat16 where the job says
-    so, and lets cuDNN choose the fastest convolutions.
+    "torch" is eager. "torch.compile" compiles the augmentation, the model and its gradient, uses
+    channels-last memory and, on a GPU, a fused optimizer. Both compute in the job's type, and
+    cuDNN chooses the fastest convolutions for both.
     """
 
     def __init__(self, job: Job):
-        config, train, test = workers.inputs(job)
+        config, train, test = workers.load_inputs(job)
         self._file = pathlib.Path(job.folder, "checkpoint.pt")
         self._device = "cuda" if torch.cuda.is_available() else "cpu"
-        torch.set_float32_matmul_precision("high")  # TF32 on a GPU, as XLA does
+        torch.set_float32_matmul_precision("high")  # TF32 on a GPU, like XLA
         self._batch_size = config.batch_size
         torch.backends.cudnn.benchmark = True
         self._mean, self._std = (
@@ -34,11 +34,11 @@ class TorchSide:
         self._images, self._labels = (torch.from_numpy(a).to(self._device) for a in train)
         self._labels = self._labels.long()
         self._steps_per_epoch = len(self._labels) // self._batch_size
-        self._place_test(test)
+        self._place_test_images(test)
         compiled = job.side == "torch.compile"
         name = "resnet20" if config.model.name == "resnet" else config.model.name
         fused = True if compiled and self._device == "cuda" else None
-        self._model, self._optimizer, self._scheduler = torch_twins.twin(
+        self._model, self._optimizer, self._scheduler = torch_twins.make_twin(
             name, self._device, compiled, fused, self._steps_per_epoch, config.num_epochs
         )
         self._augment = torch_twins.augment
@@ -50,7 +50,7 @@ class TorchSide:
             self._compile_seconds = sum(self._timed_steps(COMPILING_STEPS))
 
     def facts(self) -> dict[str, Any]:
-        """Returns what does not vary."""
+        """Returns the constants: version, device, threads and compile time."""
         return {
             "version": torch.__version__,
             "device": self._device,
@@ -59,27 +59,27 @@ class TorchSide:
         }
 
     def steps(self, count: int) -> list[float]:
-        """Returns the seconds of `count` steps; on a GPU, an epoch's mean alone."""
+        """Returns the seconds of `count` steps; on a GPU, only the mean of an epoch."""
         if self._device == "cuda":
-            return [self._train() / self._steps_per_epoch]
-        return self._timed_steps(count + 1)[1:]  # the first is not timed on our side either
+            return [time_call(self._train) / self._steps_per_epoch]
+        return self._timed_steps(count + 1)[1:]  # JaxSide does not time the first step either
 
     def epoch(self) -> dict[str, float]:
-        """Returns the seconds of an epoch's training, of its evaluation, and of its checkpoint."""
+        """Returns the seconds of an epoch's training, evaluation and checkpoint."""
         return {
-            "train": self._train(),
-            "evaluation": self._evaluate(),
-            "checkpoint": self._save(),
+            "train": time_call(self._train),
+            "evaluation": time_call(self._evaluate),
+            "checkpoint": time_call(self._save),
         }
 
     def peak_memory_mb(self) -> float:
-        """Returns the peak memory so far: the GPU's allocations, or the process on CPU."""
+        """Returns the peak memory so far: of the process on CPU, of the allocations on a GPU."""
         if self._device == "cpu":
             return workers.peak_resident_mb()
         return torch.cuda.max_memory_allocated() / 1e6
 
-    def _place_test(self, test: Any) -> None:
-        """Keeps the test images padded to whole batches, as our side does."""
+    def _place_test_images(self, test: Any) -> None:
+        """Keeps the test images padded to whole batches, as JaxSide does."""
         self._num_test = len(test.labels)
         padded = -(-self._num_test // self._batch_size) * self._batch_size
         images, labels = (torch.from_numpy(a).to(self._device) for a in test)
@@ -108,15 +108,13 @@ class TorchSide:
             times.append(time.perf_counter() - began)
         return times
 
-    def _train(self) -> float:
-        began = time.perf_counter()
+    def _train(self) -> None:
         self._model.train()
         order = torch.randperm(len(self._labels), device=self._device)
         total = torch.zeros((), device=self._device)
         for index in order.split(self._batch_size)[: self._steps_per_epoch]:
             total += self._step(index)
-        total.item()  # waits for it
-        return time.perf_counter() - began
+        total.item()  # waits for the result
 
     def _logits(self, x: torch.Tensor) -> torch.Tensor:
         if self._options["channels_last"]:
@@ -125,8 +123,7 @@ class TorchSide:
             return self._model(x).float()
 
     @torch.no_grad()
-    def _evaluate(self) -> float:
-        began = time.perf_counter()
+    def _evaluate(self) -> None:
         self._model.eval()
         loss = torch.zeros((), device=self._device)
         correct = torch.zeros((), device=self._device, dtype=torch.long)
@@ -141,11 +138,8 @@ class TorchSide:
             loss += F.cross_entropy(logits, labels, reduction="sum")
             correct += (logits.argmax(1) == labels).sum()
         loss.item(), correct.item()
-        return time.perf_counter() - began
 
-    def _save(self) -> float:
-        """Saves all that a run needs to go on, as our side does, and waits for it."""
-        began = time.perf_counter()
+    def _save(self) -> None:
+        """Saves everything that a run needs to resume, as JaxSide does."""
         parts = {"model": self._model, "optimizer": self._optimizer, "scheduler": self._scheduler}
         torch.save({name: part.state_dict() for name, part in parts.items()}, self._file)
-        return time.perf_counter() - began

@@ -1,9 +1,9 @@
-"""PyTorch twins of three networks of this project, for comparing speed and accuracy.
+"""PyTorch twins of three of this project's networks, for comparing speed and accuracy.
 
-They are written as a PyTorch user would write them.  ``twin(name)`` gives a model with its
-optimizer, ``train_step`` runs one step, and ``augment`` prepares a whole batch on the model's
-device from uint8 images already in memory (kinder to PyTorch than a loader that decodes
-images one by one).  Everything runs on the CPU or on a GPU.
+They are written as a PyTorch user would write them. `make_twin(name)` returns a model with its
+optimizer, `train_step` runs one step, and `augment` prepares a whole batch on the model's device
+from uint8 images in memory, which is faster than a loader that decodes images one by one.
+Everything runs on a CPU or a GPU.
 """
 
 from contextlib import nullcontext
@@ -18,7 +18,7 @@ PARAMETERS = {"adaptive": 9_483_636, "resnet20": 269_722, "simple_cnn": 82_030}
 
 
 class AdaptiveBlock(nn.Module):
-    """K parallel convolutions, weighted for each image by a linear gate on its channel means."""
+    """K parallel convolutions, weighted per image by a linear gate on the channel means."""
 
     def __init__(self, in_channels, out_channels, k=6, dropout=0.1):
         super().__init__()
@@ -58,7 +58,7 @@ class Adaptive(nn.Module):
 
 
 class BasicBlock(nn.Module):
-    """Two 3x3 convolutions and a shortcut without parameters (option A)."""
+    """Two 3×3 convolutions and a parameter-free shortcut (option A)."""
 
     def __init__(self, in_channels, out_channels, stride=1):
         super().__init__()
@@ -113,8 +113,10 @@ class SimpleCNN(nn.Sequential):
         )  # fmt: skip
 
 
-def twin(name, device="cpu", channels_last=False, fused=None, steps_per_epoch=390, epochs=None):
-    """Return (model, optimizer, scheduler); call ``scheduler.step()`` after each step."""
+def make_twin(
+    name, device="cpu", channels_last=False, fused=None, steps_per_epoch=390, epochs=None
+):
+    """Returns the model, its optimizer and its scheduler, which advances after each step."""
     model = {"adaptive": Adaptive, "resnet20": ResNet, "simple_cnn": SimpleCNN}[name]().to(device)
     if channels_last:
         model = model.to(memory_format=torch.channels_last)
@@ -140,9 +142,10 @@ def twin(name, device="cpu", channels_last=False, fused=None, steps_per_epoch=39
 
 
 def augment(images, mean, std, pad=4, train=True):
-    """Flip and crop a uint8 batch [B, H, W, C] on its device, and normalise it to NCHW floats.
+    """Flips and crops a uint8 batch [B, H, W, C] on its device, and normalises it to NCHW floats.
 
-    ``mean`` and ``std`` are tensors [C] there: made here, they would stop the host at each batch.
+    `mean` and `std` are tensors [C] on that device; creating them here would block the host once
+    per batch.
     """
     b, h, w, _ = images.shape
     if train:
@@ -159,7 +162,7 @@ def augment(images, mean, std, pad=4, train=True):
 
 
 def train_step(model, optimizer, scheduler, x, labels, *, channels_last=False, bfloat16=False):
-    """Run one optimizer step on a prepared batch and return its loss, still on the device."""
+    """Runs one optimizer step on a prepared batch; returns its loss, still on the device."""
     if channels_last:
         x = x.contiguous(memory_format=torch.channels_last)
     with torch.autocast(x.device.type, torch.bfloat16) if bfloat16 else nullcontext():
@@ -172,5 +175,5 @@ def train_step(model, optimizer, scheduler, x, labels, *, channels_last=False, b
 
 
 def count_parameters(model):
-    """Return the number of trainable parameters."""
+    """Returns the number of trainable parameters."""
     return sum(p.numel() for p in model.parameters() if p.requires_grad)

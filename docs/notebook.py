@@ -1,4 +1,4 @@
-"""Makes docs/tutorial.ipynb of docs/tutorial.md: its commands and code as cells, with their output.
+"""Makes docs/tutorial.ipynb from docs/tutorial.md: commands and code become cells with outputs.
 
 python docs/notebook.py
 """
@@ -8,17 +8,17 @@ import pathlib
 import re
 from typing import Any
 
-PAGE = pathlib.Path(__file__).parent / "tutorial.md"
-ABOUT = "*Made of [tutorial.md](tutorial.md) by `python docs/notebook.py`.*"
+TUTORIAL = pathlib.Path(__file__).parent / "tutorial.md"
+ABOUT = "*Generated from [tutorial.md](tutorial.md) by `python docs/notebook.py`.*"
 PART = re.compile(r"^```(\w+)\n(.*?)^```\n|((?:^    [^\n]*\n)+)", re.MULTILINE | re.DOTALL)
 
 
-def notebook(page: str) -> dict[str, Any]:
-    """Returns the notebook of a page: an indented block is a command, ```text its output."""
+def notebook(tutorial: str) -> dict[str, Any]:
+    """Returns the tutorial as a notebook; indented blocks are commands, ```text blocks outputs."""
     cells, end = [_text(ABOUT), _code("%cd ..")], 0
-    for part in PART.finditer(page):
+    for part in PART.finditer(tutorial):
         language, block, command = part.groups()
-        if before := page[end : part.start()].strip():
+        if before := tutorial[end : part.start()].strip():
             cells.append(_text(before))
         end = part.end()
         if command:
@@ -28,7 +28,7 @@ def notebook(page: str) -> dict[str, Any]:
             cells[-1]["outputs"].append(output)
         else:
             cells.append(_code(block.rstrip()))
-    if after := page[end:].strip():
+    if after := tutorial[end:].strip():
         cells.append(_text(after))
     return {"cells": cells, "metadata": {}, "nbformat": 4, "nbformat_minor": 4}
 
@@ -52,5 +52,5 @@ def _code(text: str) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    content = json.dumps(notebook(PAGE.read_text()), indent=1, ensure_ascii=False)
-    PAGE.with_suffix(".ipynb").write_text(content + "\n")
+    content = json.dumps(notebook(TUTORIAL.read_text()), indent=1, ensure_ascii=False)
+    TUTORIAL.with_suffix(".ipynb").write_text(content + "\n")

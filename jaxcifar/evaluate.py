@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxcifar.figures import plots
+from jaxcifar.figures import heatmaps, png
 from jaxcifar.run import workdir
 from jaxcifar.system import backend
 from jaxcifar.training.evaluation import VIEWS
@@ -89,7 +89,8 @@ def keep(
     workdir.write_json(numbers, result)
     title = f"{directory.name}, {result['data']} {result['split']}, step {result['step']:,}"
     matrix = np.array(result["confusion_matrix"])
-    plots.confusion(picture, matrix, list(result["class_accuracy"]), title)
+    confusion = heatmaps.confusion(matrix, list(result["class_accuracy"]), title)
+    png.draw_heatmaps(picture, [confusion])
     return numbers, picture
 
 

@@ -1,4 +1,4 @@
-"""Makes a page of one run, of several compared, or of the study, that needs nothing beside it.
+"""Makes a self-contained HTML page of one run, of several runs compared, or of the study.
 
 python -m jaxcifar.report DIR… [--out=FILE.html] [--step=latest|best|N] [--data_dir=DIR]
 python -m jaxcifar.report --study=results [--out=FILE.html]
@@ -7,34 +7,40 @@ python -m jaxcifar.report --study=results [--out=FILE.html]
 from jaxcifar.system import command
 
 if __name__ == "__main__":
-    command.leave_on_interrupt()  # what follows takes seconds to import
+    command.leave_on_interrupt()  # the imports below take seconds
 
 import pathlib
 
 from jaxcifar.errors import UserError
-from jaxcifar.pages import findings, markup, run_page, study_page
+from jaxcifar.pages import markup, run_page, study_page
+from jaxcifar.pages.runs import load_runs
 from jaxcifar.system import backend
 
 
 def main() -> None:
     """Runs the command."""
-    parser = command.command_parser("report", "Makes one HTML page of runs, or of the study.")
-    parser.add_argument("runs", nargs="*", metavar="DIR", help="runs' workdirs, to be compared")
-    parser.add_argument("--study", type=pathlib.Path, metavar="DIR", help="of the claims: results")
-    parser.add_argument("--out", type=pathlib.Path, default="report.html", metavar="FILE.html")
-    parser.add_argument("--step", default="latest", help="N, best or latest (default: latest)")
-    parser.add_argument("--data_dir", metavar="DIR", help="where the data lie now, if elsewhere")
+    parser = command.command_parser("report", "Makes an HTML page of runs or of the study.")
+    parser.add_argument("runs", nargs="*", metavar="DIR", help="workdirs of the runs")
+    text = "makes the page of the claims from the records in DIR (results)"
+    parser.add_argument("--study", type=pathlib.Path, metavar="DIR", help=text)
+    text = "page to write (default: report.html)"
+    parser.add_argument(
+        "--out", type=pathlib.Path, default="report.html", metavar="FILE", help=text
+    )
+    text = "checkpoint: N, best or latest (default: latest)"
+    parser.add_argument("--step", default="latest", help=text)
+    parser.add_argument("--data_dir", metavar="DIR", help="folder of the data, if it has moved")
     arguments = parser.parse_args()
     if bool(arguments.runs) == bool(arguments.study):
-        raise UserError("expected one or more runs' folders, or --study=results, and not both")
-    markup.check(arguments.out)
+        raise UserError("expected either the workdirs of runs or --study=results")
+    markup.check_writable(arguments.out)
     if arguments.study:
         text = study_page.page(arguments.study, arguments.out)
     else:
         backend.configure(keep_memory=False)
         folders = [pathlib.Path(run) for run in arguments.runs]
-        text = run_page.page(findings.read_runs(folders, arguments.step, arguments.data_dir))
-    markup.write(arguments.out, text)
+        text = run_page.page(load_runs(folders, arguments.step, arguments.data_dir))
+    markup.write_page(arguments.out, text)
     print(f"wrote {arguments.out}, {len(text.encode()) / 2**20:.1f} MB")
 
 

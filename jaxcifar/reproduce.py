@@ -1,4 +1,4 @@
-"""Re-runs what the reports claim, and judges it.
+"""Trains the runs behind the reports' claims and judges each claim.
 
 python -m jaxcifar.reproduce [--claims=ID,…] [--seeds=N] [--jobs=N] [--shard=I/N] [--out=results]
 python -m jaxcifar.reproduce --list | --table
@@ -7,55 +7,80 @@ python -m jaxcifar.reproduce --list | --table
 from jaxcifar.system import command
 
 if __name__ == "__main__":
-    command.leave_on_interrupt()  # what follows takes seconds to import
+    command.leave_on_interrupt()  # the imports below take seconds
 
+import argparse
+import math
 import pathlib
 
 from jaxcifar.claims import records
 from jaxcifar.claims.reports import RUNS
 from jaxcifar.claims.results import write_table
-from jaxcifar.launch import jobs
-from jaxcifar.launch.claim_runs import BY_LENGTH, WORKDIRS, choose, listing, plan
+from jaxcifar.launch import claim_runs, jobs
+from jaxcifar.launch.options import add_options, check_options
 from jaxcifar.system import atomic
 
 
-def main() -> None:
-    """Runs the command; exit status 130 where a signal stopped it."""
+def parse_arguments() -> argparse.Namespace:
+    """Returns the options."""
     parser = command.command_parser(
-        "reproduce", "Re-runs what the reports claim, cheapest first, and judges it."
+        "reproduce",
+        "Trains the runs behind the reports' claims, the shortest first, and judges each claim.",
+        epilog="Finished runs are not repeated. Run the same command to continue.",
     )
-    parser.add_argument("--claims", default="", metavar="ID,…", help="ids or prefixes; default all")
-    parser.add_argument("--seeds", type=int, default=1, metavar="N", help="seeds 0 to N−1")
-    parser.add_argument("--budget_minutes", type=float, default=float("inf"), metavar="M")
-    parser.add_argument("--jobs", type=int, default=0, metavar="N", help="side by side; 0: all pay")
-    parser.add_argument("--cores", type=int, default=BY_LENGTH, metavar="C", help="of each; 0: all")
     parser.add_argument(
-        "--shard", default="0/1", metavar="I/N", help="every N-th run, from the I-th"
+        "--claims",
+        default="",
+        metavar="ID,…",
+        help="claims to reproduce, by id or the start of an id (default: all)",
     )
-    parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("results"))
-    parser.add_argument("--list", action="store_true", help="show the claims and what they need")
-    parser.add_argument("--table", action="store_true", help="write the tables and the pictures")
-    text = "so many seeds in one program, on a GPU; nothing of them is saved on the way"
-    parser.add_argument("--runs_at_once", type=int, default=1, metavar="M", help=text)
-    arguments = parser.parse_args()
-    cores = 0 if arguments.cores == BY_LENGTH else arguments.cores
-    at_once, budget = arguments.runs_at_once, arguments.budget_minutes
-    jobs.check(arguments.seeds, arguments.jobs, cores, budget, at_once)
-    chosen = choose(arguments.claims)
-    if arguments.table:
-        write_table(arguments.out)
+    parser.add_argument(
+        "--budget_minutes",
+        type=float,
+        default=math.inf,
+        metavar="M",
+        help="save and stop after M minutes (default: no limit)",
+    )
+    parser.add_argument(
+        "--out",
+        type=pathlib.Path,
+        default=claim_runs.RESULTS,
+        metavar="DIR",
+        help="folder for the tables, the charts and the records (default: results). Checkpoints go"
+        " to DIR/checkpoints, by default to checkpoints/reproduce",
+    )
+    parser.add_argument(
+        "--list", action="store_true", help="list the claims and the runs they need; train nothing"
+    )
+    parser.add_argument(
+        "--table", action="store_true", help="write the tables and the charts; train nothing"
+    )
+    text = "1 for a run under an hour, otherwise all"
+    add_options(parser, claim_runs.BY_LENGTH, text)
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Runs the command; the exit status is 130 after a signal and 1 if a run failed."""
+    options = parse_arguments()
+    cores = 0 if options.cores == claim_runs.BY_LENGTH else options.cores
+    at_once, budget = options.runs_at_once, options.budget_minutes
+    check_options(options.seeds, options.jobs, cores, budget, at_once)
+    claims = claim_runs.choose_claims(options.claims)
+    if options.table:
+        write_table(options.out)
         return
-    found = records.read(arguments.out, RUNS)
-    if arguments.list:
-        print(listing(chosen, arguments.seeds, found))
+    found = records.read(options.out, RUNS)
+    if options.list:
+        print(claim_runs.list_claims(claims, options.seeds, found))
         return
-    planned = plan(chosen, arguments.seeds, found, arguments.shard, arguments.cores)
-    atomic.check_writable(arguments.out, "--out")
-    place = jobs.Place(arguments.out, WORKDIRS)
-    outcome = jobs.run_all(planned, place, arguments.jobs, budget, at_once)
-    if arguments.shard == "0/1" and not outcome.stopped:
-        write_table(arguments.out)
-    jobs.end(outcome)
+    missing = claim_runs.plan_jobs(claims, options.seeds, found, options.shard, options.cores)
+    atomic.check_writable(options.out, "--out")
+    folders = claim_runs.folders_of(options.out)
+    outcome = jobs.run_all(missing, folders, options.jobs, budget, at_once)
+    if options.shard == "0/1" and not outcome.stopped:
+        write_table(options.out)
+    jobs.exit_with(outcome)
 
 
 if __name__ == "__main__":

@@ -92,7 +92,7 @@ def use_few_images(synthetic, monkeypatch):
     whole = data.load_dataset
 
     @functools.wraps(whole)  # its signature is the schema of config.data
-    def load(source, dir, validation, train_examples):
+    def load(source, dir="", validation=0, train_examples=0):
         if source not in ("cifar10", "synthetic"):
             return whole(source, dir, validation, train_examples)
 

@@ -1,3 +1,5 @@
+"""The benchmarks: operation counts, timed epochs, PyTorch twins, and the generated tables."""
+
 import importlib
 import json
 import signal
@@ -14,8 +16,8 @@ from jaxcifar.training import experiment
 
 SYSTEMS = ("adaptive", "resnet20", "simple_cnn")
 
-# Multiply-adds of an image's forward pass by hand, H·W·k²·C_in·C_out of each convolution and
-# C_in·C_out of each Dense layer: (those that see the image itself, all others).
+# Multiply-adds of an image's forward pass, computed by hand: H·W·k²·C_in·C_out per convolution and
+# C_in·C_out per Dense layer, for (the layers that read the image, all other layers).
 ADAPTIVE = (
     32**2 * 9 * 3 * 384 + 3 * 6,  # six branches of 64 channels, and the first gate
     (16**2 * 9 * 64 * 768 + 8**2 * 9 * 128 * 1536 + 4**2 * 9 * 256 * 3072)
@@ -38,7 +40,7 @@ MULTIPLY_ADDS = dict(zip(SYSTEMS, (ADAPTIVE, RESNET20, SIMPLE_CNN), strict=True)
 
 @pytest.fixture
 def module(monkeypatch):
-    """Imports a module of benchmarks/, whose folder is on the path only where a script runs."""
+    """Imports a module of benchmarks/, which is on the path only while one of its scripts runs."""
     monkeypatch.syspath_prepend(ROOT / "benchmarks")
     return importlib.import_module
 
@@ -53,15 +55,15 @@ def shape(*axes, dtype=jnp.float32):
 
 
 @pytest.mark.parametrize("system", SYSTEMS)
-def test_operations_are_those_counted_by_hand(counting, system):
+def test_operations_equal_the_count_by_hand(counting, system):
     parts = experiment.build_experiment(config_of(f"{system}.py"))
     first, rest = MULTIPLY_ADDS[system]
-    assert counting.forward(parts, 4).operations == 2 * 4 * (first + rest)
-    # Kernel and input gradients cost as much again, and the image has no gradient.
-    assert counting.gradient(parts, 4).operations == 2 * 4 * (2 * first + 3 * rest)
+    assert counting.count_forward(parts, 4).operations == 2 * 4 * (first + rest)
+    # The kernel's and the input's gradient cost as much again; the image needs no gradient.
+    assert counting.count_gradient(parts, 4).operations == 2 * 4 * (2 * first + 3 * rest)
 
 
-def test_bytes_are_operands_and_results_in_their_type(counting):
+def test_bytes_count_operands_and_results_in_their_type(counting):
     found = counting.count(jnp.matmul, shape(8, 3), shape(3, 5))
     assert found == counting.Count(2 * 8 * 3 * 5, 4 * (8 * 3 + 3 * 5 + 8 * 5))
     half = counting.count(jnp.matmul, *(shape(*s, dtype=jnp.bfloat16) for s in ((8, 3), (3, 5))))
@@ -71,7 +73,9 @@ def test_bytes_are_operands_and_results_in_their_type(counting):
 @pytest.mark.parametrize("padding", ["SAME", "VALID"])
 @pytest.mark.parametrize("stride", [1, 2])
 @pytest.mark.parametrize("groups", [1, 4])
-def test_a_convolutions_gradients_cost_what_it_costs(counting, padding, stride, groups):
+def test_each_gradient_of_a_convolution_costs_as_much_as_the_convolution(
+    counting, padding, stride, groups
+):
     x, kernel = shape(2, 16, 16, 4), shape(3, 3, 4 // groups, 8)
 
     def convolve(x, kernel):
@@ -90,11 +94,11 @@ def test_a_convolutions_gradients_cost_what_it_costs(counting, padding, stride, 
     once = counting.count(convolve, x, kernel).operations
     out = (16 if padding == "SAME" else 14) // stride
     assert once == 2 * 2 * out**2 * 9 * (4 // groups) * 8
-    # The sum's gradient needs no forward pass, but jax traces it.
+    # The gradient of a sum needs no forward pass, but jax traces it.
     assert counting.count(both, x, kernel).operations == 3 * once
 
 
-def test_what_is_nested_counts_and_a_scan_as_often_as_it_runs(counting):
+def test_nested_computations_count_and_a_scan_counts_every_iteration(counting):
     a = shape(4, 4)
     product = 2 * 4**3
 
@@ -122,24 +126,22 @@ def test_what_is_nested_counts_and_a_scan_as_often_as_it_runs(counting):
         counting.count(unknown, a)
 
 
-def test_tables_say_what_was_not_measured(module, tmp_path):
+def test_the_tables_say_what_was_not_measured(module, tmp_path):
     tables = module("speed_tables")
     readme = tmp_path / "README.md"
     readme.write_text(f"before\n{tables.MARKS[0]}\nold\n{tables.MARKS[1]}\nafter\n")
-    tables.write(tmp_path, readme)
+    tables.write_tables(tmp_path, readme)
     text = readme.read_text()
     assert text.startswith("before\n")
     assert text.endswith(f"{tables.MARKS[1]}\nafter\n")
     assert "\nold\n" not in text
     assert "### CPU\n\nNot measured.\n" in text
-    assert (
-        "### GPU\n\nNot measured. The targets, in bfloat16: adaptive, s an epoch ≤ 0.40; " in text
-    )
+    assert "### GPU\n\nNot measured. Targets in bfloat16: adaptive, s/epoch ≤ 0.40; " in text
     assert "|" not in text
 
 
-def epoch_of(module, side, tmp_path):
-    """The seconds of two epochs of a side, and the names of what it had saved after each."""
+def time_two_epochs(module, side, tmp_path):
+    """Returns the seconds of two epochs of a side, and the files that exist after each."""
     workers = module("workers")
     job = workers.Job(
         side,
@@ -150,41 +152,41 @@ def epoch_of(module, side, tmp_path):
         folder=str(tmp_path),
     )
     name, kind = workers.CLASSES[side]
-    made = getattr(module(name), kind)(job)
+    instance = getattr(module(name), kind)(job)
     epochs, saved = [], []
     for _ in range(2):
-        epochs.append(made.epoch())
+        epochs.append(instance.epoch())
         saved.append({f for f in tmp_path.rglob("*") if f.is_file()})
     return epochs, saved
 
 
 @pytest.mark.parametrize("side", ["jaxcifar", "torch"])
-def test_an_epoch_has_what_a_user_waits_for(module, side, small_data, tmp_path):
-    """Training, evaluation and a checkpoint, which is there when the epoch's time is over."""
+def test_an_epoch_times_training_evaluation_and_checkpoint(module, side, small_data, tmp_path):
+    """The checkpoint must be on disk when the epoch's time ends."""
     if side == "torch":
         pytest.importorskip("torch")
-    epochs, saved = epoch_of(module, side, tmp_path)
+    epochs, saved = time_two_epochs(module, side, tmp_path)
     for epoch in epochs:
         assert set(epoch) == {"train", "evaluation", "checkpoint"}
         assert min(epoch.values()) > 0
     assert saved[0]
-    if side == "jaxcifar":  # another step at each epoch: a saved one would not be saved again
+    if side == "jaxcifar":  # each epoch saves a new step, because a saved step would be skipped
         assert {f.name for f in (tmp_path / "steps").iterdir()} >= {"4"}
-    whole = module("train_speed").spread_epochs(epochs)
+    whole = module("train_speed").summarise_epochs(epochs)
     assert whole["epoch_seconds"]["max"] == max(sum(epoch.values()) for epoch in epochs)
     assert whole["checkpoint_seconds"]["n"] == 2
 
 
 @pytest.mark.parametrize("system", SYSTEMS)
-def test_a_twin_has_as_many_parameters(module, system):
+def test_a_twin_has_as_many_parameters_as_our_model(module, system):
     pytest.importorskip("torch")
     twins = module("torch_twins")
     ours = experiment.build_experiment(config_of(f"{system}.py")).abstract_model()["params"]
     count = sum(leaf.size for leaf in jax.tree.leaves(ours))
-    assert twins.count_parameters(twins.twin(system)[0]) == twins.PARAMETERS[system] == count
+    assert twins.count_parameters(twins.make_twin(system)[0]) == twins.PARAMETERS[system] == count
 
 
-HELD = """
+SUSPENDED = """
 import sys, time
 sys.path.insert(0, "benchmarks")
 import speedrun
@@ -198,8 +200,8 @@ print(clock() - began, clock.held)
 """
 
 
-def test_the_speed_runs_clock_leaves_out_what_a_process_was_held():
-    command = [sys.executable, "-c", HELD]
+def test_the_speed_runs_clock_does_not_count_a_suspension():
+    command = [sys.executable, "-c", SUSPENDED]
     pipe = subprocess.PIPE
     with subprocess.Popen(command, cwd=ROOT, stdin=pipe, stdout=pipe, text=True) as process:
         assert process.stdout.readline() == "began\n"
@@ -211,7 +213,7 @@ def test_the_speed_runs_clock_leaves_out_what_a_process_was_held():
     assert 1.5 < held < 2.5
 
 
-def test_the_speed_runs_table_counts_both_clocks_and_the_seeds(module):
+def test_the_speed_runs_table_shows_both_clocks_and_the_number_of_seeds(module):
     runs = [
         {
             "side": "94",
@@ -226,20 +228,20 @@ def test_the_speed_runs_table_counts_both_clocks_and_the_seeds(module):
         }
         for seed in range(4)
     ]
-    _, _, row, other = module("speedrun").table(runs).splitlines()
+    _, _, row, other = module("speedrun").runs_table(runs).splitlines()
     assert other.startswith("| 94 --config.num_epochs=9 | 1 | 0.9430 |")
     assert other.endswith("| 25% |")
     assert row == "| 94 | 3 | 0.9410 ± 0.0010 | 106.0 ± 1.0 | 131.0 ± 1.0 | 0.200 P | 1,980 | 50% |"
 
 
-def test_the_readme_says_of_the_speed_run_what_was_measured(module):
+def test_the_readmes_contain_the_measured_speed_runs(module):
     speedrun = module("speedrun")
     runs = json.loads((ROOT / "results" / "speedrun-cpu.json").read_text())
     assert speedrun.headline(runs) in (ROOT / "README.md").read_text()
-    assert speedrun.table(runs) in (ROOT / "benchmarks" / "README.md").read_text()
+    assert speedrun.runs_table(runs) in (ROOT / "benchmarks" / "README.md").read_text()
 
 
-def test_the_headline_is_of_whole_runs_on_both_sides(module):
+def test_the_headline_uses_only_unchanged_runs_of_94_and_torch(module):
     def run(side, seconds, accuracy=0.9, words=()):
         clocks = {"train_seconds": seconds - 60, "views_seconds": 60}
         return {"side": side, "words": list(words), "accuracy": accuracy, "cores": 2} | clocks
@@ -248,26 +250,26 @@ def test_the_headline_is_of_whole_runs_on_both_sides(module):
     line = module("speedrun").headline([*runs, run("torch", 1440), run("93", 1)])
     assert line.startswith("**94.1 % on 2 CPU cores in 12 minutes**")
     assert "0.9410 ± 0.0014 on the test images (n = 2), in 0.50 times" in line
-    assert "PyTorch beside it (n = 1)" in line
+    assert "PyTorch recipe on the same machine (n = 1)" in line
     assert "PyTorch" not in module("speedrun").headline(runs)
     assert module("speedrun").headline([run("torch", 1440)]) == ""
 
 
-def test_the_precisions_are_compared_seed_by_seed(module):
-    """By hand: differences 0.01 and 0.03 of one net, −0.02 and −0.02 of another. Their spread is
-    √(0.0002 / 2) = 0.01 with two degrees of freedom; t = 4.3027."""
+def test_precisions_are_compared_seed_by_seed(module):
+    """By hand: one net's differences are 0.01 and 0.03, another's −0.02 and −0.02. The pooled
+    standard deviation is √(0.0002 / 2) = 0.01 with two degrees of freedom; t = 4.3027."""
 
-    def run(page, dtype, seed, accuracy):
+    def run(config, dtype, seed, accuracy):
         about = {"epoch": 30, "device": "1 × cpu", "commit": "abcdefgh", "seconds": 90}
         about |= {"data": {"source": "cifar10"}}
-        return about | {"page": page, "dtype": dtype, "seed": seed, "test_accuracy": accuracy}
+        return about | {"page": config, "dtype": dtype, "seed": seed, "test_accuracy": accuracy}
 
-    runs = [run("a", "float32", seed, 0.5) for seed in (0, 1, 2)]  # 2 has no partner
+    runs = [run("a", "float32", seed, 0.5) for seed in (0, 1, 2)]  # seed 2 has no partner
     runs += [run("a", "bfloat16", seed, 0.51 + 0.02 * seed) for seed in (0, 1)]
     runs += [run("b", "bfloat16", seed, 0.68 + seed / 10) for seed in (1, 0)]
     runs += [run("b", "float32", seed, 0.7 + seed / 10) for seed in (0, 1)]
-    table = module("precision").table(runs)
-    assert "| a | 2 | 0.5000 ± 0.0000 | 0.5200 ± 0.0141 | +0.0200 ± 0.0304 | 1.5, 1.5 |" in table
-    assert "| b | 2 | 0.7500 ± 0.0707 | 0.7300 ± 0.0707 | -0.0200 ± 0.0304 | 1.5, 1.5 |" in table
-    assert "| all | 4 | | | +0.0000 ± 0.0215 | |" in table
-    assert "0.0100, 2 degrees of freedom" in table
+    table = module("precision").precision_table(runs)
+    assert "| a | 2 | 0.5000 ± 0.0000 | 0.5200 ± 0.0141 | +0.0200 ± 0.0304 | 1.5 | 1.5 |" in table
+    assert "| b | 2 | 0.7500 ± 0.0707 | 0.7300 ± 0.0707 | -0.0200 ± 0.0304 | 1.5 | 1.5 |" in table
+    assert "| all | 4 |  |  | +0.0000 ± 0.0215 |  |  |" in table
+    assert "0.0100 with 2 degrees of freedom" in table

@@ -1,4 +1,4 @@
-"""What `make demo` predicts, in a clone with no data."""
+"""`make demo` works in a clone without data, and predicts what the README says."""
 
 import csv
 import io
@@ -17,14 +17,14 @@ DRAWING = runpy.run_path(str(DEMO / "draw.py"))
 
 
 @pytest.mark.parametrize("name", DRAWING["PICTURES"])
-def test_a_picture_is_what_its_script_draws(name):
+def test_each_drawing_matches_its_script(name):
     with Image.open(DEMO / f"{name}.png") as image:
         kept = np.asarray(image.convert("RGB"), int)
     difference = np.abs(kept - np.asarray(DRAWING["drawn"](name), int))
-    assert difference.mean() < 1  # of 255: 64 colours are kept; Pillow's versions may differ a bit
+    assert difference.mean() < 1  # of 255; the file has 64 colours, and Pillow versions differ
 
 
-def test_as_many_drawings_are_named_rightly_as_the_readme_says(run, monkeypatch, nothing_outside):
+def test_the_readme_gives_the_number_of_correct_drawings(run, monkeypatch, nothing_outside):
     monkeypatch.chdir(ROOT)
     makefile = (ROOT / "Makefile").read_text()
     command = re.search(r"^demo:.*\n\t\$\(BIN\)/python -m jaxcifar\.predict (.*)$", makefile, re.M)
@@ -34,6 +34,5 @@ def test_as_many_drawings_are_named_rightly_as_the_readme_says(run, monkeypatch,
     assert [row["image"] for row in first] == [f"docs/demo/{n}.png" for n in DRAWING["PICTURES"]]
     right = [row["image"] for row in first if f"/{row['class']}.png" in row["image"]]
     numbers = "zero one two three four five six seven eight nine ten".split()  # noqa: SIM905
-    assert f"of ten drawings: {numbers[len(right)]} are named rightly" in (
-        (ROOT / "README.md").read_text()
-    )
+    readme = (ROOT / "README.md").read_text()
+    assert f"ten drawings with released weights ({numbers[len(right)]} correct)" in readme

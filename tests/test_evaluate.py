@@ -154,7 +154,7 @@ def test_calibration_is_fitted_on_what_was_held_out(trained, other):
     net = load_net(folder)
     examples = experiment.load_data(net.parts.config)
     held_out = net.predict(examples.validation.images).logits, examples.validation.labels
-    assert found["temperature"] == calibration.temperature(*held_out)
+    assert found["temperature"] == calibration.fit_temperature(*held_out)
     own = evaluation.evaluate(folder, "latest", "validation", calibrate=True)["calibration"]
     assert (own["fitted_on"], own["fitted_images"] + own["images"]) == ("half of validation", 24)
     halves = evaluation.evaluate(other, "latest", "test", calibrate=True)

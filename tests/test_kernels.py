@@ -1,4 +1,4 @@
-"""What a compiled program launches, counted by hand on the excerpts below."""
+"""The kernels and launches of compiled programs, against counts by hand on short excerpts."""
 
 import importlib
 import json
@@ -7,8 +7,8 @@ import types
 import pytest
 from conftest import ROOT
 
-# In the form of XLA's text for a GPU: an epoch whose step gathers a batch, convolves it, takes
-# the kernel's gradient, multiplies, sums, converts, copies, draws, and updates.
+# An epoch in the form of XLA's text for a GPU. Its step gathers a batch, convolves it, computes the
+# kernel's gradient, multiplies, sums, converts, copies, draws random bits and updates.
 PROGRAM = """
 HloModule jit__steps, is_scheduled=true
 
@@ -94,9 +94,9 @@ ENTRY %main (a0: f32[10]) -> f32[10] {
   ROOT %after = f32[10]{0} copy(%before)
 }
 """  # noqa: E501 -- XLA's lines
-PRODUCTS = 2 * 16 * 8 * 8 * 3 * 3 * 4 * 8  # of the convolution, and as many of the gradient
+PRODUCTS = 2 * 16 * 8 * 8 * 3 * 3 * 4 * 8  # of the convolution; its gradient has as many
 IMAGES, MAPS, KERNEL = 16 * 8 * 8 * 4, 16 * 8 * 8 * 8, 8 * 3 * 3 * 4  # elements
-# Of each kernel: its kind, bytes read and written, operations of products and of all else.
+# Each kernel's kind, bytes read, bytes written, product operations and other operations.
 WANTED = {
     "x": ("elementwise", IMAGES + 16 * 4 + 4, 2 * IMAGES, 0, IMAGES),
     "half": ("elementwise", 4 * KERNEL, 2 * KERNEL, 0, KERNEL),
@@ -105,7 +105,7 @@ WANTED = {
     "logits": ("matrix product", 2 * (MAPS + 5120), 4 * 160, 2 * 16 * 512 * 10, 0),
     "sums": ("reduction", 4 * 160, 4 * 10, 0, 160),
     "copy.1": ("copy or transpose", 40, 40, 0, 0),
-    "all": ("copy or transpose", 40 + 4, 40, 0, 0),  # a row, in its place
+    "all": ("copy or transpose", 40 + 4, 40, 0, 0),  # one row, written in place
     "bits": ("random", 8, 8, 0, 2),
     "update": ("optimizer", 6 * KERNEL, 6 * KERNEL, 0, 3 * KERNEL),
 }
@@ -127,13 +127,13 @@ condition:
 
 @pytest.fixture
 def module(monkeypatch):
-    """Imports a module of benchmarks/, whose folder is on the path only where a script runs."""
+    """Imports a module of benchmarks/, which is on the path only while one of its scripts runs."""
     monkeypatch.syspath_prepend(ROOT / "benchmarks")
     return importlib.import_module
 
 
-def test_the_kernels_of_a_step_are_those_counted_by_hand(module):
-    found = module("kernels").of_step(PROGRAM)
+def test_the_kernels_of_a_step_equal_the_count_by_hand(module):
+    found = module("kernels").step_kernels(PROGRAM)
     counted = {k.name: (k.kind, k.read, k.written, k.products, k.others) for k in found}
     assert counted == WANTED
     assert {k.dtype for k in found if k.products} == {"bf16"}
@@ -147,7 +147,7 @@ def test_the_kernels_of_a_step_are_those_counted_by_hand(module):
         ("BackwardFilter", "f32[8,3,3,4]", "%x, %y"),
     ],
 )
-def test_strided_gradients_count_as_the_convolution_does(module, which, out, operands):
+def test_strided_gradients_count_the_same_as_their_convolution(module, which, out, operands):
     text = f"""
 ENTRY %main (x: f32[16,8,8,4], kernel: f32[8,3,3,4], y: f32[16,4,4,8]) -> {out} {{
   %x = f32[16,8,8,4] parameter(0)
@@ -157,44 +157,44 @@ ENTRY %main (x: f32[16,8,8,4], kernel: f32[8,3,3,4], y: f32[16,4,4,8]) -> {out} 
 dim_labels=b01f_o01i->b01f, custom_call_target="__cudnn$conv{which}"
 }}
 """
-    (kernel,) = module("kernels").of_step(text)
+    (kernel,) = module("kernels").step_kernels(text)
     assert (kernel.kind, kernel.products) == ("convolution", 2 * 16 * 4 * 4 * 9 * 4 * 8)
 
 
-def test_launches_are_those_of_the_loops_body(module):
+def test_only_the_launches_in_the_loops_body_count(module):
     kernels = module("kernels")
-    assert kernels.launches(THUNKS) == kernels.Launches(single=2, buffers=1, inside=2)
-    assert kernels.launches(THUNKS.replace("kWhile", "kOther")).inside == 3
+    assert kernels.count_launches(THUNKS) == kernels.Launches(single=2, buffers=1, inside=2)
+    assert kernels.count_launches(THUNKS.replace("kWhile", "kOther")).inside == 3
 
 
-def test_the_bound_is_the_larger_of_both_and_the_launches(module):
+def test_the_bound_adds_launches_to_the_larger_of_bytes_and_operations(module):
     programs, kernels = module("gpu_program"), module("kernels")
     peaks = programs.Device(bandwidth=1e6, products={"bf16": 4e6}, others=2e6)
     slow = kernels.Kernel("a", "convolution", "", 10, 20, 400, "bf16", 0)  # 100 µs by operations
     wide = kernels.Kernel("b", "elementwise", "", 30, 20, 0, "", 40)  # 50 µs by bytes
-    found = programs.describe([slow, wide], kernels.Launches(1, 1, 1), peaks)
+    found = programs.describe_step([slow, wide], kernels.Launches(1, 1, 1), peaks)
     assert found["working_ms"] == pytest.approx(0.150)
     assert found["bound_ms"] == pytest.approx(0.150 + 2 * 0.003 + 0.001)
     assert found["heaviest"][0]["name"] == "a"
 
 
-def test_the_target_has_the_peaks_of_its_data_sheet(module):
-    """NVIDIA H200: 4.8 TB/s, 989 and 495 Top/s, at a clock of 1.83 GHz; the target's is 1.98."""
-    peaks = module("gpu_program").device((ROOT / "benchmarks" / "h200.txtpb").read_text())
+def test_the_targets_peaks_agree_with_the_data_sheet(module):
+    """NVIDIA H200: 4.8 TB/s, 989 and 495 Top/s at 1.83 GHz; the target's clock is 1.98 GHz."""
+    peaks = module("gpu_program").read_device((ROOT / "benchmarks" / "h200.txtpb").read_text())
     assert peaks.bandwidth == 4.8e12
     assert peaks.products["bf16"] == pytest.approx(989e12 * 1.98 / 1.83, rel=0.01)
     assert peaks.products["f32"] == pytest.approx(495e12 * 1.98 / 1.83, rel=0.01)
 
 
-def test_without_a_compiler_it_says_how_to_get_one(module, monkeypatch):
+def test_without_a_gpu_compiler_the_error_says_how_to_get_one(module, monkeypatch):
     programs = module("gpu_program")
     monkeypatch.setattr(programs, "is_importable", lambda name: False)
     with pytest.raises(programs.UserError, match="pip download --no-deps jax-cuda12-pjrt=="):
-        programs.described_mesh("")
+        programs.make_target_mesh("")
 
 
 @pytest.mark.parametrize("cuda", ["xla_cuda12", "xla_cuda13"])
-def test_the_compiler_of_either_cuda_version_is_used(module, monkeypatch, cuda):
+def test_the_compiler_of_either_cuda_version_works(module, monkeypatch, cuda):
     programs = module("gpu_program")
     monkeypatch.setattr(programs, "is_importable", lambda name: name == f"jax_plugins.{cuda}")
     monkeypatch.setattr(
@@ -202,10 +202,10 @@ def test_the_compiler_of_either_cuda_version_is_used(module, monkeypatch, cuda):
         "get_topology_desc",
         lambda **_: types.SimpleNamespace(devices=programs.jax.devices()[:1]),
     )
-    assert programs.described_mesh("").size == 1
+    assert programs.make_target_mesh("").size == 1
 
 
-def test_the_table_is_that_of_the_record(module):
+def test_the_readme_contains_the_table_of_the_record(module):
     programs = module("gpu_program")
     record = json.loads(programs.OUT.read_text())
-    assert programs.page_of(record) in programs.README.read_text()
+    assert programs.programs_table(record) in (ROOT / "benchmarks" / "README.md").read_text()

@@ -1,4 +1,4 @@
-"""What is installed from a wheel is whole: every module, and the pages."""
+"""A wheel contains every module, the data files and the config files."""
 
 import os
 import shutil
@@ -16,7 +16,7 @@ from jaxcifar.errors import UserError
 PARTS = ("jaxcifar", "configs")
 
 
-def test_every_folder_of_the_package_is_named():
+def test_pyproject_lists_every_folder_of_the_package():
     setuptools = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
     folders = {f.parent.relative_to(ROOT) for f in (ROOT / "jaxcifar").rglob("*.py")}
     assert set(setuptools["packages"]) == {
@@ -27,7 +27,7 @@ def test_every_folder_of_the_package_is_named():
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory):
-    """A wheel of the checkout, of a copy: an old build/ beside it would get into the wheel."""
+    """A wheel built from a copy of the checkout, without any old build/ folder."""
     source = tmp_path_factory.mktemp("source")
     for name in PARTS:
         shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
@@ -35,29 +35,29 @@ def wheel(tmp_path_factory):
         shutil.copy(ROOT / name, source)
     command = [sys.executable, "-m", "pip", "wheel", "--no-deps", "--wheel-dir", source, source]
     done = subprocess.run(command, capture_output=True, text=True)
-    if done.returncode and "for setuptools" in done.stderr:  # No matching distribution found …
-        pytest.skip("needs a package index for setuptools, which builds the wheel")
+    if done.returncode and "for setuptools" in done.stderr:  # "No matching distribution found …"
+        pytest.skip("building the wheel needs setuptools from a package index")
     assert done.returncode == 0, done.stderr
     (wheel,) = source.glob("jaxcifar-*.whl")
     return wheel
 
 
-def test_a_wheel_has_the_modules_their_data_and_the_pages(wheel):
+def test_a_wheel_has_every_module_data_file_and_config(wheel):
     found = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
-    kinds = ("*.py", "*.css", "*.js")
+    kinds = ("*.py", "*.css", "*.js", "*.json")
     files = [f.relative_to(ROOT) for part in PARTS for k in kinds for f in (ROOT / part).rglob(k)]
     assert found == {f"jaxcifar/{f}" if f.parts[0] == "configs" else str(f) for f in files}
 
 
-def test_what_is_installed_finds_its_pages_from_an_empty_folder(wheel, tmp_path):
+def test_an_installed_package_finds_its_configs_from_an_empty_folder(wheel, tmp_path):
     installed, empty = tmp_path / "site-packages", tmp_path / "empty"
     zipfile.ZipFile(wheel).extractall(installed)
     empty.mkdir()
     code = """
-from jaxcifar import config, pages
 from jaxcifar.claims import records
-print(pages.folder())
-assert config.load("configs/simple_cnn.py:swish").model.activation == "swish"
+from jaxcifar.config import files, overrides
+print(files.config_folder())
+assert overrides.load_config("configs/simple_cnn.py:swish", []).model.activation == "swish"
 assert records.config_of("simple_cnn:swish", 3).seed == 3
 """
     environment = os.environ | {"PYTHONPATH": str(installed)}
@@ -67,7 +67,7 @@ assert records.config_of("simple_cnn:swish", 3).seed == 3
     assert done.stdout.strip() == str(installed / "jaxcifar" / "configs")
 
 
-def test_the_users_own_file_comes_before_ours(tmp_path, monkeypatch):
+def test_a_users_config_takes_precedence_over_the_packaged_one(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert files.find_config("configs/adaptive.py") == ROOT / "configs" / "adaptive.py"
     (tmp_path / "configs").mkdir()

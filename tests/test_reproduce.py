@@ -1,4 +1,4 @@
-"""`reproduce`: runs what is missing, once; stops and goes on; restores what was deleted."""
+"""`reproduce`: trains missing runs once, stops and resumes, restores a deleted record."""
 
 import json
 import shutil
@@ -10,12 +10,13 @@ import numpy as np
 import pytest
 from conftest import ROOT, tiny
 from ml_collections import ConfigDict
+from small_jobs import job, spend_budget_after_an_epoch, without_clock
 
 from jaxcifar import reproduce
 from jaxcifar.claims import measure, records, results
 from jaxcifar.claims.claim import Claim, Comparison, Metric, column
 from jaxcifar.claims.reports import CLAIMS, RUNS
-from jaxcifar.launch import claim_runs, jobs
+from jaxcifar.launch import claim_runs, jobs, parallel
 from jaxcifar.run import provenance
 from jaxcifar.run.progress import RunLog
 from jaxcifar.system.slots import Slot
@@ -31,7 +32,7 @@ EPOCHS = {FIRST: 2, SECOND: 1}
 
 @pytest.fixture
 def tiny_runs(small_data, monkeypatch, tmp_path):
-    """Two claims, of two runs of a net small enough for seconds; a folder to be in."""
+    """Two claims about two tiny runs, in a folder of their own; returns the records' folder."""
 
     def config_of(run, seed):
         return tiny(seed=seed, num_epochs=EPOCHS[run])
@@ -39,7 +40,7 @@ def tiny_runs(small_data, monkeypatch, tmp_path):
     monkeypatch.setattr(records, "config_of", config_of)
     monkeypatch.setattr(claim_runs, "CLAIMS", TINY_CLAIMS)
     monkeypatch.setattr(results, "CLAIMS", TINY_CLAIMS)
-    monkeypatch.setattr(jobs, "share", lambda *_: [Slot((), "")])  # one after another, in here
+    monkeypatch.setattr(jobs, "divide_machine", lambda *_: [Slot((), "")])  # in this process
     monkeypatch.chdir(tmp_path)
     return tmp_path / "results" / "runs"
 
@@ -48,23 +49,14 @@ def texts(folder):
     return {file.name: file.read_text() for file in folder.glob("*")}
 
 
-def without_clock(text):
-    """A record without what a clock says."""
-    record = json.loads(text)
-    for line in (record, *record["epochs"]):
-        for key in ("seconds", "examples_per_second", "finished"):
-            line.pop(key, None)
-    return record
-
-
-def test_what_is_missing_is_run_once_and_a_deleted_record_comes_back_alone(
+def test_a_missing_run_is_trained_once_and_only_a_deleted_record_is_restored(
     tiny_runs, run, tmp_path, monkeypatch
 ):
     status, out, err = run(reproduce.main, [])
     assert (status, err) == (0, "")
     first = texts(tiny_runs)
     assert sorted(first) == ["simple_cnn_augment-seed0.json", "simple_cnn_base-seed0.json"]
-    assert "run 1/2: simple_cnn:base seed 0" in out  # cheapest first; both estimates are equal
+    assert "run 1/2: simple_cnn:base seed 0" in out  # the shortest first; both estimates are equal
     assert (tmp_path / "results" / "README.md").read_text().count("holds") >= 2
 
     status, out, _ = run(reproduce.main, [])
@@ -72,7 +64,7 @@ def test_what_is_missing_is_run_once_and_a_deleted_record_comes_back_alone(
     assert "run 1/" not in out
     assert texts(tiny_runs) == first
 
-    # from its checkpoint: to the byte, and still as what made it
+    # from its checkpoint: byte for byte, with the commit that trained it
     deleted = tiny_runs / "simple_cnn_base-seed0.json"
     deleted.unlink()
     with monkeypatch.context() as later:
@@ -83,17 +75,17 @@ def test_what_is_missing_is_run_once_and_a_deleted_record_comes_back_alone(
     assert "epoch 1/2" not in out
     assert texts(tiny_runs) == first
 
-    # and trained anew, where that is gone too
-    deleted.unlink()
-    workdir = tmp_path / claim_runs.WORKDIRS / deleted.stem
+    # by training again, if the checkpoint is gone too
+    before = deleted.rename(tmp_path / "before.json")
+    workdir = tmp_path / "checkpoints" / "reproduce" / deleted.stem
     workdir.rename(tmp_path / "elsewhere")
     run(reproduce.main, [])
     again = texts(tiny_runs)
-    assert without_clock(again[deleted.name]) == without_clock(first[deleted.name])
+    assert without_clock(deleted) == without_clock(before)
     assert {**again, deleted.name: ""} == {**first, deleted.name: ""}
 
 
-def test_a_stopped_run_goes_on_and_is_recorded_once(tiny_runs, run, monkeypatch):
+def test_a_stopped_run_resumes_and_is_recorded_once(tiny_runs, run, monkeypatch):
     def progress(self, epoch, done, sums, rate):
         if (epoch, done) == (2, 1):
             signal.raise_signal(signal.SIGTERM)
@@ -102,7 +94,7 @@ def test_a_stopped_run_goes_on_and_is_recorded_once(tiny_runs, run, monkeypatch)
         stopping.setattr(RunLog, "progress", progress)
         status, out, _ = run(reproduce.main, ["--claims=901-one"])
     assert status == 130
-    assert "the same command goes on" in out
+    assert "run the same command to continue" in out
     assert not tiny_runs.exists()
     status, out, _ = run(reproduce.main, ["--claims=901-one"])
     assert status == 0
@@ -121,14 +113,14 @@ def test_a_run_that_is_not_scored_every_epoch_is_recorded_and_read(tiny_runs, ru
     assert status == 0
     (record,) = records.read(tiny_runs.parent, [FIRST])[FIRST].values()
     assert len(column(record, "train_loss")) == 3
-    assert len(column(record, "test_loss")) == 2  # of epochs 2 and 3
+    assert len(column(record, "test_loss")) == 2  # epochs 2 and 3
 
 
 @pytest.mark.parametrize("mode", [[], ["--list"]])
 @pytest.mark.parametrize(
     "word", ["--seeds=0", "--jobs=-1", "--cores=-5", "--budget_minutes=nan", "--budget_minutes=-1"]
 )
-def test_numbers_that_nothing_can_run_with_are_refused(word, mode, run, monkeypatch):
+def test_numbers_out_of_range_are_rejected(word, mode, run, monkeypatch):
     monkeypatch.setattr(jobs, "run_all", lambda *_: pytest.fail("it started"))
     status, _, err = run(reproduce.main, [word, *mode])
     assert status == 2
@@ -139,11 +131,37 @@ def test_numbers_that_nothing_can_run_with_are_refused(word, mode, run, monkeypa
 def test_no_run_starts_once_the_budget_is_spent(tiny_runs, run):
     status, out, _ = run(reproduce.main, ["--budget_minutes=0"])
     assert status == 0
-    assert "the budget is spent; 2 left" in out
+    assert "the budget is spent; runs left: 2; run the same command to continue" in out
     assert not tiny_runs.exists()
 
 
-def test_a_record_says_what_the_run_was(tiny_runs, run):
+def test_the_budget_stops_a_running_job_which_resumes_next_time(tiny_runs, run, monkeypatch):
+    monkeypatch.setattr(records, "config_of", lambda run, seed: job(seed, num_epochs=500).config)
+    workdir = claim_runs.folders_of(tiny_runs.parent).workdirs / "simple_cnn_base-seed0"
+    for _ in range(2):
+        with monkeypatch.context() as patch:
+            spend_budget_after_an_epoch(patch, (jobs, parallel), workdir)
+            words = ["--claims=901-one", "--budget_minutes=2"]
+            status, out, err = run(reproduce.main, words)
+        assert (status, err) == (0, "")
+        assert "the budget is spent; runs left: 1; run the same command to continue" in out
+    assert "resumed at step" in workdir.with_name(f"{workdir.name}.log").read_text()
+    assert not tiny_runs.exists()
+    assert (tiny_runs.parent / "README.md").exists()
+
+
+def test_another_out_folder_gets_the_checkpoints_too(tiny_runs, run, tmp_path):
+    status, _, _ = run(reproduce.main, ["--claims=901-one", "--out=other"])
+    assert status == 0
+    assert [file.name for file in tmp_path.iterdir()] == ["other"]
+    assert (tmp_path / "other" / "checkpoints" / "simple_cnn_base-seed0" / "steps").is_dir()
+    assert claim_runs.folders_of(tmp_path / "results").workdirs.parts == (
+        "checkpoints",
+        "reproduce",
+    )
+
+
+def test_a_record_describes_its_run(tiny_runs, run):
     run(reproduce.main, ["--claims=901-one", "--seeds=2"])
     found = records.read(tiny_runs.parent, [FIRST])[FIRST]
     assert list(found) == [0, 1]
@@ -159,7 +177,7 @@ def test_a_record_says_what_the_run_was(tiny_runs, run):
             assert np.shape(means) == (10, 2)  # classes, branches
 
 
-def test_the_list_names_every_claim_and_what_it_needs(run, tmp_path):
+def test_the_list_has_every_claim_and_the_runs_it_needs(run, tmp_path):
     status, out, _ = run(reproduce.main, ["--list", f"--out={tmp_path}"])
     assert status == 0
     for claim in CLAIMS:
@@ -181,7 +199,7 @@ for name in ("jax", "jaxlib", "flax", "optax", "orbax", "tensorflow_datasets"):
 sys.argv = ["reproduce", {what!r}, "--out={out}"]
 import jaxcifar.reproduce
 if {what!r} == "--table":
-    jaxcifar.reproduce.figures.draw = lambda *_: []  # the pictures take most of the time
+    jaxcifar.claims.results.figures.draw = lambda *_: []  # charts take most of the time
 jaxcifar.reproduce.main()
 """
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
@@ -189,42 +207,46 @@ jaxcifar.reproduce.main()
     assert "not yet measured" in done.stdout
 
 
-def test_a_readme_of_something_else_is_left_alone_and_all_else_written(run, tmp_path, monkeypatch):
+def test_a_readme_without_the_marks_is_left_alone_and_the_rest_is_written(
+    run, tmp_path, monkeypatch
+):
     monkeypatch.setattr(results.figures, "draw", lambda *_: [])
-    (tmp_path / "README.md").write_text("Of something else.\n")
+    (tmp_path / "README.md").write_text("Something else.\n")
     status, out, err = run(reproduce.main, ["--table", f"--out={tmp_path / 'results'}"])
     assert status == 0
     assert f"wrote {tmp_path / 'results' / 'README.md'}" in out
     assert err.startswith(f"no table beside {tmp_path / 'results'}: {tmp_path / 'README.md'} lacks")
     assert err.count("\n") == 1
-    assert (tmp_path / "README.md").read_text() == "Of something else.\n"
+    assert (tmp_path / "README.md").read_text() == "Something else.\n"
     assert (tmp_path / "results" / "README.md").read_text().startswith("# Results")
 
 
 @pytest.mark.parametrize("words", [["--claims=901-one"], ["--table"]], ids=str)
-def test_where_nothing_can_be_written_is_told_before_anything_runs(tiny_runs, run, tmp_path, words):
+def test_an_out_folder_that_cannot_be_written_is_an_error_before_anything_runs(
+    tiny_runs, run, tmp_path, words
+):
     (tmp_path / "file").touch()
     told = f"error: cannot write to --out {tmp_path / 'file'}: File exists\n"
     assert run(reproduce.main, [*words, f"--out={tmp_path / 'file'}"])[::2] == (2, told)
     assert not (tmp_path / "checkpoints").exists()
 
 
-def test_no_seeds_are_refused(run):
+def test_zero_seeds_are_rejected(run):
     told = "error: --seeds=0; expected at least 1\n"
     assert run(reproduce.main, ["--list", "--seeds=0"]) == (2, "", told)
 
 
-def test_an_unknown_claim_is_one_line(run):
+def test_an_unknown_claim_is_a_one_line_error(run):
     status, _, err = run(reproduce.main, ["--claims=999"])
     assert status == 2
     assert err == "error: --claims: no claim '999'; --list shows them all\n"
 
 
-def test_weights_are_counted_around_zero():
+def test_the_weight_histogram_counts_around_zero():
     params = {"a": np.array([0.0, 5e-4, -5e-4, 5e-3]), "b": np.array([[1.0, -0.29]])}
     found = measure.weight_histogram(params)
     assert found["total"] == 6
-    assert sum(found["counts"]) == 5  # 1.0 is outside
+    assert sum(found["counts"]) == 5  # 1.0 is out of range
     assert found["counts"][measure.HISTOGRAM_BINS // 2] == 3
     assert found["share_below"] == {"0.001": 0.5, "0.01": pytest.approx(4 / 6)}
 
@@ -238,6 +260,6 @@ def test_gates_are_averaged_by_class_and_over_channels():
     assert measure.class_means(by_channel, labels, 2) == expected
 
 
-def test_the_pages_of_every_run_are_there():
+def test_every_run_has_a_config_file():
     for name in RUNS:
         assert (ROOT / "configs" / f"{name.partition(':')[0]}.py").is_file()

@@ -1,4 +1,4 @@
-"""`sweep`: the grid, checked before anything starts; its table and pictures from the records."""
+"""`sweep`: the grid is checked before anything starts; records become a table and two charts."""
 
 import json
 import math
@@ -10,12 +10,12 @@ from jaxcifar import sweep
 from jaxcifar.claims import records
 from jaxcifar.config import schema
 from jaxcifar.errors import UserError
-from jaxcifar.figures import plots
+from jaxcifar.figures import png
 from jaxcifar.launch import jobs, sweep_results
-from jaxcifar.launch.grid import Swept, make_grid, plan, read_swept
-from jaxcifar.launch.jobs import Outcome
+from jaxcifar.launch.grid import Swept, make_grid, parse_swept, plan_jobs
+from jaxcifar.launch.job import Outcome
 
-PAGE = "configs/simple_cnn.py:batchnorm"
+CONFIG = "configs/simple_cnn.py:batchnorm"
 RATES = Swept("optimizer.learning_rate", ("0.1", "0.01", "0.001"))
 DEPTHS = Swept("model.widths", ("(8, 16)", "(4, 8)"))
 
@@ -32,13 +32,13 @@ def record(accuracy, loss=1.0):
     return {"epochs": [better, line], "seconds": 60.0, "class_names": ["a"] * 10}
 
 
-def test_values_are_parted_at_commas_outside_brackets():
-    assert read_swept("optimizer.learning_rate=0.1,0.01,0.001") == RATES
-    assert read_swept("config.model.widths=(8, 16),(4, 8)") == DEPTHS
+def test_values_are_split_at_commas_outside_brackets():
+    assert parse_swept("optimizer.learning_rate=0.1,0.01,0.001") == RATES
+    assert parse_swept("config.model.widths=(8, 16),(4, 8)") == DEPTHS
 
 
-def test_the_grid_is_every_combination_of_the_page(monkeypatch):
-    grid = make_grid(PAGE, [RATES, DEPTHS], ["--config.num_epochs=3"])
+def test_the_grid_has_every_combination_of_the_values():
+    grid = make_grid(CONFIG, [RATES, DEPTHS], ["--config.num_epochs=3"])
     assert len(grid.runs) == 6
     found = {
         (config.optimizer.learning_rate, tuple(config.model.widths))
@@ -66,45 +66,47 @@ def test_the_grid_is_every_combination_of_the_page(monkeypatch):
         (["--sweep=num_epochs=1", "--surplus=1"], "surplus"),
     ],
 )
-def test_bad_input_is_one_line_before_anything_starts(words, expected, run, tmp_path, monkeypatch):
+def test_bad_input_is_a_one_line_error_before_anything_starts(
+    words, expected, run, tmp_path, monkeypatch
+):
     monkeypatch.setattr(jobs, "run_all", lambda *_: pytest.fail("it started"))
     out = tmp_path / "out"
-    status, _, err = run(sweep.main, [f"--config={PAGE}", f"--out={out}", *words])
+    status, _, err = run(sweep.main, [f"--config={CONFIG}", f"--out={out}", *words])
     assert status == 2
     assert expected in err
     assert err.count("\n") == 1
     assert not out.exists()
 
 
-def test_what_is_done_is_not_done_again_and_seeds_come_in_turn():
-    grid = make_grid(PAGE, [RATES], [])
+def test_only_missing_runs_are_planned_seed_by_seed():
+    grid = make_grid(CONFIG, [RATES], [])
     runs = list(grid.runs)
     found = {run: {} for run in runs} | {runs[0]: {0: record(0.5)}}
-    planned = [(job.run, job.seed) for job in plan(grid, 2, 1, found)]
+    planned = [(job.run, job.seed) for job in plan_jobs(grid, 2, 1, found)]
     assert planned == [(run, 0) for run in runs[1:]] + [(run, 1) for run in runs]
 
 
-def test_the_table_is_sorted_by_result_and_says_what_diverged():
+def test_the_table_is_sorted_by_accuracy_and_marks_runs_that_diverged():
     found = {
         "a": {0: record(0.5), 1: record(0.6)},
         "b": {0: record(0.7)},
         "c": {0: record(0.1, loss=None)},
         "d": {},
     }
-    rows = [line.split("|")[1:4] for line in sweep_results.table(found).splitlines()[2:5]]
+    rows = [line.split("|")[1:4] for line in sweep_results.format_table(found).splitlines()[2:5]]
     assert [[cell.strip() for cell in row] for row in rows] == [
         ["b", "1", "0.7000"],
         ["a", "2", "0.5500 ± 0.0707"],
         ["c (diverged)", "1", "0.1000"],
     ]
-    assert "0.6500 ± 0.0707" in sweep_results.table(found)  # the best epochs of a
-    assert sweep_results.table(found).endswith("Not yet run: d.")
+    assert "0.6500 ± 0.0707" in sweep_results.format_table(found)  # best epochs of a
+    assert sweep_results.format_table(found).endswith("Not yet run: d.")
 
 
-def test_accuracy_is_drawn_where_the_value_is(monkeypatch, tmp_path):
+def test_the_chart_shows_the_mean_accuracy_and_its_interval_at_each_value(monkeypatch, tmp_path):
     drawn = {}
-    monkeypatch.setattr(plots, "save", lambda fig, path: drawn.update({path.name: fig}))
-    grid = make_grid(PAGE, [RATES, DEPTHS], [])
+    monkeypatch.setattr(png, "save", lambda fig, path: drawn.update({path.name: fig}))
+    grid = make_grid(CONFIG, [RATES, DEPTHS], [])
     found = {run: {0: record(0.5), 1: record(0.6)} for run in grid.runs}
     found["optimizer.learning_rate=0.1,model.widths=_8__16_"] = {0: record(0.1, loss=None)}
     sweep_results.draw_accuracy(tmp_path / "a.png", grid, found)
@@ -120,31 +122,32 @@ def test_accuracy_is_drawn_where_the_value_is(monkeypatch, tmp_path):
     assert (high - low) / 2 == pytest.approx(12.706 * math.sqrt(0.005) / math.sqrt(2), rel=1e-3)
 
 
-def test_the_command_writes_what_there_is_and_goes_on(run, tmp_path, monkeypatch):
-    """Of two runs one is done, and a signal stops the other."""
+def test_a_stopped_sweep_writes_its_results_so_far_and_continues(run, tmp_path, monkeypatch):
+    """Each command finishes one of two runs; a signal stops the first command."""
 
-    def run_all(missing, place, wanted, at_once):
+    def run_all(missing, folders, parallel_jobs, at_once):
         job = missing[0]
         content = {key: {} for key in records.KEYS} | record(0.5)
         config = json.loads(schema.to_json(job.config))
-        records.write(place.out, content | {"run": job.run, "seed": job.seed, "config": config})
+        of_job = {"run": job.run, "seed": job.seed, "config": config, "commit": ""}
+        records.write(folders.out, content | of_job)
         return Outcome(len(missing) > 1, [])
 
     monkeypatch.setattr(jobs, "run_all", run_all)
-    words = [f"--config={PAGE}", "--sweep=batch_size=64,128", f"--out={tmp_path / 'out'}"]
+    words = [f"--config={CONFIG}", "--sweep=batch_size=64,128", f"--out={tmp_path / 'out'}"]
     status, out, _ = run(sweep.main, words)
     assert status == 130
     assert "Not yet run: batch_size=128." in out
     status, out, _ = run(sweep.main, words)
     assert status == 0
-    page = (tmp_path / "out" / "README.md").read_text()
-    assert "| batch_size=64 | 1 | 0.5000 |" in page
-    assert "| batch_size=128 | 1 | 0.5000 |" in page
+    readme = (tmp_path / "out" / "README.md").read_text()
+    assert "| batch_size=64 | 1 | 0.5000 |" in readme
+    assert "| batch_size=128 | 1 | 0.5000 |" in readme
     for name in ("accuracy.png", "curves.png"):
-        assert name in page
+        assert name in readme
         assert (tmp_path / "out" / name).stat().st_size > 5_000
 
 
-def test_a_wrong_key_is_an_error_of_the_users():
+def test_an_unknown_key_is_a_user_error():
     with pytest.raises(UserError):
-        make_grid(PAGE, [Swept("nothing", ("1",))], [])
+        make_grid(CONFIG, [Swept("nothing", ("1",))], [])

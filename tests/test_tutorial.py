@@ -1,4 +1,4 @@
-"""docs/tutorial.md: its commands are run in order, and print what it says, within 0.15."""
+"""The commands of docs/tutorial.md, run in order, print what it shows, within 0.15."""
 
 import importlib
 import json
@@ -13,14 +13,14 @@ from conftest import ROOT
 
 from jaxcifar import data
 
-PAGE = (ROOT / "docs" / "tutorial.md").read_text()
-NOTEBOOK = runpy.run_path(str(ROOT / "docs" / "notebook.py"))["notebook"](PAGE)
+TUTORIAL = (ROOT / "docs" / "tutorial.md").read_text()
+NOTEBOOK = runpy.run_path(str(ROOT / "docs" / "notebook.py"))["notebook"](TUTORIAL)
 NUMBER = re.compile(r"\d[\d,]*(?:\.\d+)?(?:e[+-]\d+)?")
-LEFT_OUT = re.compile(r"  rate .*|█")  # seconds, and bars
+IGNORED = re.compile(r"  rate .*|█")  # speed, seconds and bars
 
 
 def near(shown, printed, line):
-    """Whether a number is as good as the page's: whole ones are the same, but counts of hits."""
+    """Whether a printed number agrees with the shown one; integers are equal, except counts."""
     a, b = (float(text.replace(",", "")) for text in (shown, printed))
     if "e-" in shown + printed:
         return math.log(a) / 2 > math.log(b) > math.log(a) * 2
@@ -30,10 +30,10 @@ def near(shown, printed, line):
 
 
 def missing(shown, printed):
-    """The lines of `shown` that `printed` does not have, in their order."""
-    rest = iter([" ".join(LEFT_OUT.sub("", line).split()) for line in printed.splitlines()])
+    """Yields the lines of `shown` that `printed` lacks; the order of the lines matters."""
+    rest = iter([" ".join(IGNORED.sub("", line).split()) for line in printed.splitlines()])
     for line in shown.splitlines():
-        wanted = " ".join(LEFT_OUT.sub("", line).split())
+        wanted = " ".join(IGNORED.sub("", line).split())
         if wanted == "…":
             continue
         for found in rest:
@@ -45,7 +45,7 @@ def missing(shown, printed):
             yield line
 
 
-def test_the_notebook_is_made_of_the_page():
+def test_the_notebook_matches_the_tutorial():
     assert json.loads((ROOT / "docs" / "tutorial.ipynb").read_text()) == NOTEBOOK
 
 
@@ -53,14 +53,14 @@ def test_the_notebook_is_made_of_the_page():
     ("shown", "printed"),
     [("acc 0.51", "acc 0.67"), ("2 of 9", "3 of 9"), ("p = 1e-9", "p = 0.3"), ("a\nb", "b\na")],
 )
-def test_what_is_not_printed_is_found(shown, printed):
+def test_missing_lines_are_found(shown, printed):
     assert not list(missing(shown, shown))
     assert list(missing(shown, printed)) == [shown.splitlines()[-1]]
 
 
 @pytest.fixture
 def optimised():
-    """Programs as the user's are, unlike the suite's: training takes longer here than compiling."""
+    """Turns XLA's optimisations on, as for users: here training takes longer than compiling."""
     name = "jax_disable_most_optimizations"
     before = jax.config.read(name)
     jax.config.update(name, False)
@@ -69,7 +69,7 @@ def optimised():
 
 
 @pytest.mark.usefixtures("optimised")
-def test_the_commands_print_what_the_page_says(run, monkeypatch, tmp_path, synthetic):
+def test_the_commands_print_what_the_tutorial_shows(run, monkeypatch, tmp_path, synthetic):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setitem(data.SOURCES, "synthetic", lambda dir: synthetic)  # drawn once
     compared = 0
@@ -89,4 +89,4 @@ def test_the_commands_print_what_the_page_says(run, monkeypatch, tmp_path, synth
         for output in cell["outputs"]:
             assert list(missing("".join(output["text"]), out)) == [], out
             compared += 1
-    assert compared == PAGE.count("```text\n") > 3
+    assert compared == TUTORIAL.count("```text\n") > 3

@@ -1,1 +1,1 @@
-"""What the reports claim, judged from the records of runs."""
+"""The claims of the reports, the records of runs, and the verdicts."""

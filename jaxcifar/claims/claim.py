@@ -1,8 +1,8 @@
-"""What a claim is: comparisons of a metric, between two runs or with a number, and its words."""
+"""Defines a claim: its text, and comparisons of a metric with a number or between two runs."""
 
 import dataclasses
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 
 from jaxcifar.claims.records import Record, Records
 
@@ -11,36 +11,36 @@ ACCURACY, LOSS = "accuracy", "loss"
 
 @dataclasses.dataclass(frozen=True)
 class Metric:
-    """A number of one record. `unit` says what its differences are in; less of a loss is better."""
+    """A number computed from one record. `unit` is the unit of its differences."""
 
     name: str
     of: Callable[[Record], float]
     unit: str
 
     @property
-    def lower(self) -> bool:
+    def lower_is_better(self) -> bool:
         return self.unit == LOSS
 
 
 @dataclasses.dataclass(frozen=True)
 class Comparison:
-    """A run's metric, less that of `other` on the same seed where there is one, with a bound.
+    """Compares a run's metric, or its difference from `other` seed by seed, with a bound.
 
-    It is met at `bound` or above, with `lower` true at `bound` or below.
+    The value must be at least `bound`, or with `at_most` no more than `bound`.
     """
 
     metric: Metric
     run: str
     bound: float
     other: str = ""
-    lower: bool = False
+    at_most: bool = False
 
     @property
     def runs(self) -> tuple[str, ...]:
         return (self.run, self.other) if self.other else (self.run,)
 
     def values(self, records: Records, device: str = "") -> tuple[float, ...]:
-        """Returns the number of each seed that the runs have on that kind of device."""
+        """Returns the value of each seed that all runs have, on devices whose name has `device`."""
         found = []
         for seed in sorted(set.intersection(*(set(records[run]) for run in self.runs))):
             of_seed = [records[run][seed] for run in self.runs]
@@ -50,16 +50,17 @@ class Comparison:
         return tuple(found)
 
     def margin(self, value: float) -> float:
-        """Returns how far a value is on the good side of the bound."""
-        return self.bound - value if self.lower else value - self.bound
+        """Returns the distance of a value from the bound, positive on the good side."""
+        return self.bound - value if self.at_most else value - self.bound
 
 
 @dataclasses.dataclass(frozen=True)
 class Claim:
-    """One sentence or figure of a report.
+    """One sentence or one figure of a report.
 
-    A figure (`reported`) has one comparison, with the reported number. A statement holds if each
-    of its comparisons does. `device` is in the name of the kind of device that it speaks of.
+    A figure has one comparison, with the number `reported`. A statement holds if all of its
+    comparisons do; `best` marks one that names the best run of a sweep. A claim with a `device`
+    counts only runs on devices whose name has that word.
     """
 
     id: str
@@ -79,68 +80,20 @@ class Claim:
         return tuple(dict.fromkeys(run for part in self.comparisons for run in part.runs))
 
 
-def figure_claim(
-    id: str, run: str, reported: float, text: str, key: str = "test_accuracy", **options
-) -> Claim:
-    """A reported number: the metric `key` after the last epoch."""
-    return _figure(id, last_epoch(key), run, reported, text, **options)
-
-
-def best_figure_claim(id: str, run: str, reported: float, text: str, **options) -> Claim:
-    """A reported best test accuracy: the maximum over the epochs, selected on the test set."""
-    return _figure(id, BEST, run, reported, text, **options)
-
-
-def _figure(id: str, metric: Metric, run: str, reported: float, text: str, **options) -> Claim:
-    comparison = Comparison(metric, run, reported, lower=metric.lower)
-    return Claim(id, text, (comparison,), reported, **options)
-
-
-def statement_claim(
-    id: str, text: str, metric: Metric, run: str, bound: float, lower: bool = False, **options
-) -> Claim:
-    """A statement about one number of a run: at least, with `lower` at most, a bound."""
-    return Claim(id, text, (Comparison(metric, run, bound, lower=lower),), **options)
-
-
-def gain_claim(
-    id: str, better: str, worse: str, at_least: float, text: str, metrics: Sequence[Metric] = ()
-) -> Claim:
-    """A statement that one run's metrics, its best test accuracy, are above another's."""
-    return Claim(
-        id, text, tuple(Comparison(m, better, at_least, worse) for m in metrics or (BEST,))
-    )
-
-
-def within_claim(
-    id: str, text: str, metric: Metric, run: str, bound: float, other: str = ""
-) -> Claim:
-    """A statement that a number, or the difference of two runs, is within ± a bound."""
-    above = Comparison(metric, run, -bound, other)
-    below = Comparison(metric, run, bound, other, lower=True)
-    return Claim(id, text, (above, below))
-
-
-def best_claim(id: str, run: str, sweep: Iterable[str], text: str, metric: Metric) -> Claim:
-    """A statement that a run beats each other of a sweep."""
-    others = (Comparison(metric, run, 0.0, other) for other in sweep if other != run)
-    return Claim(id, text, tuple(others), best=True)
-
-
 def last_epoch(key: str) -> Metric:
-    """The metric `key` after the last epoch."""
+    """Returns the metric `key` after the last epoch."""
     unit = LOSS if key.endswith("loss") else ACCURACY
     return Metric(f"{key.replace('_', ' ')}, last epoch", lambda r: column(r, key)[-1], unit)
 
 
 def column(record: Record, key: str) -> list[float]:
-    """Returns a metric of every epoch that has it; infinite where it was not finite."""
+    """Returns a metric of all epochs that have it; a value that was not finite is infinite."""
     values = [line[key] for line in record["epochs"] if key in line]
     return [math.inf if value is None else value for value in values]
 
 
 def diverged(seeds: Mapping[int, Record]) -> bool:
-    """Returns whether a seed of a run ended with a training loss no better than guessing's."""
+    """Returns whether any seed ended with a training loss no better than guessing."""
     return any(
         column(record, "train_loss")[-1] >= math.log(len(record["class_names"]))
         for record in seeds.values()
@@ -153,3 +106,29 @@ BEST = Metric(
     lambda record: max(column(record, "test_accuracy")),
     ACCURACY,
 )
+
+
+def figure_claim(id: str, run: str, reported: float, text: str, metric: Metric = LAST) -> Claim:
+    """Returns the claim of a reported number."""
+    comparison = Comparison(metric, run, reported, at_most=metric.lower_is_better)
+    return Claim(id, text, (comparison,), reported)
+
+
+def at_least(metric: Metric, run: str, bound: float, other: str = "") -> tuple[Comparison, ...]:
+    """Requires a metric, or its gain over another run, to be at least a bound."""
+    return (Comparison(metric, run, bound, other),)
+
+
+def at_most(metric: Metric, run: str, bound: float, other: str = "") -> tuple[Comparison, ...]:
+    """Requires a metric, or its gain over another run, to be at most a bound."""
+    return (Comparison(metric, run, bound, other, at_most=True),)
+
+
+def within(metric: Metric, run: str, bound: float, other: str = "") -> tuple[Comparison, ...]:
+    """Requires a metric, or its difference from another run, to be within ±bound."""
+    return at_least(metric, run, -bound, other) + at_most(metric, run, bound, other)
+
+
+def beats(metric: Metric, run: str, sweep: Iterable[str]) -> tuple[Comparison, ...]:
+    """Requires a run to be better than every other run of a sweep."""
+    return tuple(Comparison(metric, run, 0.0, other) for other in sweep if other != run)

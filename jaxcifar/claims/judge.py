@@ -1,9 +1,9 @@
-"""How a claim of a report is judged from the records of runs.
+"""Judges the claims of the reports from the records of runs.
 
-A report gives one run, our side n seeds. A figure is compared with what one more run of ours
-would give, never with the interval of our mean: one run is not a mean. A statement is a paired
-comparison, seed by seed. Sources: Bouthillier et al. 2021 (arXiv 2103.03098), Jordan 2023
-(2304.01910), Spence & Stanley 2016, Lakens, Improving your statistical inferences, chapter 9.
+A report gives one run, we have n seeds. A figure is compared with the interval for one more run of
+ours, not with the interval of our mean, because one run is not a mean. A statement is a comparison
+paired by seed. Sources: Bouthillier et al. 2021 (arXiv 2103.03098), Jordan 2023 (2304.01910),
+Spence & Stanley 2016, Lakens, Improving your statistical inferences, chapter 9.
 """
 
 import dataclasses
@@ -12,38 +12,45 @@ from collections.abc import Iterable, Sequence
 from decimal import Decimal
 from typing import NamedTuple
 
-from jaxcifar.claims.claim import LOSS, Claim, Comparison, diverged
+from jaxcifar.claims.claim import BEST, LAST, LOSS, Claim, Comparison, diverged
 from jaxcifar.claims.records import Records
 from jaxcifar.stats import intervals
 from jaxcifar.stats.intervals import LEVEL, Spread, mean_std
 
 HOLDS, FAILS, EXCEEDED = "holds", "does not hold", "exceeded"
 UNDECIDED, UNMEASURED = "undecided", "not yet measured"
-TOLERANCE = {LOSS: 0.1}  # of the reported number; else in points of accuracy:
-POINTS = 0.015
+VERDICTS = (HOLDS, EXCEEDED, UNDECIDED, FAILS, UNMEASURED)
+LOSS_TOLERANCE = 0.1  # of the reported loss
+ACCURACY_TOLERANCE = 0.015
 ONE_SEED_DECIDES = 5.0  # times the spread between runs
 
 
 class Test(NamedTuple):
-    """A comparison's numbers by seed, its 95 % interval, and the chance of it, two-sided.
+    """A comparison with its value for each seed, its 95 % interval and its two-sided p-value.
 
-    The interval is of one more run for a figure, of the mean for a statement; None where the
-    spread is not known.
+    The interval is for one more run (a figure) or of the mean (a statement), and None where the
+    spread is unknown. `last_epoch` has the same values after the last epoch, if the metric is of
+    the best one.
     """
 
     comparison: Comparison
     values: tuple[float, ...]
     interval: tuple[float, float] | None
-    chance: float
+    p_value: float
+    last_epoch: tuple[float, ...] = ()
+
+    @property
+    def mean(self) -> float:
+        return mean_std(self.values)[0]
 
     @property
     def margin(self) -> float:
-        """How far the mean is on the good side of the bound."""
-        return self.comparison.margin(mean_std(self.values)[0])
+        """The distance of the mean from the bound, positive on the good side."""
+        return self.comparison.margin(self.mean)
 
     @property
     def closeness(self) -> float:
-        """The margin in half widths of the interval: the least of a statement's decides it."""
+        """The margin in half widths of the interval; a statement's smallest decides it."""
         if self.interval is None or self.interval[0] == self.interval[1]:
             return self.margin
         return self.margin / (self.interval[1] - self.interval[0]) * 2
@@ -51,34 +58,39 @@ class Test(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Judgement:
-    """A verdict and what it stands on.
+    """A verdict and the numbers behind it.
 
-    `more` seeds would decide an undecided claim if they leave mean and spread as they are:
-    infinity where no number would, None where one seed does not tell. `against` is the chance of
-    what speaks against the claim, `chance_of_best` that of the named run of a sweep.
+    `more_seeds` would decide an undecided claim if mean and spread stay as they are: infinity if
+    no number would, None if one seed is too few to tell. `p_against` is the p-value of the evidence
+    against the claim, `probability_of_best` belongs to the run that a claim names as the best.
     """
 
     verdict: str
     tests: tuple[Test, ...] = ()
-    against: float = 1.0
-    more: float | None = None
-    chance_of_best: float | None = None
+    p_against: float = 1.0
+    more_seeds: float | None = None
+    probability_of_best: float | None = None
 
     @property
     def n(self) -> int:
         return min((len(test.values) for test in self.tests), default=0)
 
+    @property
+    def closest(self) -> Test:
+        """The test that decides: its mean is closest to the bound, or furthest beyond it."""
+        return min(self.tests, key=lambda test: test.closeness)
+
 
 def judge_all(claims: Iterable[Claim], records: Records) -> dict[Claim, Judgement]:
-    """Returns the judgement of every claim; "does not hold" is corrected for their number (Holm).
+    """Returns the judgement of every claim, "does not hold" corrected for their number (Holm).
 
-    One that the correction takes back is undecided.
+    A claim that fails only before the correction is undecided.
     """
     judged = {claim: judge(claim, records) for claim in claims}
     measured = [claim for claim, judgement in judged.items() if judgement.n]
-    chances = intervals.holm([judged[claim].against for claim in measured])
-    for claim, chance in zip(measured, chances, strict=True):
-        if judged[claim].verdict == FAILS and chance > LEVEL:
+    adjusted = intervals.holm([judged[claim].p_against for claim in measured])
+    for claim, p_value in zip(measured, adjusted, strict=True):
+        if judged[claim].verdict == FAILS and p_value > LEVEL:
             judged[claim] = judge(claim, records, LEVEL / len(measured))
     return judged
 
@@ -93,11 +105,19 @@ def judge(claim: Claim, records: Records, fail_level: float = LEVEL) -> Judgemen
         for part, own in zip(claim.comparisons, values, strict=True)
     ]
     if claim.reported is not None:
-        return judge_figure(*parts[0], fail_level)
-    judgement = judge_statement([compare(*part) for part in parts], fail_level)
-    if not claim.best:
-        return judgement
-    return dataclasses.replace(judgement, chance_of_best=_chance_of_best(claim, records))
+        judgement = judge_figure(*parts[0], fail_level)
+    else:
+        judgement = judge_statement([compare(*part) for part in parts], fail_level)
+    best = _probability_of_best(claim, records) if claim.best else None
+    tests = tuple(_with_last_epoch(test, records) for test in judgement.tests)
+    return dataclasses.replace(judgement, tests=tests, probability_of_best=best)
+
+
+def _with_last_epoch(test: Test, records: Records) -> Test:
+    if test.comparison.metric is not BEST:
+        return test
+    last = dataclasses.replace(test.comparison, metric=LAST)
+    return test._replace(last_epoch=last.values(records))
 
 
 def judge_figure(
@@ -111,25 +131,26 @@ def judge_figure(
     half_digit = 0.5 * 10.0 ** int(Decimal(repr(reported)).as_tuple().exponent)
     if spread is None or not math.isfinite(mean):
         more = None if spread is None else math.inf
-        return Judgement(UNDECIDED, (Test(comparison, tuple(values), None, 1.0),), more=more)
+        return Judgement(UNDECIDED, (Test(comparison, tuple(values), None, 1.0),), more_seeds=more)
     distance, worse = abs(mean - reported), comparison.margin(mean) < 0
-    tolerance = TOLERANCE[LOSS] * reported if comparison.metric.unit == LOSS else POINTS
+    is_loss = comparison.metric.unit == LOSS
+    tolerance = LOSS_TOLERANCE * reported if is_loss else ACCURACY_TOLERANCE
     beyond, level = max(distance - half_digit, 0.0), fail_level if worse else LEVEL
 
     def outside(spread: Spread, n: int) -> bool:
-        return distance > intervals.one_more_run(spread, n, level) + half_digit
+        return distance > intervals.prediction_half_width(spread, n, level) + half_digit
 
     def agrees(spread: Spread, n: int) -> bool:
-        return distance + intervals.of_mean(spread, n) <= tolerance
+        return distance + intervals.mean_half_width(spread, n) <= tolerance
 
     def decided(seeds: int) -> bool:
-        better_known = Spread(spread.std, spread.freedom + seeds - n)
+        better_known = Spread(spread.std, spread.dof + seeds - n)
         return outside(better_known, seeds) or agrees(better_known, seeds)
 
-    half = intervals.one_more_run(spread, n) + half_digit
-    chance = intervals.two_sided(beyond, spread.std * math.sqrt(1 + 1 / n), spread.freedom)
-    tests = (Test(comparison, tuple(values), (mean - half, mean + half), chance),)
-    against = chance if worse else 1.0
+    half = intervals.prediction_half_width(spread, n) + half_digit
+    p_value = intervals.two_sided_p(beyond, spread.std * math.sqrt(1 + 1 / n), spread.dof)
+    tests = (Test(comparison, tuple(values), (mean - half, mean + half), p_value),)
+    against = p_value if worse else 1.0
     if outside(spread, n):
         return Judgement(FAILS if worse else EXCEEDED, tests, against)
     if agrees(spread, n):
@@ -138,43 +159,44 @@ def judge_figure(
 
 
 def compare(comparison: Comparison, values: Sequence[float], spread: Spread | None) -> Test:
-    """Tests the values by seed against the bound; one seed, against the spread between runs."""
+    """Tests the values against the bound; a single seed against the spread between runs."""
     n, (mean, std) = len(values), mean_std(values)
     margin = comparison.margin(mean)
     if n == 1 or not math.isfinite(mean):
         far = spread is not None and abs(margin) > ONE_SEED_DECIDES * spread.std
-        chance = intervals.two_sided(margin, spread.std, spread.freedom) if far and spread else 1.0
-        return Test(comparison, tuple(values), None, chance)
-    half = intervals.of_mean(Spread(std, n - 1), n)
-    chance = intervals.two_sided(margin, std / math.sqrt(n), n - 1)
-    return Test(comparison, tuple(values), (mean - half, mean + half), chance)
+        p_value = intervals.two_sided_p(margin, spread.std, spread.dof) if far and spread else 1.0
+        return Test(comparison, tuple(values), None, p_value)
+    half = intervals.mean_half_width(Spread(std, n - 1), n)
+    p_value = intervals.two_sided_p(margin, std / math.sqrt(n), n - 1)
+    return Test(comparison, tuple(values), (mean - half, mean + half), p_value)
 
 
 def judge_statement(tests: Sequence[Test], fail_level: float = LEVEL) -> Judgement:
     """Judges a statement by its comparisons, corrected for their number (Holm).
 
-    It holds if all hold, and does not if one is on the bad side.
+    It holds if all of them hold, and does not hold if one is on the wrong side.
     """
-    chances = intervals.holm([test.chance for test in tests])
-    pairs = list(zip(tests, chances, strict=True))
-    against = min((chance for test, chance in pairs if test.margin < 0), default=1.0)
+    adjusted = intervals.holm([test.p_value for test in tests])
+    pairs = list(zip(tests, adjusted, strict=True))
+    against = min((p_value for test, p_value in pairs if test.margin < 0), default=1.0)
     if against <= fail_level:
         return Judgement(FAILS, tuple(tests), against)
-    if all(chance <= LEVEL and test.margin > 0 for test, chance in pairs):
+    if all(p_value <= LEVEL and test.margin > 0 for test, p_value in pairs):
         return Judgement(HOLDS, tuple(tests), against)
     if any(test.interval is None for test in tests):
         return Judgement(UNDECIDED, tuple(tests), against)
-    return Judgement(UNDECIDED, tuple(tests), against, _more_for_statement(tests, fail_level))
+    return Judgement(UNDECIDED, tuple(tests), against, _seeds_to_decide(tests, fail_level))
 
 
-def _more_for_statement(tests: Sequence[Test], fail_level: float) -> float:
-    """Returns how many more seeds decide: the first to fail, or the last to hold."""
+def _seeds_to_decide(tests: Sequence[Test], fail_level: float) -> float:
+    """Returns how many more seeds the first test needs to fail, or the last needs to hold."""
 
     def more(test: Test, level: float) -> float:
         n, std = len(test.values), mean_std(test.values)[1]
 
         def decided(seeds: int) -> bool:
-            return intervals.of_mean(Spread(std, seeds - 1), seeds, level) < abs(test.margin)
+            half = intervals.mean_half_width(Spread(std, seeds - 1), seeds, level)
+            return half < abs(test.margin)
 
         return 0 if decided(n) else intervals.fewest_seeds(decided, n) - n
 
@@ -187,14 +209,14 @@ def spread_between_runs(
 ) -> Spread | None:
     """Returns the spread of the comparison's metric between seeds of one run.
 
-    Pooled over the runs of the same page, without those that diverged, and without all others
-    where the run's own spread is another.
+    It is pooled over the runs of the same config file that did not diverge. For a single run, it is
+    pooled only if the run's own spread does not differ from the others'.
     """
-    page = comparison.run.partition(":")[0]
+    config = comparison.run.partition(":")[0]
     groups = {
         run: [comparison.metric.of(record) for record in seeds.values()]
         for run, seeds in records.items()
-        if run.partition(":")[0] == page and not diverged(seeds)
+        if run.partition(":")[0] == config and not diverged(seeds)
     }
     if comparison.other:
         return intervals.pool(groups.values())
@@ -202,8 +224,8 @@ def spread_between_runs(
     return intervals.pool_with_siblings(values, groups.values())
 
 
-def _chance_of_best(claim: Claim, records: Records) -> float:
-    """Returns the chance, by resampling the seeds that all have, that the named run is best."""
+def _probability_of_best(claim: Claim, records: Records) -> float:
+    """Returns how often the named run is best when the seeds that all runs have are resampled."""
     seeds = sorted(set.intersection(*(set(records[run]) for run in claim.runs)))
     of = claim.comparisons[0].metric.of
-    return intervals.chance_of_best([[of(records[r][s]) for s in seeds] for r in claim.runs])
+    return intervals.probability_of_best([[of(records[r][s]) for s in seeds] for r in claim.runs])

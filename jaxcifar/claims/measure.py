@@ -1,4 +1,4 @@
-"""Makes the record of a finished run, from what its training leaves in memory."""
+"""Measures a finished run, from what its training leaves in memory, for its record."""
 
 import json
 import statistics
@@ -14,12 +14,12 @@ from jaxcifar.config import schema
 from jaxcifar.training import experiment, losses
 from jaxcifar.training.trainer import Result
 
-HISTOGRAM_RANGE, HISTOGRAM_BINS = 0.3, 121  # an odd number, so that one bin is centred on 0
+HISTOGRAM_RANGE, HISTOGRAM_BINS = 0.3, 121  # odd, so that one bin is centred on 0
 INITIAL_EXAMPLES = 10_000
 
 
-def record(run: str, config: ConfigDict, result: Result) -> Record:
-    """Measures what the claims need of a finished run."""
+def measure_run(run: str, config: ConfigDict, result: Result) -> Record:
+    """Returns the record of a finished run: all that the claims need of it."""
     parts, dataset, lines = result.parts, result.dataset, result.lines
     variables = result.state.eval_variables()
     _, gates = parts.predictor(dataset.test.images)(variables)
@@ -47,7 +47,7 @@ def record(run: str, config: ConfigDict, result: Result) -> Record:
 
 
 def initial_loss(parts: experiment.Experiment, train: data.Split) -> float:
-    """Returns the mean loss of the first training images, not augmented, before any step."""
+    """Returns the mean loss of the first training images before any step, without augmentation."""
     optimizer, _ = parts.optimizer(steps_per_epoch=1)
     images, labels = (part[:INITIAL_EXAMPLES] for part in train)
     start = parts.start(optimizer, train.images)
@@ -56,7 +56,7 @@ def initial_loss(parts: experiment.Experiment, train: data.Split) -> float:
 
 
 def weight_histogram(params: Any) -> dict[str, Any]:
-    """Returns counts of all parameters over ±HISTOGRAM_RANGE, and the shares close to zero."""
+    """Returns the histogram of all parameters over ±HISTOGRAM_RANGE, and the shares near zero."""
     flat = np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(params)])
     limits = (-HISTOGRAM_RANGE, HISTOGRAM_RANGE)
     counts, _ = np.histogram(flat, HISTOGRAM_BINS, limits)
@@ -65,7 +65,7 @@ def weight_histogram(params: Any) -> dict[str, Any]:
 
 
 def class_means(gate: np.ndarray, labels: np.ndarray, num_classes: int) -> list[list[float]]:
-    """Returns the mean gate [num_classes, K] of a block's gates [N, K] or [N, K, C]."""
+    """Returns the mean gates [num_classes, K] by class of a block's gates [N, K] or [N, K, C]."""
     gate = gate.reshape(*gate.shape[:2], -1).mean(2)
     means = [gate[labels == c].mean(0) for c in range(num_classes)]
     return [[round(float(value), 5) for value in row] for row in means]

@@ -1,4 +1,4 @@
-"""The records of finished runs: one JSON file per run and seed, the source of every table."""
+"""Reads and writes the records of finished runs: one JSON file per run and seed."""
 
 import glob
 import json
@@ -15,49 +15,36 @@ from jaxcifar.run import provenance, workdir
 Record = dict[str, Any]
 Records = Mapping[str, Mapping[int, Record]]  # by run, then by seed
 KEYS = {
-    "run",
-    "seed",
-    "config",
-    "data",
-    "device",
-    "versions",
-    "commit",
-    "finished",
-    "seconds",
-    "examples_per_second",
-    "initial_loss",
-    "weights",
-    "gates",
-    "class_names",
-    "epochs",
+    *("run", "seed", "config", "data", "device", "versions", "commit", "finished", "seconds"),
+    *("examples_per_second", "initial_loss", "weights", "gates", "class_names", "epochs"),
 }
-TRAIN = {"train_loss", "train_accuracy"}  # of each epoch, at least
-TEST = {"test_loss", "test_accuracy"}  # of the last, at least
+TRAIN = {"train_loss", "train_accuracy"}  # the least that every epoch has
+TEST = {"test_loss", "test_accuracy"}  # the least that the last epoch has
 
 
 def path_of(out: pathlib.Path, run: str, seed: int) -> pathlib.Path:
-    """Returns the record's file: "simple_cnn:l1", 0 -> out/runs/simple_cnn_l1-seed0.json."""
+    """Returns a record's file: "simple_cnn:l1", 0 -> out/runs/simple_cnn_l1-seed0.json."""
     return out / "runs" / f"{run.replace(':', '_')}-seed{seed}.json"
 
 
 def config_of(run: str, seed: int) -> ConfigDict:
-    """Returns the config of a run, "PAGE" or "PAGE:VARIANT" of configs/, with a seed."""
-    page, colon, variant = run.partition(":")
+    """Returns the config of a run, "NAME" or "NAME:VARIANT" of a file in configs/, with a seed."""
+    name, colon, variant = run.partition(":")
     return overrides.load_config(
-        f"{files.config_folder() / page}.py{colon}{variant}", [f"--config.seed={seed}"]
+        f"{files.config_folder() / name}.py{colon}{variant}", [f"--config.seed={seed}"]
     )
 
 
 def read(
     out: pathlib.Path, runs: Iterable[str], of: Callable[[str, int], ConfigDict] | None = None
 ) -> Records:
-    """Returns, of each run, the records by seed that are of its config as it is now.
+    """Returns the records of each run by seed, if they were made with the run's present config.
 
-    `of(run, seed)` is that config, by itself that of the page. A record of another config, such as
-    a shortened or synthetic run, never counts.
+    `of(run, seed)` returns that config (default: `config_of`). A record of another config, such as
+    a shortened or synthetic run, is left out.
 
     Raises:
-      UserError: a file that is not a record, named.
+      UserError: a file is not a record.
     """
     return {run: dict(_seeds(out, run, of or config_of)) for run in runs}
 
@@ -78,10 +65,10 @@ def _seeds(
 
 
 def read_record(file: pathlib.Path) -> Record:
-    """Returns the record in a file, whatever its config.
+    """Returns the record in a file, whatever its config is.
 
     Raises:
-      UserError: it is not a record.
+      UserError: the file is not a record.
     """
     try:
         record = json.loads(file.read_bytes())
@@ -94,14 +81,14 @@ def read_record(file: pathlib.Path) -> Record:
             raise ValueError(f"commit is {record['commit']!r}")
     except (OSError, ValueError, TypeError) as error:
         raise UserError(
-            f"{file} is not a record that can be read: {first_line(error)};"
-            " restore it, or move it away and run it again"
+            f"{file} is not a readable record: {first_line(error)};"
+            " restore the file, or move it away and run that seed again"
         ) from error
     return record
 
 
 def write(out: pathlib.Path, record: Record) -> pathlib.Path:
-    """Writes a record, one line per epoch so that it reads well in a diff; returns its file."""
+    """Writes a record, with one line per epoch for readable diffs, and returns its file."""
     file = path_of(out, record["run"], record["seed"])
     file.parent.mkdir(parents=True, exist_ok=True)
     head = {key: value for key, value in record.items() if key != "epochs"}

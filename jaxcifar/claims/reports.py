@@ -1,6 +1,7 @@
-"""What the reports claim, in one list, and the runs that it takes."""
+"""Lists the claims of the five reports, and the runs they need."""
 
 import math
+from collections.abc import Mapping
 
 from jaxcifar.claims.claim import (
     ACCURACY,
@@ -10,66 +11,40 @@ from jaxcifar.claims.claim import (
     Claim,
     Comparison,
     Metric,
-    best_claim,
-    best_figure_claim,
+    at_least,
+    at_most,
+    beats,
     column,
     figure_claim,
-    gain_claim,
     last_epoch,
-    statement_claim,
-    within_claim,
+    within,
 )
 
-# Minutes of each run on two CPU cores, to begin with the cheapest; a measured run's own time wins.
+POOLED_RATES = tuple(f"pooled_cnn:lr{rate}" for rate in ("0.005", "0.01", "0.001", "0.0001"))
+POOLED, POOLED_FAST, _, POOLED_SLOW = POOLED_RATES
+BASE, DECAY, AUGMENT = "simple_cnn:base", "simple_cnn:decay", "simple_cnn:augment"
+NORM, NORM_FAST, FAST = "simple_cnn:batchnorm", "simple_cnn:bn_lr0.1", "simple_cnn:nobn_lr0.1"
+SWISH, L1, L2_0, L2_BIG = (f"simple_cnn:{name}" for name in ("swish", "l1", "l2_0", "l2_1e-2"))
+
+# Sweeps around `batchnorm`; some runs are part of both.
+LR_SWEEP = {rate: f"simple_cnn:lr{rate}" for rate in (1, 0.1, 0.05, 0.01, 0.005, 0.001)}
+LR_SWEEP |= {0.1: NORM_FAST, 0.01: NORM}
+L2_RUNS = (L2_BIG, "simple_cnn:l2_1e-3", NORM, "simple_cnn:l2_1e-5", L2_0)
+L2_SWEEP = dict(zip((1e-2, 1e-3, 1e-4, 1e-5, 0), L2_RUNS, strict=True))
+
+# Estimated minutes on two CPU cores, so that the cheapest run first; a measured time replaces them.
 RUNS = {
-    "pooled_cnn:lr0.005": 2.0,
-    "pooled_cnn:lr0.01": 2.0,
-    "pooled_cnn:lr0.001": 2.0,
-    "pooled_cnn:lr0.0001": 2.0,
-    "simple_cnn:base": 4.0,
-    "simple_cnn:decay": 4.0,
-    "simple_cnn:augment": 4.0,
-    "simple_cnn:nobn_lr0.1": 4.0,
-    "simple_cnn:batchnorm": 5.0,
-    "simple_cnn:bn_lr0.1": 5.0,
-    "simple_cnn:swish": 5.0,
-    "simple_cnn:l1": 5.0,
-    "simple_cnn:lr1": 5.0,
-    "simple_cnn:lr0.05": 5.0,
-    "simple_cnn:lr0.005": 5.0,
-    "simple_cnn:lr0.001": 5.0,
-    "simple_cnn:l2_1e-2": 5.0,
-    "simple_cnn:l2_1e-3": 5.0,
-    "simple_cnn:l2_1e-5": 5.0,
-    "simple_cnn:l2_0": 5.0,
+    **dict.fromkeys(POOLED_RATES, 2.0),
+    **dict.fromkeys((BASE, DECAY, AUGMENT, FAST), 4.0),
+    **dict.fromkeys((NORM, NORM_FAST, SWISH, L1, *LR_SWEEP.values(), *L2_SWEEP.values()), 5.0),
     "resnet20": 800.0,
     "adaptive": 900.0,
     "adaptive_softmax": 4000.0,
     "adaptive_prelu": 4000.0,
 }
-# The sweeps over `batchnorm`, in which some runs have two names.
-LR_SWEEP = {
-    1: "simple_cnn:lr1",
-    0.1: "simple_cnn:bn_lr0.1",
-    0.05: "simple_cnn:lr0.05",
-    0.01: "simple_cnn:batchnorm",
-    0.005: "simple_cnn:lr0.005",
-    0.001: "simple_cnn:lr0.001",
-}
-L2_SWEEP = {
-    1e-2: "simple_cnn:l2_1e-2",
-    1e-3: "simple_cnn:l2_1e-3",
-    1e-4: "simple_cnn:batchnorm",
-    1e-5: "simple_cnn:l2_1e-5",
-    0: "simple_cnn:l2_0",
-}
 
-BASE, DECAY, AUGMENT = "simple_cnn:base", "simple_cnn:decay", "simple_cnn:augment"
-NORM, NORM_FAST, FAST = "simple_cnn:batchnorm", "simple_cnn:bn_lr0.1", "simple_cnn:nobn_lr0.1"
-SWISH, L1, L2_0, L2_BIG = "simple_cnn:swish", "simple_cnn:l1", "simple_cnn:l2_0", L2_SWEEP[1e-2]
-POOLED_RATES = tuple(f"pooled_cnn:lr{rate}" for rate in ("0.005", "0.01", "0.001", "0.0001"))
-POOLED, POOLED_FAST, _, POOLED_SLOW = POOLED_RATES
-
+TRAIN_ACCURACY, TRAIN_LOSS = last_epoch("train_accuracy"), last_epoch("train_loss")
+TEST_LOSS = last_epoch("test_loss")
 GAP = Metric(
     "train − test accuracy, last epoch",
     lambda r: column(r, "train_accuracy")[-1] - column(r, "test_accuracy")[-1],
@@ -86,7 +61,7 @@ LATE_TRAINING = Metric(
     ACCURACY,
 )
 LATE_TEST = Metric(
-    "best test accuracy after epoch 15 − best until then",
+    "best test accuracy, after epoch 15 − up to epoch 15",
     lambda r: max(column(r, "test_accuracy")[15:]) - max(column(r, "test_accuracy")[:15]),
     ACCURACY,
 )
@@ -94,7 +69,7 @@ INITIAL_LOSS = Metric(
     "loss before the first step − ln 10", lambda r: r["initial_loss"] - math.log(10), LOSS
 )
 FIRST_DECAY = Metric(
-    "training loss after the first decay over before",
+    "training loss, epoch 51 / epoch 50 (the first decay)",
     lambda r: column(r, "train_loss")[50] / column(r, "train_loss")[49],
     "ratio",
 )
@@ -107,57 +82,69 @@ SPEED = Metric(
     "examples per second",
 )
 
-# The figures that stand for their systems in the README.
+L1_L2 = {"L1 1e-4": L1, "L2 1e-4": NORM}
+# Learning curves by file name, with title and labelled runs: those of report 003, then of 002.
+CURVES: dict[str, tuple[str, Mapping[str, str]]] = {
+    "003_fig1_base": ("Figure 1: SimpleCNN", {"base": BASE}),
+    "003_fig2_decay": ("Figure 2: with learning rate decay", {"base": BASE, "decay": DECAY}),
+    "003_fig3_augment": ("Figure 3: with augmentation", {"base": BASE, "augment": AUGMENT}),
+    "003_fig4_batchnorm": (
+        "Figure 4: with batch normalisation",
+        {"augment": AUGMENT, "batchnorm": NORM},
+    ),
+    "003_fig5_high_rate": (
+        "Figure 5: rate 0.1 with and without batch normalisation",
+        {"with BN": NORM_FAST, "without": FAST},
+    ),
+    "003_fig6_swish": ("Figure 6: Swish", {"ReLU": NORM_FAST, "Swish": SWISH}),
+    "003_fig7_rates": ("Figure 7: learning rates", {f"{x:g}": run for x, run in LR_SWEEP.items()}),
+    "003_fig8_l2": ("Figure 8: L2", {f"{x:g}": run for x, run in L2_SWEEP.items()}),
+    "003_fig9_10_l1_l2": ("Figures 9 and 10: L1 against L2", L1_L2),
+    "003_fig12_resnet20": ("Figure 12: ResNet-20", {"resnet20": "resnet20"}),
+    "002_a_lr0.005": ("Report 002 (a): rate 0.005", {"0.005": POOLED}),
+    "002_b_lr0.01": ("Report 002 (b): rate 0.01", {"0.01": POOLED_FAST}),
+    "002_c_lr0.0001": ("Report 002 (c): rate 0.0001", {"0.0001": POOLED_SLOW}),
+}
+
+# The claims shown in the README, one or a few per system.
 HEADLINES = (
-    "000-test",
-    "001-test",
-    "002-lr0.005",
-    "003-base",
-    "003-augment",
-    "003-batchnorm",
-    "003-swish",
-    "003-resnet20",
-    "004-test",
+    *("000-test", "001-test", "002-lr0.005", "003-base", "003-augment", "003-batchnorm"),
+    *("003-swish", "003-resnet20", "004-test"),
 )
 CLAIMS = (
     figure_claim("000-test", "adaptive", 0.896, "test acc 0.896"),
-    figure_claim("000-train", "adaptive", 0.988, "train acc 0.988", "train_accuracy"),
-    figure_claim("000-loss", "adaptive", 0.035, "loss 0.035", "train_loss"),
-    statement_claim(
+    figure_claim("000-train", "adaptive", 0.988, "train acc 0.988", TRAIN_ACCURACY),
+    figure_claim("000-loss", "adaptive", 0.035, "loss 0.035", TRAIN_LOSS),
+    Claim(
         "000-gap",
         "a notable difference between the training and test accuracies",
-        GAP,
-        "adaptive",
-        0.05,
+        at_least(GAP, "adaptive", 0.05),
     ),
-    statement_claim(
-        "000-speed", "225.4 examples/sec on cuda", SPEED, "adaptive", 225.4, device="NVIDIA"
+    Claim(
+        "000-speed",
+        "225.4 examples/sec on cuda",
+        at_least(SPEED, "adaptive", 225.4),
+        device="NVIDIA",
     ),
-    best_figure_claim("001-test", "adaptive_softmax", 0.9107, "91.07 % test accuracy"),
-    statement_claim(
+    figure_claim("001-test", "adaptive_softmax", 0.9107, "91.07 % test accuracy", BEST),
+    Claim(
         "001-consistent",
         "consistently 90 % to 91 % accuracy on the test set",
-        LAST,
-        "adaptive_softmax",
-        0.90,
+        at_least(LAST, "adaptive_softmax", 0.90),
     ),
     figure_claim("002-lr0.005", POOLED, 0.5224, "rate 0.005: 52.24 %"),
     figure_claim("002-lr0.01", POOLED_FAST, 0.5197, "rate 0.01: 51.97 %"),
     figure_claim("002-lr0.0001", POOLED_SLOW, 0.3857, "rate 0.0001: 38.57 %"),
-    best_claim(
+    Claim(
         "002-best",
-        POOLED,
-        (POOLED_FAST, POOLED_SLOW),
         "the best accuracy is with rate 0.005",
-        LAST,
+        beats(LAST, POOLED, (POOLED_FAST, POOLED_SLOW)),
+        best=True,
     ),
-    within_claim(
+    Claim(
         "002-similar",
         "rates 0.005 and 0.01 are almost similar in performance",
-        LAST,
-        POOLED,
-        0.02,
-        POOLED_FAST,
+        within(LAST, POOLED, 0.02, POOLED_FAST),
     ),
     Claim(
         "002-worst",
@@ -165,130 +152,116 @@ CLAIMS = (
         tuple(Comparison(LAST, run, 0.05, POOLED_SLOW) for run in POOLED_RATES[:3]),
     ),
     figure_claim(
-        "002-loss", POOLED, 1.2, "loss around 1.2 after 30 epochs, rate 0.005", "train_loss"
+        "002-loss", POOLED, 1.2, "loss around 1.2 after 30 epochs, rate 0.005", TRAIN_LOSS
     ),
-    figure_claim("002-loss-slow", POOLED_SLOW, 1.75, "loss around 1.75, rate 0.0001", "train_loss"),
-    within_claim(
+    figure_claim("002-loss-slow", POOLED_SLOW, 1.75, "loss around 1.75, rate 0.0001", TRAIN_LOSS),
+    Claim(
         "003-initial-loss",
         "the initial loss before any training is 2.304, about ln 10",
-        INITIAL_LOSS,
-        BASE,
-        0.03,
+        within(INITIAL_LOSS, BASE, 0.03),
     ),
-    best_figure_claim("003-base", BASE, 0.6606, "SimpleNN: best validation accuracy 0.6606"),
-    statement_claim(
+    figure_claim("003-base", BASE, 0.6606, "SimpleNN: best validation accuracy 0.6606", BEST),
+    Claim(
         "003-base-train",
         "training accuracy continuously improves throughout the 30 epochs",
-        LATE_TRAINING,
-        BASE,
-        0.02,
+        at_least(LATE_TRAINING, BASE, 0.02),
     ),
-    statement_claim(
+    Claim(
         "003-base-stall",
         "validation accuracy hits a ceiling around 10 epochs and even declines",
-        LATE_TEST,
-        BASE,
-        0.0,
-        lower=True,
+        at_most(LATE_TEST, BASE, 0.0),
     ),
-    statement_claim(
+    Claim(
         "003-base-loss",
         "validation loss increases while training loss decreases: over-fitting",
-        LOSS_RISE,
-        BASE,
-        0.05,
+        at_least(LOSS_RISE, BASE, 0.05),
     ),
-    best_figure_claim("003-decay", DECAY, 0.6576, "rate × 0.9 every 10 epochs: 0.6576"),
+    figure_claim("003-decay", DECAY, 0.6576, "rate × 0.9 every 10 epochs: 0.6576", BEST),
     Claim(
         "003-decay-no-help",
         "the decay did not help much against over-fitting",
-        (Comparison(BEST, DECAY, 0.01, BASE, lower=True),),
+        at_most(BEST, DECAY, 0.01, BASE),
     ),
-    best_figure_claim("003-augment", AUGMENT, 0.7122, "with augmentation: 0.7122"),
-    gain_claim("003-augment-gain", AUGMENT, BASE, 0.02, "augmentation improved it significantly"),
-    statement_claim(
+    figure_claim("003-augment", AUGMENT, 0.7122, "with augmentation: 0.7122", BEST),
+    Claim(
+        "003-augment-gain",
+        "augmentation improved it significantly",
+        at_least(BEST, AUGMENT, 0.02, BASE),
+    ),
+    Claim(
         "003-augment-fit",
         "with augmentation no signs of significant over-fitting",
-        LOSS_RISE,
-        AUGMENT,
-        0.05,
-        lower=True,
+        at_most(LOSS_RISE, AUGMENT, 0.05),
     ),
-    best_figure_claim("003-batchnorm", NORM, 0.7144, "batch normalisation: 0.7144"),
-    gain_claim(
-        "003-batchnorm-gain", NORM, AUGMENT, 0.0, "a small improvement over augmentation alone"
+    figure_claim("003-batchnorm", NORM, 0.7144, "batch normalisation: 0.7144", BEST),
+    Claim(
+        "003-batchnorm-gain",
+        "a small improvement over augmentation alone",
+        at_least(BEST, NORM, 0.0, AUGMENT),
     ),
-    gain_claim(
+    Claim(
         "003-bn-high-rate",
-        NORM_FAST,
-        FAST,
-        0.02,
         "at rate 0.1, batch normalisation increases accuracy significantly",
+        at_least(BEST, NORM_FAST, 0.02, FAST),
     ),
-    gain_claim(
+    Claim(
         "003-bn-high-rate-loss",
-        FAST,
-        NORM_FAST,
-        0.05,
         "at rate 0.1, batch normalisation reduces training and validation loss",
-        (last_epoch("train_loss"), last_epoch("test_loss")),
+        at_least(TRAIN_LOSS, FAST, 0.05, NORM_FAST) + at_least(TEST_LOSS, FAST, 0.05, NORM_FAST),
     ),
-    best_figure_claim("003-swish", SWISH, 0.7258, "Swish, batch normalisation, rate 0.1: 0.7258"),
-    gain_claim("003-swish-gain", SWISH, NORM_FAST, 0.0, "Swish improves upon ReLU"),
-    statement_claim(
-        "003-lr1",
-        "rate 1 did not converge at all",
-        last_epoch("train_accuracy"),
-        LR_SWEEP[1],
-        0.2,
-        lower=True,
+    figure_claim("003-swish", SWISH, 0.7258, "Swish, batch normalisation, rate 0.1: 0.7258", BEST),
+    Claim("003-swish-gain", "Swish improves upon ReLU", at_least(BEST, SWISH, 0.0, NORM_FAST)),
+    Claim("003-lr1", "rate 1 did not converge at all", at_most(TRAIN_ACCURACY, LR_SWEEP[1], 0.2)),
+    Claim(
+        "003-lr0.05",
+        "rate 0.05 had the best performance",
+        beats(BEST, LR_SWEEP[0.05], LR_SWEEP.values()),
+        best=True,
     ),
-    best_claim(
-        "003-lr0.05", LR_SWEEP[0.05], LR_SWEEP.values(), "rate 0.05 had the best performance", BEST
-    ),
-    gain_claim(
+    Claim(
         "003-lr-small",
-        LR_SWEEP[0.05],
-        LR_SWEEP[0.001],
-        0.01,
         "too small a rate (0.001) costs loss and accuracy",
+        at_least(BEST, LR_SWEEP[0.05], 0.01, LR_SWEEP[0.001]),
     ),
-    best_claim("003-l2-best", L2_SWEEP[1e-5], L2_SWEEP.values(), "L2 of 1e-5 was the best", BEST),
-    gain_claim(
-        "003-l2-big", L2_SWEEP[1e-5], L2_BIG, 0.02, "penalising too much (1e-2) is suboptimal"
+    Claim(
+        "003-l2-best",
+        "L2 of 1e-5 was the best",
+        beats(BEST, L2_SWEEP[1e-5], L2_SWEEP.values()),
+        best=True,
     ),
-    gain_claim(
-        "003-l2-none", L2_SWEEP[1e-5], L2_0, 0.0, "no regularisation: a small reduction in accuracy"
+    Claim(
+        "003-l2-big",
+        "penalising too much (1e-2) is suboptimal",
+        at_least(BEST, L2_SWEEP[1e-5], 0.02, L2_BIG),
+    ),
+    Claim(
+        "003-l2-none",
+        "no regularisation: a small reduction in accuracy",
+        at_least(BEST, L2_SWEEP[1e-5], 0.0, L2_0),
     ),
     Claim(
         "003-l1-zero",
         "slightly more weights around 0 with L1 than with L2",
-        (Comparison(NEAR_ZERO, L1, 0.0, NORM),),
+        at_least(NEAR_ZERO, L1, 0.0, NORM),
         note="the report's penalty has no gradient (it takes the norm of `param.data`); ours has",
     ),
-    best_figure_claim(
-        "003-resnet20", "resnet20", 0.924, "ResNet-20: best validation accuracy 0.924"
+    figure_claim(
+        "003-resnet20", "resnet20", 0.924, "ResNet-20: best validation accuracy 0.924", BEST
     ),
-    statement_claim(
+    Claim(
         "003-resnet20-decay",
         "where the rate decays, dramatic reductions in training loss",
-        FIRST_DECAY,
-        "resnet20",
-        0.8,
-        lower=True,
+        at_most(FIRST_DECAY, "resnet20", 0.8),
     ),
     figure_claim("004-test", "adaptive_prelu", 0.8966, "validation accuracy 89.66 %, final epoch"),
     figure_claim(
-        "004-train", "adaptive_prelu", 0.9666, "training accuracy 96.66 %", "train_accuracy"
+        "004-train", "adaptive_prelu", 0.9666, "training accuracy 96.66 %", TRAIN_ACCURACY
     ),
-    figure_claim("004-train-loss", "adaptive_prelu", 1.0249, "training loss 1.0249", "train_loss"),
-    figure_claim("004-test-loss", "adaptive_prelu", 1.1479, "validation loss 1.1479", "test_loss"),
-    statement_claim(
+    figure_claim("004-train-loss", "adaptive_prelu", 1.0249, "training loss 1.0249", TRAIN_LOSS),
+    figure_claim("004-test-loss", "adaptive_prelu", 1.1479, "validation loss 1.1479", TEST_LOSS),
+    Claim(
         "004-fit",
         "a small difference between training and validation: not over-fitting",
-        GAP,
-        "adaptive_prelu",
-        0.08,
-        lower=True,
+        at_most(GAP, "adaptive_prelu", 0.08),
     ),
 )

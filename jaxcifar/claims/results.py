@@ -1,4 +1,4 @@
-"""Writes the results of the claims: tables, pictures, READMEs."""
+"""Writes the results of the claims: the READMEs and the figures."""
 
 import pathlib
 import sys
@@ -13,23 +13,23 @@ from jaxcifar.system import atomic
 
 
 def write_table(out: pathlib.Path) -> None:
-    """Writes the pictures, out/README.md, and the claims table of the README beside `out`.
+    """Writes the figures, out/README.md, and the claims table in the README beside `out`.
 
-    A README there that has no place for the table, or cannot be written, is left as it is.
+    If that README has no marks for the table, or cannot be written, it is left unchanged.
     """
     found = records.read(out, RUNS)
     judged = judge_all(CLAIMS, found)
     atomic.check_writable(out, "--out")
     pictures = figures.draw(out, found, judged)
-    workdir.write_text(out / "README.md", tables.page(out, found, judged, pictures))
-    print(f"wrote {out / 'README.md'} and {len(pictures)} pictures; {tables.verdicts(judged)}")
+    workdir.write_text(out / "README.md", tables.results_readme(out, found, judged, pictures))
+    print(f"wrote {out / 'README.md'} and {len(pictures)} figures; {tables.verdicts(judged)}")
     readme = out.resolve().parent / "README.md"
     if readme.exists():
-        table = tables.headline_table(judged, found)
+        table = tables.headline_table(judged)
         try:
             atomic.replace_between_marks(readme, tables.MARKS, table)
         except (UserError, OSError, UnicodeDecodeError) as error:
             why = errors.first_line(error)
-            print(f"no table beside {out}: {why}; it is left as it is", file=sys.stderr)
+            print(f"no table beside {out}: {why}; left unchanged", file=sys.stderr)
         else:
-            print(f"wrote the table of {readme}")
+            print(f"wrote the table in {readme}")

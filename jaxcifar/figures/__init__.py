@@ -1,1 +1,1 @@
-"""The pictures, drawn without a screen."""
+"""Describes each chart once, as plain data, and draws it as PNG. The HTML pages draw it as SVG."""

@@ -1,1 +1,1 @@
-"""Many runs: which, how many in parallel, and what came of them."""
+"""Many runs: which ones, how many in parallel, and a summary of their results."""

@@ -1,4 +1,4 @@
-"""Which runs the claims still need, and how long they take."""
+"""The runs that the claims still need, and how long they take."""
 
 import pathlib
 import statistics
@@ -9,68 +9,79 @@ from jaxcifar.claims.judge import Claim, judge_all
 from jaxcifar.claims.records import Records
 from jaxcifar.claims.reports import CLAIMS, RUNS
 from jaxcifar.errors import UserError
-from jaxcifar.launch import jobs
+from jaxcifar.launch.job import Folders, Job
+from jaxcifar.launch.options import select_shard
 
-WORKDIRS = pathlib.Path("checkpoints/reproduce")
-
-
-HOURS = 60.0  # minutes; a run that takes as long has all the cores
-
-
-BY_LENGTH = -1  # the cores of a run: all of them or one, by that
+RESULTS = pathlib.Path("results")
+LONG_MINUTES = 60.0  # a run that takes this long gets all cores
+BY_LENGTH = -1  # --cores: one core for a short run, all for a long one
 
 
-def choose(ids: str) -> list[Claim]:
-    """Returns the claims of a comma-separated list of ids, or prefixes of ids; all for ""."""
+def folders_of(out: pathlib.Path) -> Folders:
+    """Returns the folders of `--out`; workdirs go to OUT/checkpoints.
+
+    The default results/ is committed to git, so its workdirs go to checkpoints/reproduce, which is
+    not.
+    """
+    default = out.resolve() == RESULTS.resolve()
+    return Folders(out, pathlib.Path("checkpoints/reproduce") if default else out / "checkpoints")
+
+
+def choose_claims(ids: str) -> list[Claim]:
+    """Returns the claims whose ids start with one of a comma-separated list; all of them for ""."""
     chosen = []
-    for wanted in filter(None, ids.split(",")):
-        found = [claim for claim in CLAIMS if claim.id.startswith(wanted)]
+    for prefix in filter(None, ids.split(",")):
+        found = [claim for claim in CLAIMS if claim.id.startswith(prefix)]
         if not found:
-            raise UserError(f"--claims: no claim {wanted!r}; --list shows them all")
+            raise UserError(f"--claims: no claim {prefix!r}; --list shows them all")
         chosen += found
     return chosen or list(CLAIMS)
 
 
-def plan(
-    chosen: Iterable[Claim], seeds: int, found: Records, shard: str = "0/1", cores: int = BY_LENGTH
-) -> list[jobs.Job]:
-    """Returns the missing runs of the claims that are in the shard, the cheapest first.
+def plan_jobs(
+    claims: Iterable[Claim],
+    seeds: int,
+    found: Records,
+    shard: str = "0/1",
+    cores: int = BY_LENGTH,
+) -> list[Job]:
+    """Returns the shard's missing runs of the claims, the shortest first.
 
-    Shards are of all the runs, so that they stay the same while records come in. `cores` of each
-    on CPU; BY_LENGTH: one for a run of minutes and all for one of hours.
+    Shards divide all runs, missing or not, so they stay the same while records come in. `cores` is
+    the number of cores per run on CPU; BY_LENGTH means one for a run of minutes and all for a run
+    of hours.
     """
-    wanted = {run for claim in chosen for run in claim.runs}
-    every = [(run, seed) for run in RUNS if run in wanted for seed in range(seeds)]
-    missing = [(run, seed) for run, seed in jobs.shard(every, shard) if seed not in found[run]]
-    planned = [
-        jobs.Job(
+    needed = {run for claim in claims for run in claim.runs}
+    every = [(run, seed) for run in RUNS if run in needed for seed in range(seeds)]
+    jobs = [
+        Job(
             run,
             seed,
-            minutes_of(run, found),
-            int(RUNS[run] < HOURS) if cores == BY_LENGTH else cores,
+            expected_minutes(run, found),
+            int(RUNS[run] < LONG_MINUTES) if cores == BY_LENGTH else cores,
             records.config_of(run, seed),
         )
-        for run, seed in missing
+        for run, seed in select_shard(every, shard)
+        if seed not in found[run]
     ]
-    return sorted(planned, key=lambda job: job.minutes)
+    return sorted(jobs, key=lambda job: job.minutes)
 
 
-def minutes_of(run: str, found: Records) -> float:
-    """Returns what a run takes: as measured where it was, else the estimate for two CPU cores."""
+def expected_minutes(run: str, found: Records) -> float:
+    """Returns the median time of the recorded seeds, or the estimate for two CPU cores."""
     measured = [record["seconds"] / 60 for record in found[run].values()]
     return statistics.median(measured) if measured else RUNS[run]
 
 
-def listing(chosen: Sequence[Claim], seeds: int, found: Records) -> str:
-    """Returns a line per claim: id, verdict, what it still needs and the estimated time."""
+def list_claims(claims: Sequence[Claim], seeds: int, found: Records) -> str:
+    """Returns each claim's id, verdict and text, with its missing runs and their expected time."""
     lines, judged = [], judge_all(CLAIMS, found)
-    for claim in chosen:
-        todo = plan([claim], seeds, found)
-        needs = ", ".join(map(str, todo))
+    for claim in claims:
+        missing = plan_jobs([claim], seeds, found)
         lines.append(f"{claim.id:22} {tables.verdict(judged[claim]):35} {claim.text}")
-        if todo:
-            minutes = sum(job.minutes for job in todo)
-            lines.append(f"{'':59}needs {needs} (about {minutes:,.0f} min)")
-    total = sum(job.minutes for job in plan(chosen, seeds, found))
-    lines.append(f"{len(chosen)} claims; missing runs: about {total:,.0f} minutes (CPU estimate)")
+        if missing:
+            names, minutes = ", ".join(map(str, missing)), sum(job.minutes for job in missing)
+            lines.append(f"{'':59}needs {names} (about {minutes:,.0f} min)")
+    total = sum(job.minutes for job in plan_jobs(claims, seeds, found))
+    lines.append(f"{len(claims)} claims; missing runs: about {total:,.0f} minutes (CPU estimate)")
     return "\n".join(lines)

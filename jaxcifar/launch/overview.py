@@ -1,23 +1,26 @@
-"""Several runs side by side, seen from outside by their metrics: a live table, or plain lines."""
+"""The progress of runs in other processes, read from their metrics: a live table or plain lines."""
 
 import pathlib
 import statistics
 import sys
+import warnings
+from collections.abc import Sequence
 from typing import Any
 
+from jaxcifar.errors import first_line
 from jaxcifar.run import metrics, selection
+
+UNKNOWN = "–"
 
 
 class Overview:
-    """Shows the runs that `begin` names until they `end`; use with `with`."""
+    """Shows a live table on a terminal and prints a line per epoch elsewhere; use with `with`."""
 
     def __init__(self) -> None:
         from rich.live import Live
 
-        self._runs: dict[str, tuple[pathlib.Path, int]] = {}
-        self._seen: dict[str, int] = {}
-        self.live = sys.stdout.isatty()
-        self._table = Live(auto_refresh=False, transient=True) if self.live else None
+        self._epochs_seen: dict[str, int] = {}
+        self._table = Live(auto_refresh=False, transient=True) if sys.stdout.isatty() else None
 
     def __enter__(self) -> "Overview":
         if self._table:
@@ -28,50 +31,57 @@ class Overview:
         if self._table:
             self._table.stop()
 
-    def begin(self, name: str, workdir: pathlib.Path, num_epochs: int) -> None:
-        """Takes up a run."""
-        self._runs[name] = (workdir, num_epochs)
-        self._seen[name] = len(metrics.read(workdir))
-        self._say(f"{name}: started")
+    def show(self, running: Sequence[tuple[str, pathlib.Path, int]]) -> None:
+        """Shows the progress of the running jobs, each given by name, workdir and num_epochs.
 
-    def end(self, name: str, told: str) -> None:
-        """Leaves a run that ended, with its last word."""
-        del self._runs[name]
-        self._say(f"{name}: {told}")
+        An error in here is only a warning: no run may end because it cannot be shown.
+        """
+        try:
+            rows = [self._update(*job) for job in running]
+            if self._table:
+                from rich.table import Table
 
-    def look(self) -> None:
-        """Reads the metrics of the runs and shows what is new."""
-        rows = []
-        for name, (workdir, num_epochs) in self._runs.items():
-            lines = metrics.read(workdir)
-            rows.append((name, *progress(lines, num_epochs)))
-            if len(lines) > self._seen[name] and not self.live:
-                self._say(f"{name}: epoch {rows[-1][1]}, accuracy {rows[-1][2]}, {rows[-1][3]}")
-            self._seen[name] = len(lines)
-        if self._table:
-            from rich.table import Table
+                table = Table("run", "epoch", "accuracy", "time left")
+                for row in rows:
+                    table.add_row(*row)
+                self._table.update(table, refresh=True)
+        except BrokenPipeError:  # nobody reads the output: the command ends
+            raise
+        except Exception as error:
+            warnings.warn(f"cannot show the progress: {first_line(error)}", stacklevel=2)
 
-            table = Table("run", "epoch", "accuracy", "time left")
-            for row in rows:
-                table.add_row(*row)
-            self._table.update(table, refresh=True)
-
-    def _say(self, text: str) -> None:
+    def say(self, text: str) -> None:
+        """Prints a line, above the table if there is one."""
         if self._table:
             self._table.console.print(text, highlight=False, markup=False, soft_wrap=True)
         else:
             print(text, flush=True)
 
+    def _update(self, name: str, workdir: pathlib.Path, num_epochs: int) -> tuple[str, ...]:
+        """Returns the row of a run, and prints what is new about it."""
+        lines = metrics.read(workdir)
+        epoch, accuracy, time_left = progress(lines, num_epochs)
+        if name not in self._epochs_seen:
+            self.say(f"{name}: started")
+        elif len(lines) > self._epochs_seen[name] and not self._table:
+            self.say(f"{name}: epoch {epoch}, accuracy {accuracy}, {time_left}")
+        self._epochs_seen[name] = len(lines)
+        return name, epoch, accuracy, time_left
+
 
 def progress(lines: list[metrics.Line], num_epochs: int) -> tuple[str, str, str]:
-    """Returns how far a run is, its accuracy, and the time that is left, in words."""
-    if not lines:
-        return f"0/{num_epochs}", "–", "–"
-    accuracy = lines[-1][f"{selection.split(lines[-1])}_accuracy"]
-    seconds = statistics.median(line["seconds"] for line in lines)
-    left = (num_epochs - len(lines)) * seconds / 60
-    return (
-        f"{len(lines)}/{num_epochs}",
-        "nan" if accuracy is None else f"{accuracy:.4f}",
-        f"about {left:.1f} min left",
-    )
+    """Returns a run's epoch, its latest accuracy and the time left, as text.
+
+    A line may lack any metric; a run need not be scored every epoch.
+    """
+    accuracies = [
+        line[key] for line in lines if (key := f"{selection.split(line)}_accuracy") in line
+    ]
+    seconds = [line["seconds"] for line in lines if "seconds" in line]
+    accuracy = time_left = UNKNOWN
+    if accuracies:
+        accuracy = "nan" if accuracies[-1] is None else f"{accuracies[-1]:.4f}"
+    if seconds:
+        minutes = (num_epochs - len(lines)) * statistics.median(seconds) / 60
+        time_left = f"about {minutes:.1f} min left"
+    return f"{len(lines)}/{num_epochs}", accuracy, time_left

@@ -1,1 +1,1 @@
-"""The HTML pages of the command `report`."""
+"""Makes HTML reports of runs and of the study."""

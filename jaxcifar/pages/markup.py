@@ -1,4 +1,4 @@
-"""HTML by elements: whatever a user has named is text, never markup."""
+"""Builds HTML from elements, so that names given by users are always text and never markup."""
 
 import pathlib
 from collections.abc import Iterable
@@ -11,13 +11,13 @@ from jaxcifar.errors import UserError
 from jaxcifar.system import atomic
 
 GENERATOR = "jaxcifar.report"
-# Nothing is fetched: not a script, not a style, not a font, not a picture.
+# The page fetches nothing: no script, style, font or image.
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
 Child = Element | str | None
 
 
 class Section(NamedTuple):
-    """A part of a page: what a link to it says, and what stands in it."""
+    """A section of a page, with the title that links to it use."""
 
     title: str
     content: Iterable[Child]
@@ -30,7 +30,7 @@ class Section(NamedTuple):
 def tag(name: str, /, *children: Child | Iterable[Child], **attributes: object) -> Element:
     """Returns an element: `tag("th", "cat", scope="row")`, with `class_` and `aria_label`.
 
-    Texts are escaped where the page is written; a child or an attribute that is None is left out.
+    Text is escaped when the page is written; children and attributes that are None are left out.
     """
     given = {k.rstrip("_").replace("_", "-"): v for k, v in attributes.items() if v is not None}
     made = Element(name, {key: str(value) for key, value in given.items()})
@@ -46,7 +46,7 @@ def tag(name: str, /, *children: Child | Iterable[Child], **attributes: object) 
 
 
 def page(title: str, lead: Iterable[Child], sections: Iterable[Section]) -> str:
-    """Returns a whole page, with its style and script in it."""
+    """Returns a complete page with its style and script inside."""
     parts = list(sections)
     resource = resources.files(__package__)
     links = [tag("li", tag("a", part.title, href=f"#{part.id}")) for part in parts]
@@ -62,9 +62,9 @@ def page(title: str, lead: Iterable[Child], sections: Iterable[Section]) -> str:
     )
     body = tag(
         "body",
-        tag("a", "To the content", href="#content", class_="skip"),
+        tag("a", "Skip to the content", href="#content", class_="skip"),
         tag("header", tag("h1", title), lead),
-        tag("nav", tag("ul", links), aria_label="parts of this page"),
+        tag("nav", tag("ul", links), aria_label="sections of this page"),
         tag(
             "main",
             (tag("section", tag("h2", part.title), part.content, id=part.id) for part in parts),
@@ -77,23 +77,25 @@ def page(title: str, lead: Iterable[Child], sections: Iterable[Section]) -> str:
     return "<!doctype html>\n" + ElementTree.tostring(html, encoding="unicode", method="html")
 
 
-def check(path: pathlib.Path) -> None:
-    """Raises a UserError where the file is there and no page that this program made."""
+def check_writable(path: pathlib.Path) -> None:
+    """Raises a UserError if the file exists and is not a page made by this command."""
     try:
         ours = not path.exists() or GENERATOR.encode() in path.read_bytes()[:500]
     except OSError as error:
         raise UserError(f"cannot write to --out={path}: {error.strerror}") from error
     if not ours:
-        raise UserError(f"--out={path} exists and is no page of this command; choose another")
+        raise UserError(
+            f"--out={path} exists and was not made by this command; choose another file"
+        )
 
 
-def write(path: pathlib.Path, text: str) -> None:
-    """Writes a page, in place of one that this program made.
+def write_page(path: pathlib.Path, text: str) -> None:
+    """Writes a page; replaces only a page made by this command.
 
     Raises:
-      UserError: the file is another's, or cannot be written.
+      UserError: the file was not made by this command, or cannot be written.
     """
-    check(path)
+    check_writable(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with atomic.replacing(path) as file:

@@ -1,4 +1,4 @@
-// What a pointer and keys do with a chart that charts.py has drawn: read, zoom, hide a line.
+// Lets a pointer and keys read, zoom and hide the lines of the charts that charts.py has drawn.
 "use strict";
 
 const SVG = "http://www.w3.org/2000/svg";
@@ -27,6 +27,8 @@ function ticks(low, high, whole) {
 }
 
 const short = (value, digits) => String(Number(value.toPrecision(digits)));
+const shown = (value) => // as in charts.py
+  Math.abs(value) >= 1e-3 && Math.abs(value) < 10 ? value.toFixed(4) : short(value, 4);
 
 class Chart {
   constructor(figure) {
@@ -72,7 +74,7 @@ class Chart {
     figure.prepend(zoom);
     for (const line of this.lines) line.button.onclick = () => this.toggle(line);
     this.svg.setAttribute("tabindex", "0");
-    this.svg.setAttribute("role", "application"); // so that a screen reader leaves the keys to us
+    this.svg.setAttribute("role", "application"); // so that screen readers pass keys on
     this.svg.onkeydown = (event) => this.key(event);
     this.svg.onpointerdown = (event) => this.press(event);
     this.svg.onpointermove = (event) => this.move(event);
@@ -86,25 +88,25 @@ class Chart {
     return this.left + ((x - this.span[0]) / (this.span[1] - this.span[0])) * (this.right - this.left);
   }
 
-  value(event) { // the x that a pointer is at
+  value(event) { // the x at a pointer
     const point = new DOMPoint(event.clientX, event.clientY).matrixTransform(this.svg.getScreenCTM().inverse());
     const share = (point.x - this.left) / (this.right - this.left);
     return this.span[0] + Math.min(Math.max(share, 0), 1) * (this.span[1] - this.span[0]);
   }
 
-  stops() { // every x of a line that is shown, within what is shown
+  stops() { // every x of the visible lines, within the visible range
     const all = this.lines.filter((line) => line.shown).flatMap((line) => line.x);
     const inside = all.filter((x) => x >= this.span[0] && x <= this.span[1]);
     return [...new Set(inside)].sort((a, b) => a - b);
   }
 
-  read(x) { // shows the values at the stop that is nearest to x; without x the last ones
+  read(x) { // shows the values at the stop nearest to x, or the last ones without x
     const stops = x === null ? [] : this.stops();
     this.at = stops.length ? stops.reduce((a, b) => (Math.abs(b - x) < Math.abs(a - x) ? b : a)) : null;
     this.reading.textContent = this.at === null ? this.idle : `${this.reading.dataset.of} ${short(this.at, 6)}`;
     for (const line of this.lines) {
       const y = line.y[line.x.indexOf(this.at)];
-      const text = this.at === null ? line.last : y === undefined || y === null ? "–" : short(y, 4);
+      const text = this.at === null ? line.last : y === undefined || y === null ? "–" : shown(y);
       line.button.querySelector("output").textContent = text;
     }
     const place = this.at === null ? 0 : this.place(this.at);
@@ -117,7 +119,7 @@ class Chart {
     this.show([middle - (middle - low) * factor, middle + (high - middle) * factor]);
   }
 
-  show([low, high]) { // from low to high, and of y what is there
+  show([low, high]) { // shows x from low to high, and the y range of the lines there
     const [first, last] = this.whole;
     const width = Math.min(Math.max(high - low, DEEPEST * (last - first)), last - first);
     low = Math.min(Math.max(low, first), last - width);
@@ -202,7 +204,7 @@ class Chart {
     if (this.from !== undefined) this.drag(x);
   }
 
-  drag(x) { // shades what is chosen
+  drag(x) { // shades the selection
     const wide = x !== null && Math.abs(this.place(x) - this.place(this.from)) > 8;
     this.selection.classList.toggle("hidden", !wide);
     if (wide) {

@@ -1,4 +1,4 @@
-"""Pictures within a page: PNG as data URIs, small, and enlarged by the browser."""
+"""Embeds images in a page as PNG data URIs, in their own size; the browser enlarges them."""
 
 import base64
 import io
@@ -11,7 +11,7 @@ from jaxcifar.pages.markup import tag
 
 
 def picture(pixels: np.ndarray, alt: str, **attributes: Any) -> Element:
-    """Returns an image of uint8 [H, W, 3 or 4], with what it shows in words."""
+    """Returns the image element of pixels, uint8 [H, W, 3 or 4]; `alt` describes it."""
     from PIL import Image
 
     file = io.BytesIO()
@@ -22,7 +22,7 @@ def picture(pixels: np.ndarray, alt: str, **attributes: Any) -> Element:
 
 
 def sheet(images: np.ndarray, columns: int) -> np.ndarray:
-    """Returns images, uint8 [N, H, W, 3], in rows of so many: uint8 [., ., 4], gaps transparent."""
+    """Returns images, uint8 [N, H, W, 3], as one RGBA image of rows with transparent gaps."""
     n, height, width, _ = images.shape
     rows = -(-n // columns)
     out = np.zeros((rows * (height + 1) - 1, columns * (width + 1) - 1, 4), np.uint8)
@@ -34,7 +34,7 @@ def sheet(images: np.ndarray, columns: int) -> np.ndarray:
 
 
 def filters(kernel: np.ndarray) -> np.ndarray:
-    """Returns kernels [h, w, 3, N] as images, uint8 [N, h, w, 3]; grey is 0."""
+    """Returns kernels [h, w, 3, N] as images, uint8 [N, h, w, 3], where grey is 0."""
     by_filter = np.moveaxis(np.asarray(kernel, np.float32), -1, 0)
     largest = abs(by_filter).max((1, 2, 3), keepdims=True)
     return np.rint(127.5 + 127.5 * by_filter / np.where(largest > 0, largest, 1)).astype(np.uint8)

@@ -1,27 +1,24 @@
-"""A net's weights as parts of a page: what its first layer looks for, how large they all are."""
+"""Shows the weights of nets: the filters of the first layer, and the distribution of each layer."""
 
 from collections.abc import Sequence
 from xml.etree.ElementTree import Element
 
-import numpy as np
-
 from jaxcifar.claims.measure import weight_histogram
+from jaxcifar.figures.weights import layer_chart, weight_chart
 from jaxcifar.pages import charts
-from jaxcifar.pages.charts import Axes
-from jaxcifar.pages.findings import Run, first_filters, kernels
 from jaxcifar.pages.markup import tag
 from jaxcifar.pages.pictures import filters as filter_images
 from jaxcifar.pages.pictures import picture, sheet
+from jaxcifar.pages.runs import Run, first_filters, kernels
 
 MOST_FILTERS = 192
 COLUMNS = 16
-FILTER_WIDTH = 2.5  # in letters of the page (rem)
-LAYERS_SHOWN = 6  # the others are folded
-LAYER_BINS = 41
+FILTER_WIDTH = 2.5  # rem
+LAYERS_SHOWN = 6  # more are folded
 
 
 def filters(runs: Sequence[Run]) -> list[Element]:
-    """Returns the kernels that see the image itself, as small images."""
+    """Returns the filters that see the image itself, as small images."""
     parts = []
     for run in runs:
         kernel = None if run.net is None else first_filters(run.net)
@@ -43,31 +40,19 @@ def filters(runs: Sequence[Run]) -> list[Element]:
 
 
 def histograms(runs: Sequence[Run]) -> list[Element]:
-    """Returns the distribution of all weights of the runs, and of each layer of each."""
-    series, layers = [], []
-    for i, run in enumerate(runs):
-        if run.net is None:
-            continue
-        found = weight_histogram(run.net.variables["params"])
-        low, high = found["range"]
-        edges = np.linspace(low, high, len(found["counts"]) + 1)
-        shares = [count / found["total"] for count in found["counts"]]
-        series.append(charts.histogram(run.name, edges.tolist(), shares, i))
-        made = [_layer(name, kernel, i) for name, kernel in kernels(run.net).items()]
-        title = f"Each layer of {run.name}, {len(made)} in all"
-        grid = tag("div", made, class_="charts small")
-        opened = "" if len(runs) == 1 and len(made) <= LAYERS_SHOWN else None
-        layers.append(tag("details", tag("summary", title), grid, open=opened))
-    if not series:
+    """Returns the distribution of all weights of the runs, and of each layer of each run."""
+    nets = [(i, run.name, run.net) for i, run in enumerate(runs) if run.net is not None]
+    if not nets:
         return []
-    axes = Axes("weight", "share of all per bin", log=True)
-    whole = charts.chart("All weights", series, axes)
-    return [tag("div", whole, class_="charts"), *layers]
-
-
-def _layer(name: str, kernel: np.ndarray, colour: int) -> Element:
-    counts, edges = np.histogram(kernel, LAYER_BINS)
-    shares = (counts / kernel.size).tolist()
-    steps = charts.histogram(name, edges.tolist(), shares, colour)
-    shape = "×".join(map(str, kernel.shape))
-    return charts.chart(f"{name} ({shape})", [steps], Axes("weight", "share per bin"))
+    measured = {
+        run.name: [] if run.net is None else [weight_histogram(run.net.variables["params"])]
+        for run in runs
+    }
+    parts = [tag("div", charts.draw(weight_chart("All weights", measured)), class_="charts")]
+    for i, name, net in nets:
+        layers = [layer_chart(layer, kernel, i) for layer, kernel in kernels(net).items()]
+        grid = tag("div", map(charts.draw, layers), class_="charts small")
+        opened = "" if len(runs) == 1 and len(layers) <= LAYERS_SHOWN else None
+        summary = tag("summary", f"The {len(layers)} layers of {name}")
+        parts.append(tag("details", summary, grid, open=opened))
+    return parts

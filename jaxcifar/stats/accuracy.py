@@ -1,15 +1,15 @@
-"""How well an accuracy is known that was counted on N images, or which of two is the higher."""
+"""Confidence intervals and paired tests for accuracies."""
 
 import math
 
-from scipy import special  # scipy.stats takes a second to import
+from scipy import special  # importing scipy.stats takes a second
 
 
 def wilson(hits: int, n: int, level: float = 0.05) -> tuple[float, float]:
-    """Returns Wilson's interval (1927) at 1 − level of the share of which `hits` of n came.
+    """Returns Wilson's interval (1927) at 1 − level for the share hits / n.
 
-    Unlike p ± z·√(p(1−p)/n) it stays within 0 to 1 and holds for few images and shares near 1.
-    Nothing is known of n = 0: 0 to 1.
+    Unlike p ± z·√(p(1−p)/n) it stays within 0 to 1 and is valid for few images and shares near 1.
+    Without images it is 0 to 1.
     """
     if not n:
         return 0.0, 1.0
@@ -22,10 +22,15 @@ def wilson(hits: int, n: int, level: float = 0.05) -> tuple[float, float]:
 
 
 def mcnemar(first_alone: int, second_alone: int) -> float:
-    """Returns the p-value of McNemar's exact test that two nets are right as often (1947).
+    """Returns the p-value of McNemar's exact test (1947) that two nets are equally accurate.
 
-    Of the images that one of them alone is right of, each has half a chance to be either's: the
-    chance of a split as uneven as this one, or more.
+    It takes the number of images that only the first, or only the second, net classifies
+    correctly. If the nets are equally accurate, such an image is the first's with probability 1/2.
     """
     differing = first_alone + second_alone
     return min(1.0, 2 * float(special.bdtr(min(first_alone, second_alone), differing, 0.5)))
+
+
+def p_text(p_value: float) -> str:
+    """Returns "p = 0.03"; a p-value too small for a float is "p < 1e-300"."""
+    return f"p = {p_value:.2g}" if p_value >= 1e-300 else "p < 1e-300"

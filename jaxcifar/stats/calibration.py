@@ -1,7 +1,7 @@
-"""Whether a net is right as often as it says: reliability bins, the error over them, its remedy.
+"""Calibration: reliability bins, the expected calibration error, and temperature scaling.
 
 Source: Guo et al. 2017, On Calibration of Modern Neural Networks (arXiv 1706.04599). A net's
-confidence in an image is the probability of the class that it predicts.
+confidence in an image is the probability of the class it predicts.
 """
 
 from typing import NamedTuple
@@ -14,10 +14,10 @@ TEMPERATURES = (0.01, 100.0)
 
 
 class Bins(NamedTuple):
-    """Images by confidence in M bins of one width over 0 to 1, each with its upper edge.
+    """Images by confidence, in M bins of equal width over 0 to 1, each with its upper edge.
 
-    Arrays [M]: how many images a bin has, how many of them are right, and their mean confidence
-    (0 in an empty bin).
+    Arrays [M]: the number of images in a bin, how many of them are classified correctly, and their
+    mean confidence (0 in an empty bin).
     """
 
     images: np.ndarray
@@ -26,7 +26,7 @@ class Bins(NamedTuple):
 
 
 def reliability(probabilities: np.ndarray, labels: np.ndarray, bins: int = BINS) -> Bins:
-    """Returns the bins of probabilities [N, K], where the labels [N] are the true classes."""
+    """Returns the bins for probabilities [N, K] and true classes [N]."""
     confidence = probabilities.max(1).astype(np.float64)
     right = probabilities.argmax(1) == labels
     number = (np.ceil(confidence * bins).astype(int) - 1).clip(0, bins - 1)
@@ -36,27 +36,27 @@ def reliability(probabilities: np.ndarray, labels: np.ndarray, bins: int = BINS)
 
 
 def ece(probabilities: np.ndarray, labels: np.ndarray, bins: int = BINS) -> float:
-    """Returns the expected calibration error of probabilities [N, K] on labels [N], 0 to 1.
+    """Returns the expected calibration error, 0 to 1, for probabilities [N, K] and labels [N].
 
-    The mean over the images of how far apart accuracy and confidence of their bin are.
+    It is the mean over the images of |accuracy − confidence| of their bin.
     """
     images, hits, confidence = reliability(probabilities, labels, bins)
     return float(abs(hits - images * confidence).sum() / images.sum())
 
 
 def cross_entropy(logits: np.ndarray, labels: np.ndarray) -> float:
-    """Returns the mean of −log p of the true classes: logits [N, K], labels [N]."""
+    """Returns the mean of −log p of the true classes, for logits [N, K] and labels [N]."""
     log_p = special.log_softmax(logits, 1)
     return float(-np.take_along_axis(log_p, labels[:, None], 1).mean())
 
 
-def temperature(logits: np.ndarray, labels: np.ndarray) -> float:
-    """Returns the T within TEMPERATURES by which logits [N, K] divided say best what is true.
+def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
+    """Returns the T within TEMPERATURES that minimises the cross entropy of logits / T.
 
-    That is of the least cross entropy on labels [N], which has but one minimum. Where every image
-    is right, or fewer than by chance, T is towards an end.
+    The cross entropy has a single minimum over T. If every image is classified correctly, or fewer
+    than by chance, T is close to an end.
     """
-    from scipy import optimize  # which takes half a second to import
+    from scipy import optimize  # importing it takes half a second
 
     logits = logits.astype(np.float64)
     ends = np.log(TEMPERATURES)

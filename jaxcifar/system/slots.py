@@ -1,4 +1,4 @@
-"""What one of several runs computes on: its cores, or its own GPU. Known without jax."""
+"""Divides the machine among parallel runs: each gets its own cores or GPU. Does not need jax."""
 
 import importlib.util
 import os
@@ -9,7 +9,7 @@ from jaxcifar.errors import UserError
 
 
 class Slot(NamedTuple):
-    """The cores of one run at a time, and a GPU where there are some."""
+    """The cores or the GPU of one run; an empty field leaves the process unrestricted."""
 
     cores: tuple[int, ...]
     gpu: str
@@ -18,31 +18,33 @@ class Slot(NamedTuple):
         return f"{len(self.cores)} core{'s' * (len(self.cores) > 1)}" if self.cores else "a GPU"
 
 
-def share(wanted: int, cores: int, count: int) -> list[Slot]:
-    """Returns the slots for `count` runs: `wanted` of them, or (0) as many as pay here.
+def divide_machine(parallel_jobs: int, cores: int, count: int) -> list[Slot]:
+    """Returns the slots of `parallel_jobs` runs, at most `count` of them.
 
-    On CPU each has `cores` cores (0: all) and as many pay as there are cores for; else a GPU.
+    0 parallel jobs means one per GPU or, on a machine without a GPU, one per `cores` cores (0 = all
+    cores). More jobs than that share GPUs or cores.
 
     Raises:
-      UserError: more cores for a run than there are, or a number that is none.
+      UserError: a number is negative, or there are fewer cores than `cores`.
     """
-    there, found = _cores(), _gpus()
-    if wanted < 0 or not 0 <= cores <= len(there):
+    available = _cores()
+    if parallel_jobs < 0 or not 0 <= cores <= len(available):
         raise UserError(
-            f"--jobs={wanted} --cores={cores}; expected --jobs of at least 0 (as many as pay) and"
-            f" --cores of at least 0 (all) and at most {len(there)}, those of this machine"
+            f"--jobs={parallel_jobs} --cores={cores}; expected --jobs of at least 0 (0 = as many as"
+            f" the machine can use) and --cores from 0 (all) to {len(available)}, the cores of this"
+            " machine"
         )
-    cores = cores or len(there)
-    number = max(1, min(wanted or len(found) or len(there) // cores, count))
-    if found:
-        return [Slot((), found[i % len(found)]) for i in range(number)]
-    fit = len(there) // cores
-    starts = [i % fit * cores for i in range(number)]
-    return [Slot(tuple(there[start : start + cores]), "") for start in starts]
+    size = cores or len(available)
+    starts = range(0, len(available) - size + 1, size)
+    slots = [Slot((), gpu) for gpu in _gpus()] or [
+        Slot(tuple(available[start : start + size]), "") for start in starts
+    ]
+    number = max(1, min(parallel_jobs or len(slots), count))
+    return [slots[i % len(slots)] for i in range(number)]
 
 
-def take(slot: Slot) -> None:
-    """Keeps this process to its slot; before jax is imported, which looks at both."""
+def pin_process(slot: Slot) -> None:
+    """Pins this process to a slot. Call it before importing jax, which reads both settings."""
     if slot.cores and hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, slot.cores)
     if slot.gpu:

@@ -34,7 +34,7 @@ def on_one_core() -> None:
 
     On more cores XLA runs a convolution asynchronously and records only its start.
     """
-    slots.take(slots.share(1, 1, 1)[0]._replace(gpu=""))
+    slots.pin_process(slots.divide_machine(1, 1, 1)[0]._replace(gpu=""))
 
 
 def record(folder: pathlib.Path, work: Callable[[], Any]) -> jax.profiler.ProfileData:

@@ -14,7 +14,7 @@ from ml_collections import ConfigDict
 from jaxcifar import data
 from jaxcifar.config import schema
 from jaxcifar.errors import UserError
-from jaxcifar.figures import plots
+from jaxcifar.figures import curves, png
 from jaxcifar.run import damage, provenance, selection
 from jaxcifar.run import workdir as workdirs
 from jaxcifar.run.checkpoint import Checkpoints
@@ -222,4 +222,5 @@ def print_introduction(log: RunLog, run: Run, carry: Carry, workdir: pathlib.Pat
 def draw_curves(workdir: pathlib.Path, lines: list[dict[str, Any]], meta: dict[str, Any]) -> None:
     """Plots the curves of the run; the title says if the data are synthetic."""
     note = " (synthetic data)" if meta["data"]["source"] == "synthetic" else ""
-    plots.curves(workdir / "curves.png", {workdir.name: [lines]}, workdir.name + note)
+    charts = curves.learning_curves({workdir.name: [lines]})
+    png.draw_charts(workdir / "curves.png", charts, workdir.name + note)

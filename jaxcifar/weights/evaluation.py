@@ -117,7 +117,7 @@ def calibrated(net: Net, dataset: data.Dataset, split: str, logits: np.ndarray) 
         fitted_on = f"half of {split}"
     if not (len(scored[1]) and np.isfinite(logits).all() and np.isfinite(held_out[0]).all()):
         raise errors.UserError(f"{split} cannot calibrate: one image alone, or logits not finite")
-    t = calibration.temperature(*held_out)
+    t = calibration.fit_temperature(*held_out)
     result = {
         "temperature": t,
         "fitted_on": fitted_on,

@@ -26,7 +26,8 @@ def release(source: pathlib.Path, step: str, out: pathlib.Path) -> str:
     if out.exists():
         raise UserError(f"--out={out} exists; choose a folder that does not")
     config = workdir.load_config(source).copy_and_resolve_references()
-    config.data.dir = ""
+    with config.unlocked():
+        config.data.dir = ""
     parts = experiment.build_experiment(config, to_train=False)
     with Checkpoints(source) as checkpoints:
         number = checkpoints.find_step(step)

@@ -1,4 +1,4 @@
-"""Claims: every one can be measured, verdicts at their bounds, tables made from the records."""
+"""Every claim can be measured, and the tables are made from the committed records."""
 
 import json
 import math
@@ -20,7 +20,7 @@ SPLITS = ("train", "test")
 
 
 def record(epochs=60, **changes):
-    """A record of a run: rising accuracies, falling losses, whatever is asked for last."""
+    """Returns a record with rising accuracies and falling losses, changed in the last epoch."""
     lines = [
         {
             "train_accuracy": 0.5 + 0.005 * epoch,
@@ -45,7 +45,7 @@ def record(epochs=60, **changes):
 
 
 def keep(out, run, seed, record, **overrides):
-    """Writes a record under the run's own config, except for the overrides."""
+    """Writes a record with the run's config, changed by the overrides."""
     name, colon, variant = run.partition(":")
     config = config_of(f"{name}.py{colon}{variant}", seed=seed, **overrides)
     known = {"run": run, "seed": seed, "config": json.loads(schema.to_json(config))}
@@ -94,14 +94,14 @@ def test_a_record_that_cannot_be_read_names_its_file_in_one_line(damage, tmp_pat
     assert "\n" not in str(found.value)
 
 
-def test_a_record_under_another_ones_name_does_not_count(tmp_path):
+def test_a_record_under_the_name_of_another_does_not_count(tmp_path):
     file = keep(tmp_path, "simple_cnn:base", 0, record())
     file.rename(records.path_of(tmp_path, "simple_cnn:base", 1))
     assert read(tmp_path)["simple_cnn:base"] == {}
 
 
 @pytest.mark.parametrize("claim", CLAIMS, ids=lambda claim: claim.id)
-def test_a_claim_is_whole_and_can_be_measured(claim):
+def test_a_claim_is_complete_and_can_be_measured(claim):
     assert set(claim.runs) <= set(RUNS)
     assert claim.report in ("000", "001", "002", "003", "004")
     if claim.reported is not None:
@@ -112,13 +112,13 @@ def test_a_claim_is_whole_and_can_be_measured(claim):
         assert math.isfinite(value)
 
 
-def test_ids_are_unique_and_every_run_serves_a_claim():
+def test_ids_are_unique_and_every_run_is_used_by_a_claim():
     ids = [claim.id for claim in CLAIMS]
     assert len(ids) == len(set(ids))
     assert {run for claim in CLAIMS for run in claim.runs} == set(RUNS)
 
 
-# What would have to be seen for a statement to fail: a record changed in one run.
+# The change of a record that refutes each statement.
 REFUTED_BY = {
     "000-gap": {"adaptive": {"train_accuracy": 0.80, "test_accuracy": 0.78}},
     "000-speed": {"adaptive": {"examples_per_second": 225.3}},
@@ -144,7 +144,7 @@ REFUTED_BY = {
     "003-l2-big": {"simple_cnn:l2_1e-2": {"test_accuracy": 0.99}},
     "003-l2-none": {"simple_cnn:l2_0": {"test_accuracy": 0.99}},
     "003-l1-zero": {"simple_cnn:l1": {"weights": {"share_below": {"0.001": 0.05}}}},
-    "003-resnet20-decay": {},  # a smooth fall
+    "003-resnet20-decay": {},  # a smooth decrease
     "004-fit": {"adaptive_prelu": {"train_accuracy": 0.97, "test_accuracy": 0.88}},
 }
 
@@ -166,12 +166,12 @@ def test_a_loss_that_was_not_finite_is_infinite_and_its_run_has_diverged():
     assert not diverged({0: record(train_loss=2.29)})
 
 
-def test_the_committed_tables_are_those_of_the_committed_records():
+def test_the_committed_tables_match_the_committed_records():
     found = read(RESULTS)
     judged = judge.judge_all(CLAIMS, found)
     for table, file in (
-        (tables.headline_table(judged, found), ROOT / "README.md"),
-        (tables.claims_table(judged, found), RESULTS / "README.md"),
+        (tables.headline_table(judged), ROOT / "README.md"),
+        (tables.claims_table(judged), RESULTS / "README.md"),
         (tables.runs_table(found), RESULTS / "README.md"),
     ):
         assert table in file.read_text(), f"{file}: run python -m jaxcifar.reproduce --table"
@@ -180,9 +180,9 @@ def test_the_committed_tables_are_those_of_the_committed_records():
 def test_the_headlines_are_at_most_ten_rows_and_every_claim_is_in_its_table_once():
     found = read(RESULTS)
     judged = judge.judge_all(CLAIMS, found)
-    headlines = tables.headline_table(judged, found)
+    headlines = tables.headline_table(judged)
     assert len([line for line in headlines.splitlines() if line.startswith("| ")]) <= 11
-    whole = tables.claims_table(judged, found)
+    whole = tables.claims_table(judged)
     for claim in CLAIMS:
         assert len(re.findall(rf"\b{re.escape(claim.id)}( \||\b \()", whole)) == 1
     assert {claim.id for claim in CLAIMS} >= set(HEADLINES)
@@ -194,7 +194,7 @@ FILES = sorted((RESULTS / "runs").glob("*.json"))
 
 @pytest.fixture(scope="module")
 def committed():
-    """Every record that counts, by its file."""
+    """Returns every record that counts, by its file."""
     return {
         records.path_of(RESULTS, run, seed): record
         for run, seeds in read(RESULTS).items()
@@ -203,9 +203,9 @@ def committed():
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
-def test_a_committed_record_is_of_a_whole_run_on_the_real_data(file, committed):
-    """It has the config and the seed of its name, and says which commit and versions made it."""
-    assert file in committed, f"{file} is of another config than the page describes"
+def test_a_committed_record_is_a_complete_run_on_the_real_data(file, committed):
+    """It has the config and seed of its name, and the commit and versions that made it."""
+    assert file in committed, f"{file} is of another config than the file in configs/"
     found = committed[file]
     assert found["config"]["seed"] == found["seed"]
     epochs = list(range(1, found["config"]["num_epochs"] + 1))

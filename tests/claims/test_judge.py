@@ -1,4 +1,4 @@
-"""Verdicts: at their bounds, by scipy's tests, and over thousands of simulated reports."""
+"""Verdicts at their bounds, against scipy's tests, and over thousands of simulated reports."""
 
 import math
 
@@ -13,8 +13,8 @@ from jaxcifar.claims.claim import (
     Claim,
     Comparison,
     Metric,
-    best_claim,
-    within_claim,
+    beats,
+    within,
 )
 from jaxcifar.claims.judge import EXCEEDED, FAILS, HOLDS, UNDECIDED, UNMEASURED
 from jaxcifar.stats import intervals
@@ -25,7 +25,7 @@ COST = Metric("cost", lambda record: record["value"], LOSS)
 
 
 def runs(device="1 × cpu", **values):
-    """Records by run and seed, of that metric alone."""
+    """Returns records by run and seed that have only the metric."""
     line = {"train_loss": 1.0}
     return {
         run: {
@@ -37,16 +37,16 @@ def runs(device="1 × cpu", **values):
 
 
 def figure(values, reported, spread=None, metric=METRIC):
-    comparison = Comparison(metric, "a", reported, lower=metric.lower)
+    comparison = Comparison(metric, "a", reported, at_most=metric.lower_is_better)
     return judge.judge_figure(comparison, values, spread or intervals.pool([values]))
 
 
-def statement(values, bound, lower=False):
-    claim = Claim("x", "", (Comparison(METRIC, "a", bound, lower=lower),))
+def statement(values, bound, at_most=False):
+    claim = Claim("x", "", (Comparison(METRIC, "a", bound, at_most=at_most),))
     return judge.judge(claim, runs(a=values))
 
 
-# Five seeds of mean 0.7 with a spread that is known well: ± 0.0429 for one more run.
+# Five seeds of mean 0.7 and a well-known spread: ± 0.0429 for one more run.
 FIVE = [0.68, 0.69, 0.70, 0.71, 0.72]
 KNOWN = Spread(0.02, 10**6)
 HALF = 1.959964 * 0.02 * math.sqrt(1.2) + 0.00005
@@ -61,19 +61,19 @@ HALF = 1.959964 * 0.02 * math.sqrt(1.2) + 0.00005
         (round(0.7 - HALF - 1e-4, 4), EXCEEDED),
     ],
 )
-def test_a_figure_turns_at_the_interval_of_one_more_run(reported, expected):
+def test_the_verdict_changes_at_the_ends_of_the_prediction_interval(reported, expected):
     assert figure(FIVE, reported, KNOWN).verdict == expected
 
 
 def test_half_the_last_digit_belongs_to_the_interval():
-    """Of a spread of next to nothing: 0.7 says 0.65 to 0.75, 0.7001 says no more than itself."""
+    """With almost no spread, 0.7 stands for 0.65 to 0.75, but 0.7001 only for itself."""
     exact = Spread(1e-9, 10**6)
     assert figure([0.6501, 0.6501], 0.7, exact).verdict != FAILS
     assert figure([0.6499, 0.6499], 0.7, exact).verdict == FAILS
     assert figure([0.7000, 0.7000], 0.7001, exact).verdict == FAILS
 
 
-def test_a_figure_holds_where_the_mean_is_surely_close():
+def test_a_figure_holds_if_the_mean_is_known_to_be_close():
     known = Spread(0.01, 10**6)  # the mean of five: ± 0.00877
     assert figure(FIVE, 0.7061, known).verdict == HOLDS
     assert figure(FIVE, 0.7063, known).verdict == UNDECIDED
@@ -82,49 +82,55 @@ def test_a_figure_holds_where_the_mean_is_surely_close():
     assert figure([1.0] * 5, 0.901, Spread(0.04, 10**6), COST).verdict == FAILS
 
 
-def test_the_seeds_that_are_needed_decide():
-    """With as many more of the same mean and spread the verdict is there; with one less not."""
+def test_as_many_more_seeds_as_named_decide():
+    """With that many more seeds of the same mean and spread, but not with one fewer."""
     cases = ((0.705, 0.009, HOLDS), (0.716, 0.0075, FAILS), (0.684, 0.0075, EXCEEDED))
     for reported, std, expected in cases:
         spread = Spread(std, 4)
         first = figure(FIVE, reported, spread)
         assert first.verdict == UNDECIDED
-        for more, verdict in ((first.more, expected), (first.more - 1, UNDECIDED)):
+        for more, verdict in ((first.more_seeds, expected), (first.more_seeds - 1, UNDECIDED)):
             many = FIVE + [0.7] * int(more)
-            grown = figure(many, reported, Spread(spread.std, spread.freedom + int(more)))
-            assert grown.verdict == verdict, (reported, first.more)
+            grown = figure(many, reported, Spread(spread.std, spread.dof + int(more)))
+            assert grown.verdict == verdict, (reported, first.more_seeds)
 
 
-def test_a_spread_wider_than_what_agreement_means_is_never_decided():
+def test_a_spread_wider_than_the_tolerance_is_never_decided_and_the_reason_is_given():
     judgement = figure(FIVE, 0.72, Spread(0.03, 4))
-    assert (judgement.verdict, judgement.more) == (UNDECIDED, math.inf)
-    assert tables.verdict(judgement) == "undecided (by no number of seeds)"
+    assert (judgement.verdict, judgement.more_seeds) == (UNDECIDED, math.inf)
+    assert tables.verdict(judgement) == "undecided (more seeds would not decide it)"
+    spread_is_wide = "the run-to-run spread is wider than the tolerance"
+    assert tables.why_never_decided(judgement) == spread_is_wide
+    assert tables.why_never_decided(figure([math.inf] * 2, 0.72)) == "a run diverged"
+    assert "exactly at the bound" in tables.why_never_decided(
+        statement(FIVE, judgement.tests[0].mean)
+    )
 
 
-def test_one_seed_of_an_only_run_does_not_tell():
+def test_one_seed_of_a_single_run_is_not_enough():
     judgement = figure([0.7], 0.7)
-    assert (judgement.verdict, judgement.more) == (UNDECIDED, None)
+    assert (judgement.verdict, judgement.more_seeds) == (UNDECIDED, None)
     assert judge.judge(Claim("x", "", (Comparison(METRIC, "a", 0.5),)), {"a": {}}) == (
         judge.Judgement(UNMEASURED)
     )
 
 
 @pytest.mark.parametrize("bound", [0.66, 0.68, 0.69, 0.70, 0.71, 0.73])
-@pytest.mark.parametrize("lower", [False, True])
-def test_a_statement_is_scipys_t_test(bound, lower):
+@pytest.mark.parametrize("at_most", [False, True])
+def test_a_statement_is_judged_as_by_scipys_t_test(bound, at_most):
     chance = stats.ttest_1samp(FIVE, bound).pvalue
-    good = bound > 0.7 if lower else bound < 0.7
+    good = bound > 0.7 if at_most else bound < 0.7
     expected = (HOLDS if good else FAILS) if chance < 0.05 else UNDECIDED
-    judgement = statement(FIVE, bound, lower)
+    judgement = statement(FIVE, bound, at_most)
     assert judgement.verdict == expected
     (test,) = judgement.tests
-    assert test.chance == pytest.approx(chance)
+    assert test.p_value == pytest.approx(chance)
     low, high = stats.ttest_1samp(FIVE, bound).confidence_interval()
     assert test.interval == pytest.approx((low, high))
 
 
 def test_runs_are_compared_seed_by_seed():
-    """Only of the seeds that both have; a shift that all seeds share does not count."""
+    """Only seeds that both runs have count; a shift that all seeds share does not."""
     found = runs(a=[0.50, 0.60, 0.71, 0.99], b=[0.49, 0.59, 0.70])
     claim = Claim("x", "", (Comparison(METRIC, "a", 0.0, "b"),))
     judgement = judge.judge(claim, found)
@@ -132,7 +138,7 @@ def test_runs_are_compared_seed_by_seed():
     assert judgement.verdict == HOLDS
     paired = stats.ttest_rel([0.50, 0.61, 0.71], [0.49, 0.59, 0.70]).pvalue
     judgement = judge.judge(claim, runs(a=[0.50, 0.61, 0.71], b=[0.49, 0.59, 0.70]))
-    assert judgement.tests[0].chance == pytest.approx(paired)
+    assert judgement.tests[0].p_value == pytest.approx(paired)
 
 
 def test_one_seed_decides_beyond_five_times_the_spread_between_runs():
@@ -142,42 +148,42 @@ def test_one_seed_decides_beyond_five_times_the_spread_between_runs():
         found = runs(**{"p:a": [0.5 + gain], "p:b": [0.5], **others})
         assert judge.judge(claim, found).verdict == expected
     alone = judge.judge(claim, runs(**{"p:a": [0.9], "p:b": [0.5]}))
-    assert tables.verdict(alone) == "undecided (one seed does not tell)"
+    assert tables.verdict(alone) == "undecided (one seed is not enough)"
 
 
-def test_the_best_of_a_sweep_beats_each_other():
+def test_the_best_of_a_sweep_beats_every_other_run():
     noise = np.array([-0.01, 0.0, 0.01, 0.005, -0.005])
-    claim = best_claim("x", "a", ["a", "b", "c"], "", METRIC)
+    claim = Claim("x", "", beats(METRIC, "a", "abc"), best=True)
 
     def sweep(a, b, c):
         shifted = (a + noise, b + noise[::-1], c + np.roll(noise, 1))
         return judge.judge(claim, runs(**dict(zip("abc", shifted, strict=True))))
 
     best = sweep(0.7, 0.6, 0.5)
-    assert (best.verdict, best.chance_of_best) == (HOLDS, 1.0)
+    assert (best.verdict, best.probability_of_best) == (HOLDS, 1.0)
     assert sweep(0.7, 0.8, 0.5).verdict == FAILS
     close = sweep(0.7, 0.699, 0.5)
     assert close.verdict == UNDECIDED
-    assert 0.3 < close.chance_of_best < 0.9
-    assert tables.not_told_apart(close) == ", not told apart from b"
-    assert close.more > 10
+    assert 0.3 < close.probability_of_best < 0.9
+    assert tables.indistinguishable(close) == ", not distinguishable from b"
+    assert close.more_seeds > 10
 
 
 def test_two_runs_are_similar_within_a_bound_on_both_sides():
-    claim = within_claim("x", "", METRIC, "a", 0.02, "b")
+    claim = Claim("x", "", within(METRIC, "a", 0.02, "b"))
     base = [0.50, 0.51, 0.52, 0.53, 0.54]
     for gain, expected in ((0.0, HOLDS), (0.04, FAILS), (-0.04, FAILS), (0.019, UNDECIDED)):
         ours = [v + gain + e for v, e in zip(base, (0.002, -0.002, 0, 0.001, -0.001), strict=True)]
         assert judge.judge(claim, runs(a=ours, b=base)).verdict == expected
 
 
-def test_speed_counts_only_on_the_kind_of_device_that_it_names():
+def test_a_speed_claim_counts_only_on_the_kind_of_device_it_names():
     claim = Claim("x", "", (Comparison(METRIC, "a", 225.4),), device="NVIDIA")
     assert judge.judge(claim, runs(a=[900.0, 901.0])).verdict == UNMEASURED
     assert judge.judge(claim, runs("1 × NVIDIA H200", a=[900.0, 901.0])).verdict == HOLDS
 
 
-def test_a_run_that_diverged_lends_no_spread():
+def test_a_run_that_diverged_is_not_pooled():
     found = runs(**{"p:a": FIVE, "p:b": [0.1, 0.1], "p:c": FIVE, "q:d": [0.1, 0.9]})
     found["p:b"][1]["epochs"] = [{"train_loss": None}]
     part = Comparison(METRIC, "p:a", 0.7)
@@ -185,7 +191,7 @@ def test_a_run_that_diverged_lends_no_spread():
 
 
 def reports(n, off, count, siblings=3):
-    """The verdicts over simulated reports: one run each, `off` standard deviations above ours."""
+    """Returns the share of each verdict over simulated reports, `off` deviations above ours."""
     rng, std = np.random.default_rng(n), 0.005
     ours = 0.7 + std * rng.standard_normal((count, siblings + 1, n))
     theirs = 0.7 + std * (off + rng.standard_normal(count))
@@ -203,13 +209,13 @@ def test_a_true_figure_is_refuted_in_at_most_5_of_100_reports(n):
     assert found[EXCEEDED] <= 0.05
 
 
-def test_a_figure_that_is_off_by_three_deviations_is_found_in_most():
+def test_a_figure_that_is_off_by_three_deviations_is_refuted_in_most_reports():
     assert reports(5, off=3.0, count=2_000)[FAILS] > 0.5
     assert reports(10, off=3.0, count=2_000)[FAILS] > 0.6
 
 
 def test_of_many_true_claims_one_is_refuted_in_at_most_5_of_100():
-    """45 statements whose truth lies at their bound: Holm's correction over them."""
+    """Holm's correction over 45 statements whose true value is their bound."""
     rng, claims, times = np.random.default_rng(0), 45, 100
     parts = [Comparison(METRIC, f"p{i}:a", 0.0) for i in range(claims)]
     listed = [Claim(str(i), "", (part,)) for i, part in enumerate(parts)]
@@ -219,12 +225,12 @@ def test_of_many_true_claims_one_is_refuted_in_at_most_5_of_100():
         found = runs(**{part.run: v for part, v in zip(parts, values, strict=True)})
         judged = judge.judge_all(listed, found).values()
         wrong += any(judgement.verdict == FAILS for judgement in judged)
-        uncorrected += any(judgement.against <= 0.05 for judgement in judged)
+        uncorrected += any(judgement.p_against <= 0.05 for judgement in judged)
     assert wrong / times <= 0.05 + 2 * math.sqrt(0.05 * 0.95 / times)
     assert uncorrected / times > 0.5
 
 
-def test_what_the_correction_takes_back_is_undecided():
+def test_a_refutation_that_does_not_survive_the_correction_is_undecided():
     true = [Claim(str(i), "", (Comparison(METRIC, "a", 0.1),)) for i in range(9)]
     found = runs(a=FIVE)
     bound = 0.7 + 3.0 * intervals.mean_std(FIVE)[1] / math.sqrt(5)  # p = 0.04
@@ -232,4 +238,4 @@ def test_what_the_correction_takes_back_is_undecided():
     assert judge.judge_all([claim], found)[claim].verdict == FAILS
     taken_back = judge.judge_all([claim, *true], found)[claim]
     assert taken_back.verdict == UNDECIDED
-    assert 0 < taken_back.more < 20
+    assert 0 < taken_back.more_seeds < 20

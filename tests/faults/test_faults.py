@@ -55,7 +55,7 @@ def assert_equal(one, other):
 WRITES = [
     "jaxcifar.run.metrics.append",
     "jaxcifar.run.progress.Events.write",
-    "jaxcifar.figures.plots.save",
+    "jaxcifar.figures.png.save",
     "jaxcifar.run.workdir.write_text",
     "orbax.checkpoint.experimental.v1.training.Checkpointer.save_checkpointables_async",
 ]

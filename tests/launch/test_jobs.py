@@ -1,101 +1,206 @@
-"""Jobs side by side: the same bits as one after another; stopped, failed and shared out."""
+"""Jobs in this process and in parallel: same results; failures, signals and the budget."""
 
 import math
 import os
-import pathlib
 import signal
+import subprocess
+import sys
 import threading
 import time
 
 import pytest
-from small_jobs import job, place_in, without_clock
+from small_jobs import folders_in, job, spend_budget_after_an_epoch, without_clock
 
 from jaxcifar.claims import records
 from jaxcifar.errors import UserError
-from jaxcifar.launch import jobs, sweep_results
+from jaxcifar.launch import jobs, overview, parallel, sweep_results
+from jaxcifar.launch.job import Outcome, train_job
+from jaxcifar.launch.options import select_shard
 from jaxcifar.launch.overview import progress
+from jaxcifar.launch.parallel import run_parallel
 from jaxcifar.run import workdir
 from jaxcifar.system import slots
 
 
-def test_results_do_not_depend_on_how_many_run_and_a_failure_harms_no_other(tmp_path, capfd):
-    """Bit for bit: two at a time with one that fails between them, and one at a time."""
-    both, single = place_in(tmp_path / "both"), place_in(tmp_path / "single")
+def two_slots():
+    """Two slots, which share a core on a machine with only one."""
+    return slots.divide_machine(2, 1, 2)
+
+
+def test_results_are_the_same_in_parallel_and_a_failed_job_does_not_affect_the_others(
+    tmp_path, capfd
+):
+    both, single = folders_in(tmp_path / "both"), folders_in(tmp_path / "single")
     bad = job(0, "taken")
     with workdir.claim_workdir(both.workdir(bad), job(7).config):
-        pass  # it is another run's folder from now on
-    outcome = jobs.side_by_side([job(0), bad, job(1)], both, slots.share(2, 1, 3) * 2, math.inf)
+        pass  # the folder now belongs to another config
+    outcome = run_parallel([[job(0)], [bad], [job(1)]], both, two_slots() * 2, math.inf)
     assert not outcome.stopped
-    ((failed, why),) = outcome.failed
+    ((failed, reason),) = outcome.failed
     assert str(failed) == "taken seed 0"
-    assert "holds a run of another config" in why
+    assert "holds a run of another config" in reason
     out = capfd.readouterr().out
     assert "small seed 0: started" in out
     assert "small seed 1: recorded" in out
     with pytest.raises(SystemExit) as end:
-        jobs.end(outcome)
+        jobs.exit_with(outcome)
     assert end.value.code == 1
     assert capfd.readouterr().err.startswith("failed: taken seed 0: ")
 
-    jobs.side_by_side([job(1)], single, slots.share(1, 1, 1), math.inf)
-    one, two = (records.path_of(place.out, "small", 1) for place in (single, both))
+    run_parallel([[job(1)]], single, two_slots()[:1], math.inf)
+    one, two = (records.path_of(folders.out, "small", 1) for folders in (single, both))
     assert without_clock(one) == without_clock(two)
 
 
-def test_a_run_that_diverges_is_done_and_its_record_says_so(tmp_path):
-    place = place_in(tmp_path)
+def test_a_run_that_diverges_is_recorded_as_diverged(tmp_path):
+    folders = folders_in(tmp_path)
     one = job(0, num_epochs=3, **{"optimizer.learning_rate": 1e30})
-    assert jobs.run_one(one, place)
-    file = records.path_of(place.out, "small", 0)
+    assert train_job(one, folders)
+    file = records.path_of(folders.out, "small", 0)
     record = records.read_record(file)
     assert [line["train_loss"] for line in record["epochs"]] == [None]
-    assert "small (diverged)" in sweep_results.table({"small": {0: record}})
+    assert "small (diverged)" in sweep_results.format_table({"small": {0: record}})
     file.unlink()
-    assert jobs.run_one(one, place)  # from its folder, without training again
+    assert train_job(one, folders)  # from its workdir, without training again
     assert records.read_record(file) == record
 
 
-def test_ctrl_c_stops_all_and_each_saves(tmp_path):
-    place = place_in(tmp_path)
+def test_ctrl_c_stops_all_jobs_and_each_saves(tmp_path):
+    folders = folders_in(tmp_path)
     long = [job(seed, num_epochs=500) for seed in (0, 1)]
 
     def interrupt():
-        files = [place.workdir(one) / "metrics.jsonl" for one in long]
+        files = [folders.workdir(one) / "metrics.jsonl" for one in long]
         while not all(file.exists() and file.stat().st_size for file in files):
             time.sleep(0.1)
         os.kill(os.getpid(), signal.SIGINT)
 
     threading.Thread(target=interrupt, daemon=True).start()
-    outcome = jobs.side_by_side(long, place, slots.share(2, 1, 2) * 2, math.inf)
-    assert outcome == jobs.Outcome(True, [])
-    assert not (place.out / "runs").exists()
+    outcome = run_parallel([[one] for one in long], folders, two_slots(), math.inf)
+    assert outcome == Outcome(True, [], left=2)
+    assert not (folders.out / "runs").exists()
     for one in long:
-        assert "stopping after this step to save" in place.log(one).read_text()
-        assert list(place.workdir(one).rglob("*model*")), "no checkpoint"
+        assert "stopping after this step to save" in folders.log(one).read_text()
+        assert list(folders.workdir(one).rglob("*model*")), "no checkpoint"
     with pytest.raises(SystemExit) as end:
-        jobs.end(outcome)
+        jobs.exit_with(outcome)
     assert end.value.code == 130
 
 
-def test_nothing_starts_once_the_budget_is_spent(tmp_path, capsys):
-    place = place_in(tmp_path)
-    assert jobs.run_all([job(0), job(1)], place, 1, 0.0) == jobs.Outcome(False, [])
-    assert "the budget is spent; 2 left" in capsys.readouterr().out
-    assert not place.out.exists()
+def test_the_budget_stops_a_running_job_which_saves_and_resumes(tmp_path, monkeypatch, capsys):
+    folders, long = folders_in(tmp_path), job(0, num_epochs=500)
+    for _ in range(2):
+        with monkeypatch.context() as patch:
+            spend_budget_after_an_epoch(patch, (jobs, parallel), folders.workdir(long))
+            outcome = jobs.run_all([long, job(1)], folders, 1, budget_minutes=1.0)
+        assert outcome == Outcome(False, [], left=2)
+    jobs.exit_with(outcome)  # not an error
+    assert "the budget is spent; runs left: 2; run the same command" in capsys.readouterr().out
+    assert "resumed at step" in folders.log(long).read_text()
+    assert not folders.log(job(1)).exists()
+    assert not (folders.out / "runs").exists()
 
 
-def test_shards_are_all_the_jobs_each_once():
+def test_a_batch_is_trained_in_a_child_process_too(tmp_path):
+    folders, two = folders_in(tmp_path), [job(0), job(1)]
+    assert jobs.run_all(two, folders, budget_minutes=1000.0, at_once=2) == Outcome(False, [])
+    for seed in (0, 1):
+        record = records.read_record(records.path_of(folders.out, "small", seed))
+        assert record["runs_at_once"] == 2
+
+
+def test_nothing_starts_once_the_budget_is_spent(tmp_path):
+    folders = folders_in(tmp_path)
+    one, all_cores = job(0), job(1)._replace(cores=0)
+    assert jobs.run_all([one, all_cores], folders, 1, 0.0) == Outcome(False, [], left=2)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.fixture
+def children(monkeypatch, tmp_path):
+    """children(code): makes every child process run this Python code; returns their list."""
+    started = []
+
+    def children(code):
+        def start_child(batch, folders, slot):
+            folders.workdirs.mkdir(parents=True, exist_ok=True)
+            with folders.log(batch[0]).open("ab") as log:
+                started.append(subprocess.Popen([sys.executable, "-uc", code], stdout=log))
+            return started[-1]
+
+        monkeypatch.setattr(parallel, "start_child", start_child)
+        return started
+
+    return children
+
+
+def test_a_second_signal_kills_the_children(children, tmp_path):
+    folders = folders_in(tmp_path)
+    code = "import signal, time; signal.signal(15, lambda *_: print('no')); print('on')"
+    started = children(f"{code}\nwhile True: time.sleep(0.1)")
+    four = [[job(seed)] for seed in range(4)]
+
+    def interrupt():
+        for word in ("on", "no"):
+            logs = [folders.log(batch[0]) for batch in four[:2]]
+            while not all(log.exists() and word in log.read_text() for log in logs):
+                time.sleep(0.1)
+            os.kill(os.getpid(), signal.SIGINT)
+
+    threading.Thread(target=interrupt, daemon=True).start()
+    with pytest.raises(KeyboardInterrupt):
+        run_parallel(four, folders, two_slots(), math.inf)
+    assert [child.returncode for child in started] == [-signal.SIGKILL] * 2
+
+
+def test_a_job_whose_process_cannot_start_does_not_affect_the_others(children, tmp_path):
+    started = children("print('done')")
+    folders = folders_in(tmp_path)
+    folders.log(job(0)).mkdir(parents=True)  # the log cannot be opened
+    outcome = run_parallel([[job(0)], [job(1)]], folders, two_slots(), math.inf)
+    ((failed, reason),) = outcome.failed
+    assert failed.seed == 0
+    assert "Is a directory" in reason
+    assert [child.returncode for child in started] == [0]
+
+
+def test_a_run_does_not_end_because_it_cannot_be_shown(children, tmp_path, monkeypatch, capsys):
+    def fail(*_):
+        raise KeyError("test_accuracy")
+
+    children("import time; time.sleep(1.5); print('done')")
+    monkeypatch.setattr(overview, "progress", fail)
+    with pytest.warns(UserWarning, match="cannot show the progress: 'test_accuracy'"):
+        outcome = run_parallel([[job(0)]], folders_in(tmp_path), two_slots(), math.inf)
+    assert outcome == Outcome(False, [])
+    assert "small seed 0: done" in capsys.readouterr().out
+
+
+def test_children_stop_and_save_if_nobody_reads_the_output(children, tmp_path, monkeypatch):
+    def fail(*_):
+        raise BrokenPipeError
+
+    code = "import signal, time; signal.signal(15, lambda *_: print('saved') or exit(130))"
+    started = children(f"{code}\nwhile True: time.sleep(0.1)")
+    monkeypatch.setattr(overview.Overview, "say", fail)
+    with pytest.raises(BrokenPipeError):
+        run_parallel([[job(0)]], folders_in(tmp_path), two_slots(), math.inf)
+    (child,) = started
+    assert child.returncode in (130, -signal.SIGTERM)  # the second one before Python has started
+
+
+def test_shards_contain_every_job_once():
     items = list(range(10))
-    shards = [jobs.shard(items, f"{i}/3") for i in range(3)]
+    shards = [select_shard(items, f"{i}/3") for i in range(3)]
     assert shards == [[0, 3, 6, 9], [1, 4, 7], [2, 5, 8]]
     for wrong in ("3/3", "-1/3", "1", "a/b", "0/0"):
         with pytest.raises(UserError, match="expected I/N"):
-            jobs.shard(items, wrong)
+            select_shard(items, wrong)
 
 
 @pytest.fixture
 def machine(monkeypatch):
-    """machine(cores, gpus): a machine with so many."""
+    """machine(cores, gpus): pretends to be a machine with these."""
 
     def machine(cores, gpus=()):
         monkeypatch.setattr(slots, "_cores", lambda: list(range(cores)))
@@ -104,23 +209,23 @@ def machine(monkeypatch):
     return machine
 
 
-def test_each_job_has_cores_of_its_own(machine):
+def test_each_job_gets_its_own_cores(machine):
     machine(8)
-    assert [slot.cores for slot in slots.share(0, 3, 9)] == [(0, 1, 2), (3, 4, 5)]
-    assert [slot.cores for slot in slots.share(1, 3, 9)] == [(0, 1, 2)]
-    assert [slot.cores for slot in slots.share(0, 0, 9)] == [tuple(range(8))]
-    assert len(slots.share(0, 1, 2)) == 2  # no more than there are jobs
-    again = [slot.cores for slot in slots.share(3, 4, 9)]
-    assert again == [(0, 1, 2, 3), (4, 5, 6, 7), (0, 1, 2, 3)]
-    for jobs_wanted, cores in ((-1, 1), (1, 9), (1, -1)):
-        with pytest.raises(UserError, match="those of this machine"):
-            slots.share(jobs_wanted, cores, 2)
+    assert [slot.cores for slot in slots.divide_machine(0, 3, 9)] == [(0, 1, 2), (3, 4, 5)]
+    assert [slot.cores for slot in slots.divide_machine(1, 3, 9)] == [(0, 1, 2)]
+    assert [slot.cores for slot in slots.divide_machine(0, 0, 9)] == [tuple(range(8))]
+    assert len(slots.divide_machine(0, 1, 2)) == 2  # no more than there are jobs
+    shared = [slot.cores for slot in slots.divide_machine(3, 4, 9)]
+    assert shared == [(0, 1, 2, 3), (4, 5, 6, 7), (0, 1, 2, 3)]
+    for parallel_jobs, cores in ((-1, 1), (1, 9), (1, -1)):
+        with pytest.raises(UserError, match="the cores of this machine"):
+            slots.divide_machine(parallel_jobs, cores, 2)
 
 
-def test_each_job_has_a_gpu_of_its_own(machine, monkeypatch):
+def test_each_job_gets_its_own_gpu(machine, monkeypatch):
     machine(8, ["GPU-a", "GPU-b"])
-    assert [slot.gpu for slot in slots.share(0, 1, 9)] == ["GPU-a", "GPU-b"]
-    assert [slot.gpu for slot in slots.share(3, 1, 9)] == ["GPU-a", "GPU-b", "GPU-a"]
+    assert [slot.gpu for slot in slots.divide_machine(0, 1, 9)] == ["GPU-a", "GPU-b"]
+    assert [slot.gpu for slot in slots.divide_machine(3, 1, 9)] == ["GPU-a", "GPU-b", "GPU-a"]
     monkeypatch.undo()
     monkeypatch.setattr(slots.importlib.util, "find_spec", lambda name: True)
     monkeypatch.delenv("JAX_PLATFORMS", raising=False)
@@ -130,23 +235,32 @@ def test_each_job_has_a_gpu_of_its_own(machine, monkeypatch):
     assert slots._gpus() == []
 
 
-def test_the_overview_tells_how_far_a_run_is():
+def test_progress_is_the_epoch_the_accuracy_and_the_time_left():
     lines = [{"test_accuracy": 0.1 * epoch, "seconds": 30.0} for epoch in range(1, 5)]
     assert progress(lines, 10) == ("4/10", "0.4000", "about 3.0 min left")
     assert progress([], 10) == ("0/10", "–", "–")
     assert progress([{"test_accuracy": None, "seconds": 30.0}], 2)[1] == "nan"
 
 
-def test_each_job_has_a_folder_and_a_log_of_its_own(tmp_path):
-    place = place_in(tmp_path)
-    several = [job(seed, run) for run in ("p:lr0.01", "p:lr0.001") for seed in (0, 1)]
-    assert len({place.log(one) for one in several} | {place.workdir(one) for one in several}) == 8
+def test_progress_copes_with_a_line_that_lacks_a_metric():
+    """A config need not be scored every epoch: then the latest score is shown."""
+    scored = {"test_accuracy": 0.4, "validation_accuracy": 0.3, "seconds": 30.0}
+    assert progress([scored, {"seconds": 30.0}], 4) == ("2/4", "0.3000", "about 1.0 min left")
+    assert progress([{"seconds": 30.0}], 2) == ("1/2", "–", "about 0.5 min left")
+    assert progress([{"test_accuracy": 0.4}], 2) == ("1/2", "0.4000", "–")
+    assert progress([{}], 2) == ("1/2", "–", "–")
 
 
-def test_a_log_tells_its_last_word(tmp_path):
+def test_each_job_has_its_own_workdir_and_log(tmp_path):
+    folders = folders_in(tmp_path)
+    four = [job(seed, run) for run in ("p:lr0.01", "p:lr0.001") for seed in (0, 1)]
+    assert len({folders.log(one) for one in four} | {folders.workdir(one) for one in four}) == 8
+
+
+def test_the_last_line_of_a_log_skips_blank_lines(tmp_path):
     log = tmp_path / "a.log"
     log.write_text("one\ntwo\n\n")
-    assert jobs.last_line(log) == "two"
+    assert parallel.last_line(log) == "two"
     log.write_text("")
-    assert str(log) in jobs.last_line(pathlib.Path(log))
+    assert str(log) in parallel.last_line(log)
     assert records.path_of(tmp_path, "a:b", 3).name == "a_b-seed3.json"

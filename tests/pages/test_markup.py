@@ -1,4 +1,4 @@
-"""Markup: what a user has named stays text, and no file of theirs is lost."""
+"""Markup: names given by users stay text, and no file of theirs is overwritten."""
 
 from html.parser import HTMLParser
 
@@ -12,7 +12,7 @@ HOSTILE = '"><script>boom()</script>&<img src=x onerror=boom()>'
 
 
 class Parsed(HTMLParser):
-    """The elements of a page with their attributes, and its texts outside scripts and styles."""
+    """Parses a page into elements with attributes, and texts outside scripts and styles."""
 
     def __init__(self, text):
         super().__init__()
@@ -31,7 +31,7 @@ class Parsed(HTMLParser):
             self.texts.append(text)
 
 
-def test_a_hostile_name_is_text_and_attribute_and_nothing_else():
+def test_a_hostile_name_stays_text_or_an_attribute():
     body = tag("p", "before ", tag("b", HOSTILE), HOSTILE, title=HOSTILE)
     page = Parsed(markup.page(HOSTILE, [], [Section("One part", [body])]))
     names = [name for name, _ in page.elements]
@@ -41,7 +41,7 @@ def test_a_hostile_name_is_text_and_attribute_and_nothing_else():
     assert page.texts.count(HOSTILE) == 4  # title, heading, within b and after it
 
 
-def test_nothing_is_fetched():
+def test_a_page_fetches_nothing():
     page = Parsed(markup.page("a", [], [Section("Part", [tag("p", "b")])]))
     for name, attributes in page.elements:
         assert name != "link"
@@ -50,7 +50,7 @@ def test_nothing_is_fetched():
     assert any("default-src 'none'" in a.get("content", "") for _, a in page.elements)
 
 
-def test_links_of_the_page_lead_to_its_parts():
+def test_every_link_leads_to_a_section():
     page = Parsed(markup.page("a", [], [Section("Seconds and versions", [])]))
     ids = {a["id"] for _, a in page.elements if "id" in a}
     assert (
@@ -63,16 +63,16 @@ def test_links_of_the_page_lead_to_its_parts():
     )
 
 
-def test_a_page_of_ours_is_replaced_and_no_other_file(tmp_path):
+def test_only_a_page_made_by_this_command_is_replaced(tmp_path):
     file = tmp_path / "new" / "a.html"
-    markup.write(file, markup.page("first", [], []))
-    markup.write(file, markup.page("second", [], []))
+    markup.write_page(file, markup.page("first", [], []))
+    markup.write_page(file, markup.page("second", [], []))
     assert "second" in file.read_text()
     file.write_text("<p>mine</p>")
-    with pytest.raises(UserError, match=r"a\.html exists and is no page of this command"):
-        markup.check(file)
-    with pytest.raises(UserError, match="choose another"):
-        markup.write(file, "")
+    with pytest.raises(UserError, match=r"a\.html exists and was not made by this command"):
+        markup.check_writable(file)
+    with pytest.raises(UserError, match="choose another file"):
+        markup.write_page(file, "")
     assert file.read_text() == "<p>mine</p>"
     with pytest.raises(UserError, match="cannot write to --out="):
-        markup.write(tmp_path, "")
+        markup.write_page(tmp_path, "")

@@ -1,4 +1,4 @@
-"""The pages: their numbers are the runs', what is not there is said, and a browser draws them."""
+"""Pages show the numbers of the runs, name what is missing, and work in a browser."""
 
 import dataclasses
 import html
@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 from conftest import ROOT, TEST, TRAIN, tiny, use_few_images
 
-from jaxcifar import evaluate
 from jaxcifar.claims.reports import CLAIMS
 from jaxcifar.errors import UserError
-from jaxcifar.pages import findings, run_page, study_page
+from jaxcifar.pages import run_page, study_page
+from jaxcifar.pages.runs import Run, differing, load_runs
 from jaxcifar.report import main
 from jaxcifar.training import experiment, trainer
 
@@ -23,13 +23,13 @@ HOSTILE = '"><script>boom()<'
 PARTS = "summary curves configuration classes confusion calibration mistakes filters gates weights"
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 BROWSER = next(filter(None, map(shutil.which, BROWSERS)), None)
-# Stands before all else on the page, and leaves what it sees in an attribute of its body.
+# Comes first on the page, and leaves what it sees in an attribute of the body.
 WATCH = f"<script>{pathlib.Path(__file__).with_name('watch.js').read_text()}</script>"
 
 
 @pytest.fixture(scope="module")
 def few_images(synthetic):
-    """The first few synthetic images, whose classes have hostile names."""
+    """Provides a few synthetic images whose classes have hostile names."""
     names = tuple(f"<script>boom({i})</script>" for i in range(10))
     with pytest.MonkeyPatch.context() as monkeypatch:
         use_few_images(dataclasses.replace(synthetic, class_names=names), monkeypatch)
@@ -38,7 +38,7 @@ def few_images(synthetic):
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory, few_images):
-    """The folders of two runs, and what training them returned."""
+    """Returns the folders of two runs, and the results of their training."""
     folder = tmp_path_factory.mktemp("runs")
     configs = {HOSTILE: tiny(num_epochs=3), "plain": tiny(num_epochs=1, seed=1)}
     results = {name: trainer.train(config, folder / name) for name, config in configs.items()}
@@ -48,13 +48,13 @@ def trained(tmp_path_factory, few_images):
 
 @pytest.fixture(scope="module")
 def pages(tmp_path_factory, trained):
-    """The files of a page of one run, of two, and of the study; the last beside its results."""
+    """Returns the files of the pages of one run, of two, and of the study with its results."""
     out = tmp_path_factory.mktemp("pages")
     folders = [trained[0] / name for name in trained[1]]
     shutil.copytree(ROOT / "results", out / "results")
     texts = {
-        "one": run_page.page(findings.read_runs(folders[:1], "latest", None)),
-        "two": run_page.page(findings.read_runs(folders, "latest", None)),
+        "one": run_page.page(load_runs(folders[:1], "latest", None)),
+        "two": run_page.page(load_runs(folders, "latest", None)),
         "study": study_page.page(out / "results", out / "docs" / "study.html"),
     }
     broken = '<img src="data:image/png;base64,AAAA" alt="a"><script>boom()</script></main>'
@@ -70,44 +70,42 @@ def ids(text):
     return re.findall(r'<section id="([^"]+)"', text)
 
 
-def test_the_scores_are_what_training_logged(trained):
+def test_the_scores_are_those_that_training_logged(trained):
     folder, results = trained
-    runs = findings.read_runs([folder / name for name in results], "latest", None)
+    runs = load_runs([folder / name for name in results], "latest", None)
     for run, result in zip(runs, results.values(), strict=True):
         assert run.scores.right.mean() == result.lines[-1]["test_accuracy"]
         assert run.scores.matrix.sum() == TEST
         assert run.scores.matrix.trace() == run.scores.right.sum()
         assert run.lines == result.lines
     assert [run.name for run in runs] == list(results)
-    assert findings.differing(runs) == ["num_epochs", "seed"]
+    assert differing(runs) == ["num_epochs", "seed"]
 
 
-def test_runs_of_one_name_are_told_apart_by_their_folders(trained):
+def test_runs_of_the_same_name_are_named_by_their_folders(trained):
     folder = trained[0] / "plain"
-    names = [
-        run.name for run in findings.read_runs([folder, folder / ".." / "plain"], "latest", None)
-    ]
+    names = [run.name for run in load_runs([folder, folder / ".." / "plain"], "latest", None)]
     assert names == [str(folder), str(folder / ".." / "plain")]
 
 
-def test_a_page_has_every_part(pages):
+def test_a_page_has_every_section(pages):
     text = pages["one"].read_text()
-    assert ids(text) == [*PARTS.split(), "seconds-and-versions"]
+    assert ids(text) == [*PARTS.split(), "time-and-versions"]
     assert "Left out" not in text
-    assert "On synthetic data, not CIFAR-10" in text
-    assert "What differs" in pages["two"].read_text()
+    assert "Trained on synthetic data, not on CIFAR-10" in text
+    assert "Values that differ" in pages["two"].read_text()
 
 
 def test_two_nets_are_compared_image_by_image(trained, pages):
-    runs = findings.read_runs([trained[0] / name for name in trained[1]], "latest", None)
+    runs = load_runs([trained[0] / name for name in trained[1]], "latest", None)
     a, b = (run.scores.right for run in runs)
-    told = re.search(r"Right alone: .* on (\d+) images, plain on (\d+);", pages["two"].read_text())
+    told = re.search(r"one run only: (\d+) images in .*, (\d+) in plain;", pages["two"].read_text())
     assert int(told[1]) - int(told[2]) == a.sum() - b.sum()
     assert int(told[1]) + int(told[2]) == (a != b).sum()
 
 
-def test_the_pictures_are_the_mistakes_most_sure_and_the_hits_least_sure(trained, pages):
-    (run,) = findings.read_runs([trained[0] / next(iter(trained[1]))], "latest", None)
+def test_the_images_are_the_most_confident_mistakes_and_the_least_confident_hits(trained, pages):
+    (run,) = load_runs([trained[0] / next(iter(trained[1]))], "latest", None)
     sure, right = run.scores.probabilities.max(1), run.scores.right
     mistakes, hits = re.findall(r'<ul class="cards">.*?</ul>', pages["one"].read_text(), re.DOTALL)
     shown, unsure = (
@@ -121,7 +119,7 @@ def test_the_pictures_are_the_mistakes_most_sure_and_the_hits_least_sure(trained
     assert sure[unsure].max() <= sure[np.setdiff1d(np.flatnonzero(right), unsure)].min(initial=1)
 
 
-def test_without_data_the_page_says_what_it_lacks(trained, run, tmp_path, monkeypatch):
+def test_without_data_the_page_names_what_is_left_out(trained, run, tmp_path, monkeypatch):
     def none(*_):
         raise UserError("no data anywhere")
 
@@ -131,36 +129,36 @@ def test_without_data_the_page_says_what_it_lacks(trained, run, tmp_path, monkey
     assert status == 0
     assert told.startswith(f"wrote {out}, ")
     text = out.read_text()
-    assert "no data, so nothing that needs predictions (no data anywhere)" in text
-    assert "takes: classes, confusion, calibration, mistakes, gates." in text
+    assert "everything that needs predictions is left out (no data anywhere)" in text
+    assert "need: classes, confusion, calibration, mistakes, gates." in text
     assert {"curves", "filters", "weights"} < set(ids(text))
 
 
-def test_other_data_than_those_of_training_are_told(trained, monkeypatch):
-    load = evaluate.experiment.load_data
+def test_another_dataset_than_in_training_is_reported(trained, monkeypatch):
+    load = experiment.load_data
     other = dataclasses.replace(load(tiny()), checksum="another")
     monkeypatch.setattr(experiment, "load_data", lambda config: other)
-    (run,) = findings.read_runs([trained[0] / "plain"], "latest", None)
-    assert run.missing == ("the test images here are not of the data that it was trained on",)
+    (run,) = load_runs([trained[0] / "plain"], "latest", None)
+    assert run.missing == ("the test images here are not from the dataset the run was trained on",)
 
 
-def test_without_weights_or_metrics_there_is_what_is_left(trained, tmp_path):
+def test_without_weights_or_metrics_the_page_shows_the_rest(trained, tmp_path):
     lone = tmp_path / "lone"
     lone.mkdir()
     shutil.copy(trained[0] / "plain" / "config.json", lone)
-    text = run_page.page(findings.read_runs([lone], "latest", None))
-    assert ids(text) == ["summary", "configuration", "seconds-and-versions"]
-    assert f"no weights, so nothing that needs them (no checkpoint in {lone}; train first)" in text
+    text = run_page.page(load_runs([lone], "latest", None))
+    assert ids(text) == ["summary", "configuration", "time-and-versions"]
+    assert f"everything that needs them is left out (no checkpoint in {lone}; train first)" in text
     with pytest.raises(UserError, match="no checkpoint"):
-        findings.read_runs([lone], "4", None)
-    assert "no metrics.jsonl" in text
+        load_runs([lone], "4", None)
+    assert "metrics.jsonl is missing" in text
 
 
 def test_a_run_scored_once_has_no_best_epoch_and_no_rates_it_did_not_log():
     line = {"epoch": 2, "step": 50, "train_loss": 1.0, "train_accuracy": 0.5}
     line |= {"test_loss": 1.0, "test_accuracy": 0.5}
     config = {"model.name": "x", "data.source": "cifar10", "num_epochs": 2, "seed": 0}
-    once = findings.Run("once", config, [line], {}, None, None, ())
+    once = Run("once", config, [line], {}, None, None, ())
     with_rate = dataclasses.replace(once, lines=[line | {"learning_rate": 0.1}] * 2)
     assert run_page.page([once]).count("Learning rate at the end of each epoch") == 0
     assert run_page.page([with_rate]).count("Learning rate at the end of each epoch") >= 1
@@ -172,16 +170,16 @@ def test_a_run_scored_once_has_no_best_epoch_and_no_rates_it_did_not_log():
 def test_runs_or_a_study_are_needed(run, words):
     status, _, told = run(main, words)
     assert (status, told.count("\n")) == (2, 1)
-    assert "expected one or more runs' folders, or --study=results" in told
+    assert "expected either the workdirs of runs or --study=results" in told
 
 
-def test_a_folder_that_is_no_runs_is_named(run, tmp_path):
+def test_a_folder_that_is_not_a_run_is_named(run, tmp_path):
     status, _, told = run(main, [tmp_path, f"--out={tmp_path / 'a.html'}"])
     assert (status, told.count("\n")) == (2, 1)
     assert f"{tmp_path} is not a run's folder" in told
 
 
-def test_the_study_has_every_claim_and_its_links_lead_somewhere(pages):
+def test_the_study_has_every_claim_and_no_broken_link(pages):
     text = pages["study"].read_text()
     articles = re.findall(r'<article id="claim-([^"]+)"', text)
     assert sorted(articles) == sorted(claim.id for claim in CLAIMS)
@@ -193,13 +191,13 @@ def test_the_study_has_every_claim_and_its_links_lead_somewhere(pages):
     assert all((pages["study"].parent / link).is_file() for link in outside)
 
 
-def test_a_study_without_records_has_the_claims_alone(tmp_path):
+def test_a_study_without_records_has_only_the_claims(tmp_path):
     text = study_page.page(tmp_path, tmp_path / "a.html")
     assert text.count('<p class="note">Needs runs of') == len(CLAIMS)
     assert "figures" not in ids(text)
 
 
-def test_the_readme_shows_pictures_that_are_there_and_small():
+def test_the_images_in_the_readme_exist_and_are_small():
     shown = re.findall(r"\]\((docs/[^)]+\.png)\)", (ROOT / "README.md").read_text())
     assert shown
     assert all(10_000 < (ROOT / name).stat().st_size < 200_000 for name in shown)
@@ -207,7 +205,7 @@ def test_the_readme_shows_pictures_that_are_there_and_small():
 
 @pytest.fixture(scope="module")
 def seen(pages, tmp_path_factory):
-    """look(name) -> what a page's watch has seen, and what the browser logged."""
+    """look(name) -> what watch.js saw on a page, and what the browser logged."""
     known = {}
 
     if not BROWSER:
@@ -232,7 +230,7 @@ def seen(pages, tmp_path_factory):
 
 
 @pytest.mark.parametrize("name", ["two", "study"])
-def test_nothing_is_logged_and_everything_is_drawn(seen, name):
+def test_the_browser_logs_nothing_and_draws_everything(seen, name):
     found, logged = seen(name)
     assert found["errors"] == []
     assert "CONSOLE" not in logged
@@ -247,7 +245,7 @@ def test_nothing_is_logged_and_everything_is_drawn(seen, name):
     assert found["wide"] <= 0  # on a narrow screen too, nothing but tables scrolls sideways
 
 
-def test_what_is_wrong_with_a_page_would_be_seen(seen):
+def test_a_broken_page_is_noticed(seen):
     found, _ = seen("broken")
     assert found["undrawn"] == 1
     assert any("boom" in error for error in found["errors"])
@@ -261,8 +259,8 @@ def test_keys_read_the_values(seen):
     assert used["left"] == used["idle"]
 
 
-def test_zooming_keeps_the_line_at_its_numbers(seen):
-    """By the numbers of the grid where the line should be, and there it is."""
+def test_zooming_keeps_the_line_in_step_with_the_grid(seen):
+    """The numbers of the grid tell where the line should be, and it is there."""
     used = seen("two")[0]["used"]
     assert used["zoomed"] != used["before"]
     assert used["after"] == [pytest.approx(point, abs=1e-3) for point in used["before"]]
@@ -275,5 +273,5 @@ def test_zooming_keeps_the_line_at_its_numbers(seen):
         assert [point[axis] for point in used["zoomed"]] == pytest.approx(expected, abs=0.6)
 
 
-def test_a_line_is_hidden_by_its_name(seen):
+def test_clicking_a_name_in_the_legend_hides_its_line(seen):
     assert seen("two")[0]["used"]["hidden"] == ["false", "none"]

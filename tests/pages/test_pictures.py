@@ -1,4 +1,4 @@
-"""Pictures: a PNG within the page is the pixels that it was made of."""
+"""Images embedded in a page keep their pixels."""
 
 import base64
 import io
@@ -10,7 +10,7 @@ from PIL import Image
 from jaxcifar.pages import pictures
 
 
-def test_a_picture_is_its_pixels():
+def test_an_embedded_image_keeps_its_pixels():
     image = random_images(32, 32, 3)
     made = pictures.picture(image, "a frog")
     kind, _, text = made.get("src").partition(",")
@@ -19,7 +19,7 @@ def test_a_picture_is_its_pixels():
     assert made.get("alt") == "a frog"
 
 
-def test_a_sheet_has_rows_with_gaps_that_are_transparent():
+def test_a_sheet_has_rows_with_transparent_gaps():
     images = random_images(5, 4, 3, 3)
     sheet = pictures.sheet(images, 3)
     assert sheet.shape == (2 * 5 - 1, 3 * 4 - 1, 4)
@@ -29,7 +29,7 @@ def test_a_sheet_has_rows_with_gaps_that_are_transparent():
     assert not sheet[5:, 8:].any()
 
 
-def test_filters_are_grey_at_zero_and_each_reaches_an_end():
+def test_filters_are_grey_at_zero_and_each_reaches_black_or_white():
     kernel = np.random.default_rng(0).normal(size=(3, 3, 3, 7)) * np.logspace(-3, 3, 7)
     kernel[..., 6] = 0
     kernel[0, 0, 0, 0] = 0

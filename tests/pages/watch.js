@@ -1,4 +1,4 @@
-// What a page does in a browser, for test_pages.py: errors, pictures that are not drawn, keys.
+// Records for test_pages.py what a page does in a browser: errors, undrawn images, keys.
 const seen = { errors: [] };
 const note = (text) => seen.errors.push(String(text));
 addEventListener("error", (event) => note(event.message ?? event.target.outerHTML), true);
@@ -27,7 +27,7 @@ function use(figure) {
   const numbers = () => [...figure.querySelectorAll(".ticks text")].map((t) => [t.textContent, +t.getAttribute("x"), +t.getAttribute("y")]);
   const line = figure.querySelector("path[data-y]");
   const points = [...line.getAttribute("d").matchAll(/[ML]([-\d.]+) ([-\d.]+)/g)].map((p) => [+p[1], +p[2]]);
-  const shown = () => { // where the picture has the points of the first line
+  const shown = () => { // where the chart shows the points of the first line
     const matrix = line.parentNode.transform.baseVal.consolidate().matrix;
     const clip = line.closest("svg");
     return points.map(([x, y]) => [+clip.getAttribute("x") + matrix.a * x + matrix.e, +clip.getAttribute("y") + matrix.d * y + matrix.f]);

@@ -1,4 +1,4 @@
-"""The interval of an accuracy, and two compared: scipy.stats and closed forms as oracles."""
+"""Intervals and tests for accuracies, against scipy.stats and closed forms."""
 
 import math
 from fractions import Fraction
@@ -6,35 +6,43 @@ from fractions import Fraction
 import pytest
 from scipy import stats
 
-from jaxcifar.stats.accuracy import mcnemar, wilson
+from jaxcifar.stats.accuracy import mcnemar, p_text, wilson
 
 
 @pytest.mark.parametrize(
     ("hits", "n"), [(0, 1), (1, 1), (0, 10), (3, 10), (971, 1000), (9394, 10**4)]
 )
 @pytest.mark.parametrize("level", [0.05, 0.01])
-def test_it_is_scipys(hits, n, level):
+def test_wilson_matches_scipy(hits, n, level):
     low, high = stats.binomtest(hits, n).proportion_ci(1 - level, method="wilson")
     assert wilson(hits, n, level) == pytest.approx((low, high), abs=1e-12)
 
 
-def test_its_ends_are_the_shares_that_the_count_is_just_compatible_with():
-    """|hits/n − p| = z·√(p(1−p)/n), which defines it."""
+def test_the_ends_of_wilsons_interval_solve_its_equation():
+    """The ends p satisfy |hits/n − p| = z·√(p(1−p)/n)."""
     for p in wilson(7, 40):
         assert abs(7 / 40 - p) == pytest.approx(1.959963985 * math.sqrt(p * (1 - p) / 40))
 
 
-def test_none_and_all_and_nothing():
+def test_wilson_without_hits_without_misses_and_without_images():
     assert wilson(0, 50)[0] == 0.0
     assert wilson(50, 50)[1] == 1.0
     assert wilson(0, 0) == (0.0, 1.0)
 
 
 @pytest.mark.parametrize(("b", "c"), [(0, 0), (0, 5), (5, 0), (3, 3), (4, 11), (260, 198), (7, 1)])
-def test_mcnemar_is_the_binomial_of_a_fair_coin(b, c):
-    """Twice the tail Σ C(n, k)/2ⁿ of the smaller, at most 1; and scipy's."""
+def test_mcnemar_is_the_binomial_test_of_a_fair_coin(b, c):
+    """It is twice the tail Σ C(n, k)/2ⁿ, at most 1, and matches scipy."""
     n, fewer = b + c, min(b, c)
     tail = Fraction(sum(math.comb(n, k) for k in range(fewer + 1)), 2**n)
     assert mcnemar(b, c) == pytest.approx(float(min(2 * tail, 1)), rel=1e-12)
     if n:
         assert mcnemar(b, c) == pytest.approx(stats.binomtest(b, n).pvalue, rel=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("p", "text"),
+    [(0.0, "p < 1e-300"), (1e-310, "p < 1e-300"), (0.0312, "p = 0.031"), (1, "p = 1")],
+)
+def test_a_p_value_is_never_printed_as_zero(p, text):
+    assert p_text(p) == text

@@ -1,27 +1,27 @@
-"""Calibration: closed forms, and a slow obvious version."""
+"""Calibration, against closed forms and a slow, obvious version."""
 
 import numpy as np
 import pytest
 
-from jaxcifar.stats.calibration import cross_entropy, ece, reliability, temperature
+from jaxcifar.stats.calibration import cross_entropy, ece, fit_temperature, reliability
 
 
 def two_classes(confidence, right):
-    """Probabilities [N, 2] that predict class 0 with these confidences, and labels."""
+    """Returns probabilities [N, 2] that predict class 0 with these confidences, and labels."""
     confidence = np.array(confidence)
     return np.stack([confidence, 1 - confidence], 1), np.where(right, 0, 1)
 
 
-def test_right_as_often_as_it_says():
-    """Confidence 0.75, three of four right: no error."""
+def test_confidence_equal_to_accuracy_is_no_error():
+    """Confidence 0.75, three of four correct."""
     assert ece(*two_classes([0.75] * 4, [1, 1, 1, 0])) == 0.0
 
 
-def test_always_sure_errs_as_often_as_it_is_wrong():
+def test_the_error_at_full_confidence_is_the_error_rate():
     assert ece(*two_classes([1.0] * 10, [1] * 7 + [0] * 3)) == pytest.approx(0.3)
 
 
-def test_a_guess_is_calibrated_where_the_classes_are_equal():
+def test_a_guess_is_calibrated_if_the_classes_are_balanced():
     labels = np.arange(10).repeat(5)
     assert ece(np.full((50, 10), 0.1), labels) == pytest.approx(0.0, abs=1e-12)
 
@@ -37,7 +37,7 @@ def test_bins_by_hand():
     assert ece(probabilities, labels, bins=2) == pytest.approx((0.5 + 3 * (0.8 - 2 / 3)) / 4)
 
 
-def test_it_is_the_slow_obvious_version():
+def test_the_error_matches_a_slow_obvious_version():
     generator = np.random.default_rng(0)
     probabilities = generator.dirichlet(np.full(10, 0.3), 500).astype(np.float32)
     labels = generator.integers(0, 10, 500)
@@ -57,7 +57,7 @@ def test_it_is_the_slow_obvious_version():
 
 @pytest.fixture(scope="module")
 def calibrated():
-    """Logits of 20,000 images, and labels drawn by their softmax: what they say is so."""
+    """Returns logits of 20,000 images, and labels drawn from their softmax."""
     generator = np.random.default_rng(0)
     logits = 2 * generator.normal(size=(20_000, 10))
     noise = generator.gumbel(size=logits.shape)
@@ -65,11 +65,11 @@ def calibrated():
 
 
 @pytest.mark.parametrize("factor", [0.3, 1.0, 2.5])
-def test_the_factor_that_logits_were_scaled_by_comes_back(calibrated, factor):
+def test_the_temperature_undoes_a_scaling_of_the_logits(calibrated, factor):
     logits, labels = calibrated
-    found = temperature(factor * logits, labels)
-    assert found == pytest.approx(factor, rel=0.02)  # the draw's own, about four σ
-    assert found == pytest.approx(factor * temperature(logits, labels), rel=1e-4)
+    found = fit_temperature(factor * logits, labels)
+    assert found == pytest.approx(factor, rel=0.02)  # the noise of the draw, about four σ
+    assert found == pytest.approx(factor * fit_temperature(logits, labels), rel=1e-4)
     for other in (0.99, 1.01):
         least, more = (cross_entropy(factor * logits / t, labels) for t in (found, other * found))
         assert least < more
@@ -78,16 +78,16 @@ def test_the_factor_that_logits_were_scaled_by_comes_back(calibrated, factor):
     np.testing.assert_array_equal((factor * logits / found).argmax(1), logits.argmax(1))
 
 
-def test_of_two_classes_the_best_temperature_is_known():
+def test_the_best_temperature_for_two_classes_has_a_closed_form():
     """Every image has logits (3, 0) and seven of ten are right: σ(3/T) = 0.7."""
     logits, labels = np.tile([3.0, 0.0], (10, 1)), np.repeat([0, 1], [7, 3])
-    assert temperature(logits, labels) == pytest.approx(3 / np.log(0.7 / 0.3), rel=1e-5)
+    assert fit_temperature(logits, labels) == pytest.approx(3 / np.log(0.7 / 0.3), rel=1e-5)
     assert cross_entropy(logits, labels) == pytest.approx(
         -0.7 * np.log(1 / (1 + np.exp(-3))) - 0.3 * np.log(1 / (1 + np.exp(3)))
     )
 
 
-def test_where_no_temperature_is_best_it_is_towards_an_end():
+def test_without_a_best_temperature_it_is_close_to_an_end():
     logits = np.tile([3.0, 0.0], (10, 1))
-    assert temperature(logits, np.zeros(10, int)) < 0.1  # all are right
-    assert temperature(logits, np.ones(10, int)) > 50  # none is
+    assert fit_temperature(logits, np.zeros(10, int)) < 0.1  # all are right
+    assert fit_temperature(logits, np.ones(10, int)) > 50  # none is

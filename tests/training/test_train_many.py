@@ -6,11 +6,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from conftest import config_of, tiny
-from small_jobs import job, place_in, without_clock
+from small_jobs import folders_in, job, without_clock
 
 from jaxcifar.claims import records
 from jaxcifar.errors import UserError
-from jaxcifar.launch import jobs
+from jaxcifar.launch import jobs, options
+from jaxcifar.launch.job import train_job
 from jaxcifar.ops import conv2d
 from jaxcifar.system import devices
 from jaxcifar.training import train_many
@@ -95,13 +96,13 @@ def test_vmap_runs_one_convolution_after_another(stride, padding, size):
 
 
 def test_records_of_runs_trained_together_equal_those_of_runs_alone(tmp_path, capsys):
-    place, single = place_in(tmp_path / "together"), place_in(tmp_path / "single")
+    place, single = folders_in(tmp_path / "together"), folders_in(tmp_path / "single")
     some = [job(seed) for seed in (0, 1, 2)]
     assert jobs.run_all(some, place, at_once=2) == jobs.Outcome(False, [])
     out = capsys.readouterr().out
     assert "run 1/3: small seed 0, small seed 1, about" in out
     assert "run 3/3: small seed 2, about" in out
-    assert jobs.run_one(some[1], single)
+    assert train_job(some[1], single)
     one, two = (without_clock(records.path_of(p.out, "small", 1)) for p in (single, place))
     assert two.pop("runs_at_once") == 2
     assert one.keys() == two.keys()
@@ -112,16 +113,16 @@ def test_records_of_runs_trained_together_equal_those_of_runs_alone(tmp_path, ca
 
 
 def test_a_run_that_was_started_alone_continues_alone(tmp_path):
-    place = place_in(tmp_path)
+    place = folders_in(tmp_path)
     some = [job(seed) for seed in range(4)] + [job(0, "other")]
     place.workdir(some[1]).mkdir(parents=True)
-    assert jobs.next_jobs(some, place, 8) == [some[0], some[2], some[3]]
-    assert jobs.next_jobs(some, place, 2) == [some[0], some[2]]
-    assert jobs.next_jobs(some[1:], place, 8) == [some[1]]
-    assert jobs.next_jobs(some, place, 1) == [some[0]]
+    assert jobs.make_batches(some, place, 8)[0] == [some[0], some[2], some[3]]
+    assert jobs.make_batches(some, place, 2)[0] == [some[0], some[2]]
+    assert jobs.make_batches(some[1:], place, 8)[0] == [some[1]]
+    assert jobs.make_batches(some, place, 1)[0] == [some[0]]
 
 
 @pytest.mark.parametrize(("wanted", "at_once"), [(0, 0), (2, 2)])
 def test_impossible_numbers_of_runs_are_refused(wanted, at_once):
     with pytest.raises(UserError, match="expected at least 1 run in a program"):
-        jobs.check(1, wanted, 0, at_once=at_once)
+        options.check_options(1, wanted, 0, at_once=at_once)

@@ -1,11 +1,11 @@
-"""What is found of a run: the filters of its first layer, of any kind of net."""
+"""The filters of the first layer are found in every kind of net."""
 
 import types
 
 import numpy as np
 import pytest
 
-from jaxcifar.pages import findings
+from jaxcifar.pages import runs
 
 
 @pytest.mark.parametrize(
@@ -17,10 +17,10 @@ from jaxcifar.pages import findings
         ({"head": {"kernel": (64, 10)}}, {}, None),
     ],
 )
-def test_the_filters_are_those_that_see_the_image(params, batch_stats, shape):
+def test_the_filters_are_those_applied_to_the_image(params, batch_stats, shape):
     def zeros(tree):
         return {k: zeros(v) if isinstance(v, dict) else np.zeros(v) for k, v in tree.items()}
 
     variables = {"params": zeros(params), "batch_stats": zeros(batch_stats)}
-    found = findings.first_filters(types.SimpleNamespace(variables=variables))
+    found = runs.first_filters(types.SimpleNamespace(variables=variables))
     assert (None if found is None else found.shape) == shape

@@ -1,4 +1,4 @@
-"""What is found of a run: its log always, its weights where they are, its predictions with data."""
+"""Loads what the page of a run shows: its metrics, and weights and predictions if possible."""
 
 import dataclasses
 import json
@@ -20,24 +20,24 @@ from jaxcifar.weights.net import Net, load_net
 
 @dataclasses.dataclass(frozen=True)
 class Scores:
-    """What a net says of the test images, and what they are."""
+    """The predictions of a net for the test images."""
 
     examples: data.Split
     class_names: tuple[str, ...]
     probabilities: np.ndarray  # [N, K]
     gates: dict[str, np.ndarray]
     matrix: np.ndarray  # [C, C] of counts, rows the true class
-    checksum: str  # of the data
+    checksum: str  # of the dataset
 
     @property
     def right(self) -> np.ndarray:
-        """Whether each image is classified as what it is [N]."""
+        """Whether each image is classified correctly [N]."""
         return self.probabilities.argmax(1) == self.examples.labels
 
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """A run as the page shows it. `missing` says what is left out or to be known, and why."""
+    """A run as the page shows it. `missing` says what is left out or noteworthy, and why."""
 
     name: str
     config: dict[str, Any]
@@ -52,23 +52,23 @@ class Run:
         return self.config["data.source"] == "synthetic"
 
 
-def read_runs(folders: Sequence[pathlib.Path], step: str, data_dir: str | None) -> list[Run]:
-    """Returns what is found of the runs, each at the step "latest", "best" or a number.
+def load_runs(folders: Sequence[pathlib.Path], step: str, data_dir: str | None) -> list[Run]:
+    """Loads the runs, each at the step "latest", "best" or a number.
 
     Raises:
-      UserError: a folder is not a run's, or `step` is a number and cannot be read.
+      UserError: a folder is not a run, or `step` is a number and cannot be loaded.
     """
     names = [folder.resolve().name for folder in folders]
     if len(set(names)) < len(names):
         names = [str(folder) for folder in folders]
-    return [_read(*run, step, data_dir) for run in zip(names, folders, strict=True)]
+    return [_load_run(*run, step, data_dir) for run in zip(names, folders, strict=True)]
 
 
-def _read(name: str, folder: pathlib.Path, step: str, data_dir: str | None) -> Run:
+def _load_run(name: str, folder: pathlib.Path, step: str, data_dir: str | None) -> Run:
     config = schema.complete_config(workdir.load_config(folder), ("optimizer", "schedule"))
     flat = schema.flatten(json.loads(schema.to_json(config)))
     lines = metrics.read(folder)
-    missing = [] if lines else ["no metrics.jsonl: no curves"]
+    missing = [] if lines else ["metrics.jsonl is missing, so there are no curves"]
     net, scores, meta = None, None, {}
     try:
         net = load_net(folder, step)
@@ -77,45 +77,55 @@ def _read(name: str, folder: pathlib.Path, step: str, data_dir: str | None) -> R
     except UserError as error:
         if step.isdigit():
             raise
-        missing.append(f"no weights, so nothing that needs them ({error})")
+        missing.append(
+            f"weights could not be loaded, so everything that needs them is left out ({error})"
+        )
     try:
         scores = None if net is None else _score(net, data_dir)
     except UserError as error:
-        missing.append(f"no data, so nothing that needs predictions ({error})")
+        missing.append(
+            f"data could not be loaded, so everything that needs predictions is left out ({error})"
+        )
     if scores and scores.checksum != meta["data"]["checksum"]:
-        missing.append("the test images here are not of the data that it was trained on")
+        missing.append("the test images here are not from the dataset the run was trained on")
     return Run(name, flat, lines, meta, net, scores, tuple(missing))
 
 
 def _score(net: Net, data_dir: str | None) -> Scores:
-    """Predicts the test images of the run's data, as they are on this machine."""
+    """Predicts the test images of the run's dataset, loaded from this machine."""
     dataset = evaluation.data_of(net, data_dir)
     images, labels = dataset.test
-    said = net.predict(images)
-    matrix = evaluation.confusion_matrix(said.logits, labels, len(dataset.class_names))
+    predicted = net.predict(images)
     names = dataset.class_names
-    return Scores(dataset.test, names, said.probabilities, said.gates, matrix, dataset.checksum)
+    return Scores(
+        dataset.test,
+        names,
+        predicted.probabilities,
+        predicted.gates,
+        evaluation.confusion_matrix(predicted.logits, labels, len(names)),
+        dataset.checksum,
+    )
 
 
 def differing(runs: Sequence[Run]) -> list[str]:
-    """Returns the keys of the configs that are not the same in all runs, but where the data lie."""
+    """Returns the config keys whose values differ between runs, except the data folder."""
     keys = sorted(set().union(*(run.config for run in runs)) - {"data.dir"})
     return [key for key in keys if len({json.dumps(run.config.get(key)) for run in runs}) > 1]
 
 
 def kernels(net: Net) -> dict[str, np.ndarray]:
-    """Returns the weights of every layer that multiplies, by name, as the parameters have them."""
+    """Returns the weights of every dense and convolutional layer by name."""
     leaves = jax.tree_util.tree_leaves_with_path(net.variables["params"])
     named = {"/".join(str(key.key) for key in path): np.asarray(leaf) for path, leaf in leaves}
     return {name.removesuffix("/kernel"): leaf for name, leaf in named.items() if leaf.ndim > 1}
 
 
 def first_filters(net: Net) -> np.ndarray | None:
-    """Returns the kernels [h, w, 3, N] that see the image itself; None where a net has none."""
-    measured = jax.tree_util.tree_leaves_with_path(net.variables.get("batch_stats", {}))
-    whitening = [np.asarray(leaf) for path, leaf in measured if path[-1].key == "whitening"]
+    """Returns the filters [h, w, 3, N] applied to the image itself, or None if there are none."""
+    statistics = jax.tree_util.tree_leaves_with_path(net.variables.get("batch_stats", {}))
+    whitening = [np.asarray(leaf) for path, leaf in statistics if path[-1].key == "whitening"]
     found = whitening or [k for k in kernels(net).values() if k.ndim == 4 and k.shape[2] == 3]
-    if not found:  # a layer on all the pixels of the flattened image
+    if not found:  # a dense layer on the flattened image
         flat = [k for k in kernels(net).values() if k.ndim == 2 and len(k) == 32 * 32 * 3]
         found = [k.reshape(32, 32, 3, -1) for k in flat]
     return found[0] if found else None

@@ -1,0 +1,34 @@
+"""Puts this checkout on the import path, and records what a number measured in it depends on.
+
+A benchmark imports it before `jaxcifar`, so the package need not be installed.
+"""
+
+import os
+import pathlib
+import sys
+import time
+from typing import Any
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+CONFIGS, RESULTS = ROOT / "configs", ROOT / "results"
+README = ROOT / "benchmarks" / "README.md"
+sys.path.insert(0, str(ROOT))
+
+from jaxcifar.run import provenance
+
+
+def measured_on() -> dict[str, Any]:
+    """Returns the date, commit, versions, processor, cores and load average of a measurement."""
+    return {
+        "date": time.strftime("%Y-%m-%d"),
+        "commit": provenance.commit(),
+        "versions": provenance.versions() | {"torch": provenance.version("torch")},
+        "processor": provenance.processor(),
+        "cores": len(os.sched_getaffinity(0)),
+        "load_before": round(os.getloadavg()[0], 2),
+    }
+
+
+def log(text: str) -> None:
+    """Prints a line of progress to stderr."""
+    print(text, file=sys.stderr, flush=True)

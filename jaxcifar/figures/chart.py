@@ -1,0 +1,118 @@
+"""Describes charts, heatmaps and forest plots as plain data."""
+
+import dataclasses
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+Values = Sequence[float | None]
+FAR = 100  # times the upper quartile: only a run that diverged, or its band, gets there
+
+
+@dataclasses.dataclass(frozen=True)
+class Series:
+    """One line of a chart, with a band (or whiskers, for points) from `low` to `high`.
+
+    `kind` sets the look: train (dashed), test (solid), validation (dotted), points, steps, or
+    reference (grey, without values to read). A y that is None or not finite leaves a gap.
+    """
+
+    name: str
+    x: Sequence[float]
+    y: Values
+    colour: int = 0
+    kind: str = "test"
+    low: Values = ()
+    high: Values = ()
+
+
+@dataclasses.dataclass(frozen=True)
+class Chart:
+    """Series on one pair of axes. Without a range, an axis spans the data.
+
+    `log` makes the y axis logarithmic; `integers` puts ticks at whole x only.
+    """
+
+    title: str
+    series: Sequence[Series]
+    x_label: str
+    y_label: str
+    log: bool = False
+    integers: bool = False
+    x_range: tuple[float, float] | None = None
+    y_range: tuple[float, float] | None = None
+
+    def y_span(self) -> tuple[float, float]:
+        """Returns the ends of the y axis (their log10 if `log`), leaving out far peaks.
+
+        The few huge losses of a run that diverged would flatten everything else.
+        """
+        if self.y_range:
+            return self.y_range
+        scaled = (scale(v, self.log) for s in self.series for v in (*s.y, *s.low, *s.high))
+        y = np.array([value for value in scaled if value is not None] or [0.0])
+        far = 0.0 if self.log else FAR * float(np.percentile(abs(y), 75))
+        if far:
+            y = y[abs(y) <= far]
+        low, high = float(y.min()), float(y.max())
+        margin = 0.04 * (high - low) or 0.1 * abs(high) or 1.0
+        return low - margin, high + margin
+
+
+@dataclasses.dataclass(frozen=True)
+class Heatmap:
+    """A table of texts, coloured by `values` [R, C] from −limit (or 0, unless signed) to limit."""
+
+    title: str
+    rows: Sequence[str]
+    columns: Sequence[str]
+    row_label: str
+    column_label: str
+    texts: Sequence[Sequence[str]]
+    values: np.ndarray
+    limit: float = 1.0
+    signed: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class Estimate:
+    """A value with its interval, in words too. `look` is a verdict or a colour ("c0", "c1", …)."""
+
+    value: float
+    low: float
+    high: float
+    look: str
+    text: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """One row of a forest plot; `missing` says why a row has no estimates."""
+
+    label: str
+    estimates: Sequence[Estimate]
+    diamond: bool = False
+    missing: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class Forest:
+    """A forest plot: rows of intervals on one scale from span[0] to span[1], a line at `zero`."""
+
+    title: str
+    rows: Sequence[Row]
+    span: tuple[float, float]
+    zero: float | None = None
+
+
+def finite(value: float | None) -> bool:
+    """Returns whether a value can be drawn."""
+    return value is not None and math.isfinite(value)
+
+
+def scale(value: float | None, log: bool) -> float | None:
+    """Returns the value, or its log10, or None if it cannot be drawn."""
+    if value is None or not math.isfinite(value) or (log and value <= 0):
+        return None
+    return math.log10(value) if log else value

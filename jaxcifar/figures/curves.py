@@ -1,0 +1,45 @@
+"""Describes learning curves: loss and accuracy against the epoch."""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from jaxcifar.figures.chart import Chart, Series
+from jaxcifar.stats.intervals import mean_std
+
+SPLITS = ("train", "test", "validation")
+Lines = Sequence[Mapping[str, Any]]  # the metrics of each epoch
+
+
+def learning_curves(runs: Mapping[str, Sequence[Lines]]) -> list[Chart]:
+    """Returns the charts of loss and accuracy, one colour per run.
+
+    A run has one or more seeds. Several seeds become their mean and a band of one sample standard
+    deviation. Where one seed diverged the mean ends: the mean of the others is another quantity.
+    """
+    return [
+        Chart(metric.capitalize(), list(_series(runs, metric)), "epoch", metric, integers=True)
+        for metric in ("loss", "accuracy")
+    ]
+
+
+def _series(runs: Mapping[str, Sequence[Lines]], metric: str) -> Iterable[Series]:
+    for number, (run, seeds) in enumerate(runs.items()):
+        for split in SPLITS:
+            key = f"{split}_{metric}"
+            by_seed: list[dict[int, float | None]] = [
+                {line["epoch"]: line[key] for line in seed if key in line} for seed in seeds
+            ]
+            longest = max(by_seed, key=len)
+            if not longest:
+                continue
+            stats = [mean_std([_number(seed.get(e)) for seed in by_seed]) for e in longest]
+            band: dict[str, list[float]] = {}
+            if len(seeds) > 1:
+                band = {"low": [m - s for m, s in stats], "high": [m + s for m, s in stats]}
+            name = f"{run} {split}" if len(runs) > 1 else split
+            yield Series(name, list(longest), [mean for mean, _ in stats], number, split, **band)
+
+
+def _number(value: float | None) -> float:
+    return math.nan if value is None else value

@@ -1,0 +1,133 @@
+"""Draws charts, heatmaps and forest plots as PNG files with matplotlib, without a screen."""
+
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from jaxcifar.figures.chart import Chart, Forest, Heatmap, Series
+from jaxcifar.system import atomic
+
+STYLES = {"train": "--", "test": "-", "validation": ":"}
+
+
+def figure(rows: int, columns: int, size: tuple[float, float], **subplots: Any) -> Any:
+    """Returns a matplotlib figure and its axes [rows, columns], without global state."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    fig = Figure(figsize=size, layout="constrained", dpi=110)
+    FigureCanvasAgg(fig)
+    return fig, fig.subplots(rows, columns, squeeze=False, **subplots)
+
+
+def save(fig: Any, path: pathlib.Path) -> None:
+    """Writes the figure as PNG, atomically."""
+    with atomic.replacing(path) as file:
+        fig.savefig(file, format="png")
+
+
+def draw_charts(path: pathlib.Path, charts: Sequence[Chart], title: str) -> None:
+    """Draws charts side by side, with one legend, in the last."""
+    fig, axes = figure(1, len(charts), (max(7, 5 * len(charts)), 4))
+    for chart, axis in zip(charts, axes[0], strict=True):
+        for series in chart.series:
+            _draw_series(axis, series)
+        axis.set(xlabel=chart.x_label, ylabel=chart.y_label)
+        if chart.log:
+            axis.set_yscale("log")
+        else:
+            axis.set_ylim(chart.y_span())
+        axis.grid(alpha=0.3)
+        if chart.integers:
+            axis.xaxis.get_major_locator().set_params(integer=True)
+    axes[0][-1].legend(fontsize="small")
+    fig.suptitle(title)
+    save(fig, path)
+
+
+def _draw_series(axis: Any, series: Series) -> None:
+    look = {"color": f"C{series.colour}"}
+    x, y, low, high = (np.array(v, float) for v in (series.x, series.y, series.low, series.high))
+    if series.kind == "steps":
+        axis.stairs(y[:-1], x, label=series.name, **look)
+        if low.size:
+            axis.stairs(high[:-1], x, baseline=low[:-1], fill=True, alpha=0.3, **look)
+        return
+    marker = "." if len(x) < 3 else None  # so that a single epoch shows
+    axis.plot(x, y, STYLES[series.kind], label=series.name, marker=marker, **look)
+    if low.size:
+        axis.fill_between(x, low, high, alpha=0.2, lw=0, **look)
+
+
+def draw_heatmaps(path: pathlib.Path, maps: Sequence[Heatmap], title: str = "") -> None:
+    """Draws heatmaps of the same rows side by side."""
+    widths = [max(2.4, 0.54 * min(len(m.columns), 20)) for m in maps]
+    size = (1.6 + sum(widths), 1.2 + 0.4 * min(len(maps[0].rows), 30))
+    fig, axes = figure(1, len(maps), size, gridspec_kw={"width_ratios": widths})
+    for heatmap, axis in zip(maps, axes[0], strict=True):
+        colours = {"cmap": "RdBu_r" if heatmap.signed else "Blues", "aspect": "auto"}
+        low = -heatmap.limit if heatmap.signed else 0.0
+        image = axis.imshow(heatmap.values, vmin=low, vmax=heatmap.limit, **colours)
+        for (row, column), value in np.ndenumerate(heatmap.values):
+            ink = "white" if abs(value) > 0.6 * heatmap.limit else "black"
+            style = {"ha": "center", "va": "center", "fontsize": 7, "color": ink}
+            axis.text(column, row, heatmap.texts[row][column], **style)
+        upright = {} if max(map(len, heatmap.columns)) < 3 else {"rotation": 45, "ha": "right"}
+        axis.set_xticks(range(len(heatmap.columns)), heatmap.columns, **upright)
+        first = axis is axes[0][0]
+        axis.set_yticks(range(len(heatmap.rows)), heatmap.rows if first else [])
+        axis.set(xlabel=heatmap.column_label, ylabel=heatmap.row_label if first else "")
+        axis.set_title(heatmap.title, fontsize="medium")
+        if heatmap.signed:
+            fig.colorbar(image, ax=axis, shrink=0.8)
+    fig.suptitle(title, fontsize="small")
+    save(fig, path)
+
+
+def draw_forests(
+    path: pathlib.Path,
+    forests: Sequence[Forest],
+    title: str,
+    colours: Mapping[str, str],
+    markers: Mapping[str, str],
+) -> None:
+    """Draws forest plots below one another; `colours` and `markers` are the legend."""
+    from matplotlib.lines import Line2D
+
+    heights = [len(forest.rows) + 2 for forest in forests]
+    size = (11, 1.2 + 0.24 * sum(heights))
+    fig, axes = figure(len(forests), 1, size, gridspec_kw={"height_ratios": heights})
+    for forest, axis in zip(forests, axes[:, 0], strict=True):
+        _draw_forest(axis, forest, colours)
+    fig.suptitle(title, fontsize=9)
+    handles = [Line2D([], [], color=c, marker="s", label=name) for name, c in colours.items()]
+    handles += [
+        Line2D([], [], marker=marker, label=name, color="grey", linestyle="")
+        for name, marker in markers.items()
+    ]
+    fig.legend(handles=handles, loc="outside lower left", ncols=len(handles), fontsize=8)
+    save(fig, path)
+
+
+def _draw_forest(axis: Any, forest: Forest, colours: Mapping[str, str]) -> None:
+    for number, row in enumerate(forest.rows):
+        right = {"x": 1.01, "y": number, "transform": axis.get_yaxis_transform(), "va": "center"}
+        if not row.estimates:
+            axis.text(s=row.missing, color="grey", fontsize=7, **right)
+        for estimate in row.estimates:
+            colour = colours[estimate.look]
+            axis.plot([estimate.low, estimate.high], [number, number], color=colour)
+            marker = "D" if row.diamond else "o"
+            axis.plot(estimate.value, number, marker, color=colour, markersize=5)
+            axis.text(s=estimate.text, fontsize=7, **right)
+    if forest.zero is not None:
+        axis.axvline(forest.zero, color="black", lw=0.8)
+    axis.set_yticks(range(len(forest.rows)), [row.label for row in forest.rows], fontsize=8)
+    axis.set(xlim=forest.span, ylim=(len(forest.rows) - 0.4, -0.6))
+    axis.tick_params(axis="x", labelsize=8)
+    axis.grid(axis="x", alpha=0.3)
+    axis.set_title(forest.title, fontsize=9, loc="left")
+    if not any(row.estimates for row in forest.rows):
+        axis.set_xticks([])

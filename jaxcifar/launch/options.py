@@ -1,0 +1,74 @@
+"""The options that `sweep` and `reproduce` share."""
+
+import argparse
+import math
+from collections.abc import Sequence
+from typing import TypeVar
+
+from jaxcifar.errors import UserError
+from jaxcifar.system.slots import divide_machine
+
+T = TypeVar("T")
+
+
+def add_options(parser: argparse.ArgumentParser, cores: int, cores_text: str) -> None:
+    """Adds the options; `cores` is the default of --cores, and `cores_text` describes it."""
+    parser.add_argument(
+        "--seeds", type=int, default=1, metavar="N", help="train with seeds 0 to N−1 (default: 1)"
+    )
+    parser.add_argument(
+        "--jobs",
+        type=int,
+        default=0,
+        metavar="N",
+        help="parallel runs; 0 = as many as the machine can use (default)",
+    )
+    parser.add_argument(
+        "--cores",
+        type=int,
+        default=cores,
+        metavar="C",
+        help=f"CPU cores per run; 0 = all (default: {cores_text})",
+    )
+    parser.add_argument(
+        "--shard",
+        default="0/1",
+        metavar="I/N",
+        help="train only every N-th run, starting with run I (from 0), to split the runs among"
+        " machines that share a folder (default: 0/1)",
+    )
+    parser.add_argument(
+        "--runs_at_once",
+        type=int,
+        default=1,
+        metavar="M",
+        help="seeds per program, for small models on a GPU; with more than 1, nothing is saved"
+        " before the end (default: 1)",
+    )
+
+
+def check_options(
+    seeds: int, jobs: int, cores: int, budget_minutes: float = math.inf, at_once: int = 1
+) -> None:
+    """Raises a UserError if a number on the command line is out of range."""
+    if seeds < 1:
+        raise UserError(f"--seeds={seeds}; expected at least 1")
+    if not budget_minutes >= 0:
+        raise UserError(f"--budget_minutes={budget_minutes:g}; expected at least 0")
+    if at_once < 1 or (at_once > 1 and jobs > 1):
+        raise UserError(
+            f"--runs_at_once={at_once} --jobs={jobs}; expected at least 1 run in a program, and"
+            " --jobs of at most 1 if there are more"
+        )
+    divide_machine(jobs, cores, 1)
+
+
+def select_shard(items: Sequence[T], shard: str) -> list[T]:
+    """Returns shard "I/N" of the items: every N-th one, starting with item I (from 0)."""
+    try:
+        index, number = (int(part) for part in shard.split("/"))
+        if not 0 <= index < number:
+            raise ValueError
+    except ValueError as error:
+        raise UserError(f"--shard={shard}; expected I/N with I from 0 to N − 1") from error
+    return list(items[index::number])

@@ -1,0 +1,62 @@
+"""The manifest of a saved step: every file with its size and checksum.
+
+It is written last, once all other files are on disk. A step that matches its manifest holds what
+was saved, so an error in loading it is an error of the program or of its settings; a step that
+does not match is damaged.
+"""
+
+import json
+import pathlib
+import zlib
+
+from jaxcifar.system import atomic
+
+FILE = "manifest.json"
+CHUNK = 2**20
+
+
+def write_manifest(folder: pathlib.Path) -> None:
+    """Writes the manifest of all files that are in the folder now."""
+    files = {name: _describe(folder / name) for name in _names(folder)}
+    with atomic.replacing(folder / FILE) as file:
+        file.write(json.dumps(files, indent=1).encode())
+
+
+def has_manifest(folder: pathlib.Path) -> bool:
+    """Returns whether the step has a manifest; steps of older versions have none."""
+    return (folder / FILE).is_file()
+
+
+def mismatch(folder: pathlib.Path) -> str:
+    """Returns the first difference between the files and their manifest; "" if there is none.
+
+    Files that the manifest does not list are ignored.
+
+    Raises:
+      OSError: a file cannot be read, which says nothing about what it holds.
+    """
+    try:
+        files = json.loads((folder / FILE).read_bytes())
+        expected = {name: [int(size), int(crc32)] for name, (size, crc32) in files.items()}
+    except (ValueError, TypeError, AttributeError):
+        return f"{FILE} is not a manifest"
+    for name, described in expected.items():
+        if not (folder / name).is_file():
+            return f"{name} is missing"
+        if _describe(folder / name) != described:
+            return f"{name} is not the file that was saved"
+    return ""
+
+
+def _names(folder: pathlib.Path) -> list[str]:
+    found = (path for path in folder.rglob("*") if path.is_file() and path.name != FILE)
+    return sorted(path.relative_to(folder).as_posix() for path in found)
+
+
+def _describe(path: pathlib.Path) -> list[int]:
+    """Returns the size of a file and the CRC-32 of its content."""
+    size = crc32 = 0
+    with path.open("rb") as file:
+        while chunk := file.read(CHUNK):
+            size, crc32 = size + len(chunk), zlib.crc32(chunk, crc32)
+    return [size, crc32]
