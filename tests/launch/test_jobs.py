@@ -80,7 +80,7 @@ def test_ctrl_c_stops_all_jobs_and_each_saves(tmp_path):
     assert outcome == Outcome(True, [], left=2)
     assert not (folders.out / "runs").exists()
     for one in long:
-        assert "stopping after this step, to save" in folders.log(one).read_text()
+        assert "stopping after this step to save" in folders.log(one).read_text()
         assert list(folders.workdir(one).rglob("*model*")), "no checkpoint"
     with pytest.raises(SystemExit) as end:
         jobs.exit_with(outcome)

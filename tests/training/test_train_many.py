@@ -95,7 +95,7 @@ def test_vmap_makes_one_convolution_after_another(stride, padding, size):
     chex.assert_trees_all_close(same, jnp.stack(one), rtol=1e-5, atol=1e-5)
 
 
-def test_records_of_runs_together_are_those_of_runs_alone(tmp_path, capsys):
+def test_records_of_runs_trained_together_equal_those_of_runs_alone(tmp_path, capsys):
     place, single = folders_in(tmp_path / "together"), folders_in(tmp_path / "single")
     some = [job(seed) for seed in (0, 1, 2)]
     assert jobs.run_all(some, place, at_once=2) == jobs.Outcome(False, [])
@@ -112,7 +112,7 @@ def test_records_of_runs_together_are_those_of_runs_alone(tmp_path, capsys):
     assert one["initial_loss"] == pytest.approx(two["initial_loss"], rel=1e-5)
 
 
-def test_what_has_begun_alone_is_trained_alone(tmp_path):
+def test_a_run_that_was_started_alone_continues_alone(tmp_path):
     place = folders_in(tmp_path)
     some = [job(seed) for seed in range(4)] + [job(0, "other")]
     place.workdir(some[1]).mkdir(parents=True)
