@@ -22,7 +22,7 @@ UNDECIDED, UNMEASURED = "undecided", "not yet measured"
 VERDICTS = (HOLDS, EXCEEDED, UNDECIDED, FAILS, UNMEASURED)
 LOSS_TOLERANCE = 0.1  # of the reported loss
 ACCURACY_TOLERANCE = 0.015
-ONE_SEED_DECIDES = 5.0  # times the spread between runs
+ONE_SEED_DECIDES = 5.0  # times the standard deviation of what is compared
 
 
 class Test(NamedTuple):
@@ -163,8 +163,12 @@ def compare(comparison: Comparison, values: Sequence[float], spread: Spread | No
     n, (mean, std) = len(values), mean_std(values)
     margin = comparison.margin(mean)
     if n == 1 or not math.isfinite(mean):
-        far = spread is not None and abs(margin) > ONE_SEED_DECIDES * spread.std
-        p_value = intervals.two_sided_p(margin, spread.std, spread.dof) if far and spread else 1.0
+        p_value = 1.0
+        if spread is not None:
+            # the difference between two runs spreads √2 times as far as one run
+            std = spread.std * (math.sqrt(2) if comparison.other else 1)
+            if abs(margin) > ONE_SEED_DECIDES * std:
+                p_value = intervals.two_sided_p(margin, std, spread.dof)
         return Test(comparison, tuple(values), None, p_value)
     half = intervals.mean_half_width(Spread(std, n - 1), n)
     p_value = intervals.two_sided_p(margin, std / math.sqrt(n), n - 1)

@@ -1,4 +1,4 @@
-"""Turns ctrl-C, SIGTERM and SIGHUP into a request to stop, so that a run can save first."""
+"""Turns ctrl-C and the signals of a scheduler into a request to stop, so that a run saves first."""
 
 import contextlib
 import os
@@ -17,7 +17,8 @@ class Interrupt:
     `then`. A signal that is already ignored, such as SIGHUP under nohup, stays ignored.
     """
 
-    SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    # SLURM sends SIGUSR1 or SIGUSR2 before the time limit if asked to (--signal=USR1@60)
+    SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 
     def __init__(self, unit: str, then: str = "to save") -> None:
         self.wanted = False

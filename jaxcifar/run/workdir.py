@@ -1,14 +1,16 @@
 """The workdir: the folder of one run, which no run of another config may overwrite."""
 
 import contextlib
+import errno
 import fcntl
 import glob
 import json
 import os
 import pathlib
 import socket
+import warnings
 from collections.abc import Iterator
-from typing import Any
+from typing import IO, Any
 
 from ml_collections import ConfigDict
 
@@ -18,6 +20,7 @@ from jaxcifar.run import damage, metrics
 from jaxcifar.system import atomic
 
 TEMPORARY = "*.[0-9]*.tmp"  # files of `atomic.replacing`
+NO_LOCKS = (errno.ENOSYS, errno.ENOTSUP, errno.ENOLCK)  # of some network file systems
 LEFTOVERS = (".lock", ".writable", TEMPORARY)  # of a process that was killed at its start
 
 
@@ -60,20 +63,14 @@ def claim_workdir(path: pathlib.Path, config: ConfigDict) -> Iterator[None]:
     """Locks the workdir for one training process and writes its config.json.
 
     The lock is released however the process ends. Temporary files of a killed process are removed.
+    On a file system without locks, a warning says that nothing prevents a second process.
 
     Raises:
       UserError: this config may not use the folder, or another process is training in it.
     """
     check_workdir(path, config)
     with (path / ".lock").open("a+") as file:  # "w" would erase the name of the holder
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            file.seek(0)
-            holder = file.read() or "another process"
-            raise UserError(
-                f"{holder} is training in {path}; wait for it, or choose another --workdir"
-            ) from error
+        _lock(file, path)
         file.truncate(0)
         file.write(f"process {os.getpid()} on {socket.gethostname()}")
         file.flush()
@@ -84,6 +81,26 @@ def claim_workdir(path: pathlib.Path, config: ConfigDict) -> Iterator[None]:
             if not (path / "config.json").exists():
                 write_text(path / "config.json", schema.to_json(config) + "\n")
         yield
+
+
+def _lock(file: IO[str], path: pathlib.Path) -> None:
+    """Locks the file of a workdir; raises a UserError that names the process that holds it."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        file.seek(0)
+        holder = file.read() or "another process"
+        raise UserError(
+            f"{holder} is training in {path}; wait for it, or choose another --workdir"
+        ) from error
+    except OSError as error:
+        if error.errno not in NO_LOCKS:
+            raise UserError(f"cannot lock --workdir {path}: {error.strerror}") from error
+        warnings.warn(
+            f"the file system of {path} has no locks ({error.strerror}): make sure that only one"
+            " process trains there",
+            stacklevel=2,
+        )
 
 
 def new_folder_beside(path: pathlib.Path, name: str) -> pathlib.Path:

@@ -38,9 +38,14 @@ def two_sided_p(distance: float, std: float, dof: int) -> float:
 
 
 def mean_std(values: Sequence[float]) -> tuple[float, float]:
-    """Returns the mean and the sample standard deviation (0 for one value)."""
+    """Returns the mean and the sample standard deviation (0 for one value).
+
+    If a value is not finite, neither is the mean, and the standard deviation is 0.
+    """
+    if not all(map(math.isfinite, values)):
+        return sum(values) / len(values), 0.0  # `fsum` raises on inf − inf
     mean = math.fsum(values) / len(values)
-    if len(values) < 2 or not math.isfinite(mean):
+    if len(values) < 2:
         return mean, 0.0
     return mean, math.sqrt(math.fsum((v - mean) ** 2 for v in values) / (len(values) - 1))
 

@@ -1,3 +1,5 @@
+import errno
+import fcntl
 import os
 import pathlib
 import re
@@ -20,6 +22,17 @@ def content(folder):
 def claim(folder, config):
     with workdir.claim_workdir(folder, config):
         pass
+
+
+@pytest.mark.parametrize("number", [errno.ENOSYS, errno.ENOTSUP, errno.ENOLCK])
+def test_a_file_system_without_locks_is_used_with_a_warning(tmp_path, monkeypatch, number):
+    def fail(*_):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(fcntl, "flock", fail)
+    with pytest.warns(UserWarning, match="has no locks"):
+        claim(tmp_path / "run", tiny())
+    assert (tmp_path / "run" / "config.json").exists()
 
 
 def test_the_same_config_may_return_and_another_is_refused(tmp_path):

@@ -19,6 +19,15 @@ def test_quantiles_and_p_values_match_scipy(dof, level):
     assert intervals.two_sided_p(-3.0, 2.0, dof) == pytest.approx(2 * t.sf(1.5), rel=1e-9)
 
 
+@pytest.mark.parametrize(
+    ("values", "mean"), [([math.inf, 1.0], math.inf), ([math.inf, -math.inf], math.nan)]
+)
+def test_values_that_are_not_finite_have_no_spread(values, mean):
+    found, std = intervals.mean_std(values)
+    assert found == pytest.approx(mean, nan_ok=True)
+    assert std == 0.0
+
+
 def test_prediction_factors_match_textbooks():
     """t·√(1 + 1/n), with s from the same n."""
     for n, factor in {2: 15.6, 3: 4.97, 5: 3.04, 10: 2.37}.items():
