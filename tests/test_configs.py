@@ -135,6 +135,12 @@ def fast_build(monkeypatch):
     monkeypatch.setattr(experiment.Experiment, "abstract_model", lambda self: {})
 
 
+# Keys whose default contradicts another key of the config.
+INCONSISTENT = {
+    ("speedrun.py", "augment.flip"): "alternating_flip is True, but flip is False",
+}
+
+
 @pytest.mark.parametrize("name", CONFIGS)
 def test_every_key_without_a_default_is_required(name, fast_build):
     whole = config_of(name).to_dict()
@@ -143,6 +149,10 @@ def test_every_key_without_a_default_is_required(name, fast_build):
         config = json.loads(json.dumps(whole))
         *section, leaf = key.split(".")
         del (config[section[0]] if section else config)[leaf]
+        if (name, key) in INCONSISTENT:
+            with pytest.raises(UserError, match=INCONSISTENT[name, key]):
+                start(ConfigDict(config))
+            continue
         if has_default(whole, section, leaf):
             start(ConfigDict(config))
             continue
