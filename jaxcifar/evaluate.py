@@ -18,8 +18,9 @@ import numpy as np
 
 from jaxcifar.figures import heatmaps, png
 from jaxcifar.run import workdir
+from jaxcifar.stats.accuracy import p_text
 from jaxcifar.system import backend
-from jaxcifar.training.evaluation import VIEWS
+from jaxcifar.training.views import VIEWS
 from jaxcifar.weights.evaluation import evaluate_run
 
 
@@ -74,7 +75,7 @@ def _format_comparison(other: dict[str, Any]) -> list[str]:
         f"against {other['checkpoint']}, step {other['step']:,}:"
         f" accuracy {_format_accuracy(other)}",
         f"this run alone is right on {other['right_alone']:,} images, the other alone on"
-        f" {other['wrong_alone']:,}; McNemar's exact test: p = {other['p']:.2g}",
+        f" {other['wrong_alone']:,}; McNemar's exact test: {p_text(other['p'])}",
     ]
 
 
@@ -91,7 +92,8 @@ def save_result(
         directory / f"confusion_{suffix}.png",
     )
     workdir.write_json(numbers, result)
-    title = f"{directory.name}, {result['data']} {result['split']}, step {result['step']:,}"
+    run = directory.resolve().name
+    title = f"{run}, {result['data']} {result['split']}, step {result['step']:,}"
     matrix = np.array(result["confusion_matrix"])
     confusion = heatmaps.confusion(matrix, list(result["class_accuracy"]), title)
     png.draw_heatmaps(picture, [confusion])

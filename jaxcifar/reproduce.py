@@ -56,16 +56,15 @@ def parse_arguments() -> argparse.Namespace:
         "--table", action="store_true", help="write the tables and the charts; train nothing"
     )
     text = "1 for a run under an hour, otherwise all"
-    add_options(parser, claim_runs.BY_LENGTH, text)
+    add_options(parser, None, text)
     return parser.parse_args()
 
 
 def main() -> None:
     """Runs the command; the exit status is 130 after a signal and 1 if a run failed."""
     options = parse_arguments()
-    cores = 0 if options.cores == claim_runs.BY_LENGTH else options.cores
     at_once, budget = options.runs_at_once, options.budget_minutes
-    check_options(options.seeds, options.jobs, cores, budget, at_once)
+    check_options(options.seeds, options.jobs, options.cores or 0, budget, at_once)
     claims = claim_runs.choose_claims(options.claims)
     if options.table:
         write_table(options.out)

@@ -12,11 +12,10 @@ import argparse
 import pathlib
 
 from jaxcifar.claims import records
-from jaxcifar.claims.records import Records
 from jaxcifar.launch import jobs
 from jaxcifar.launch.grid import make_grid, parse_swept, plan_jobs
 from jaxcifar.launch.job import Folders
-from jaxcifar.launch.options import add_options, check_options, select_shard
+from jaxcifar.launch.options import add_options, check_options
 from jaxcifar.launch.sweep_results import write_results
 from jaxcifar.system import atomic
 
@@ -55,10 +54,8 @@ def main() -> None:
     known, words = parse_arguments()
     check_options(known.seeds, known.jobs, known.cores, at_once=known.runs_at_once)
     grid = make_grid(known.config, [parse_swept(text) for text in known.sweep], words)
-    nothing: Records = {run: {} for run in grid.runs}
-    wanted = select_shard(plan_jobs(grid, known.seeds, known.cores, nothing), known.shard)
     found = records.read(known.out, grid.runs, grid.config_of)
-    missing = [job for job in wanted if job.seed not in found[job.run]]
+    missing = plan_jobs(grid, known.seeds, found, known.shard, known.cores)
     atomic.check_writable(known.out, "--out")
     folders = Folders(known.out, known.out / "checkpoints")
     outcome = jobs.run_all(missing, folders, known.jobs, at_once=known.runs_at_once)

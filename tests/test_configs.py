@@ -16,7 +16,7 @@ from jaxcifar.config import fields, schema
 from jaxcifar.errors import UserError
 from jaxcifar.models.adaptive import AdaptiveBlock
 from jaxcifar.training import augment, experiment, losses, optim, trainer
-from jaxcifar.training.evaluation import Evaluation
+from jaxcifar.training.views import Evaluation
 from jaxcifar.weights import evaluation
 
 CONFIGS = sorted(path.name for path in (ROOT / "configs").glob("*.py"))

@@ -82,8 +82,11 @@ def test_only_missing_runs_are_planned_seed_by_seed():
     grid = make_grid(CONFIG, [RATES], [])
     runs = list(grid.runs)
     found = {run: {} for run in runs} | {runs[0]: {0: record(0.5)}}
-    planned = [(job.run, job.seed) for job in plan_jobs(grid, 2, 1, found)]
+    planned = [(job.run, job.seed) for job in plan_jobs(grid, 2, found)]
     assert planned == [(run, 0) for run in runs[1:]] + [(run, 1) for run in runs]
+    shards = [plan_jobs(grid, 2, found, f"{i}/2") for i in range(2)]
+    assert sorted((job.run, job.seed) for jobs in shards for job in jobs) == sorted(planned)
+    assert {job.minutes for jobs in shards for job in jobs} == {1.0}  # as long as the record's run
 
 
 def test_the_table_is_sorted_by_accuracy_and_marks_runs_that_diverged():

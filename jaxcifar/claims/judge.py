@@ -109,15 +109,15 @@ def judge(claim: Claim, records: Records, fail_level: float = LEVEL) -> Judgemen
     else:
         judgement = judge_statement([compare(*part) for part in parts], fail_level)
     best = _probability_of_best(claim, records) if claim.best else None
-    tests = tuple(_with_last_epoch(test, records) for test in judgement.tests)
+    tests = tuple(_with_last_epoch(test, records, claim.device) for test in judgement.tests)
     return dataclasses.replace(judgement, tests=tests, probability_of_best=best)
 
 
-def _with_last_epoch(test: Test, records: Records) -> Test:
+def _with_last_epoch(test: Test, records: Records, device: str) -> Test:
     if test.comparison.metric is not BEST:
         return test
     last = dataclasses.replace(test.comparison, metric=LAST)
-    return test._replace(last_epoch=last.values(records))
+    return test._replace(last_epoch=last.values(records, device))
 
 
 def judge_figure(

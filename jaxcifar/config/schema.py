@@ -55,7 +55,7 @@ SECTIONS = {
         table="jaxcifar.training.optim:OPTIMIZERS", shared="jaxcifar.training.optim:Shared"
     ),
     "schedule": Section(table="jaxcifar.training.optim:SCHEDULES"),
-    "evaluation": Section("jaxcifar.training.evaluation:Evaluation"),
+    "evaluation": Section("jaxcifar.training.views:Evaluation"),
 }
 
 

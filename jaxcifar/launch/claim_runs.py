@@ -14,7 +14,6 @@ from jaxcifar.launch.options import select_shard
 
 RESULTS = pathlib.Path("results")
 LONG_MINUTES = 60.0  # a run that takes this long gets all cores
-BY_LENGTH = -1  # --cores: one core for a short run, all for a long one
 
 
 def folders_of(out: pathlib.Path) -> Folders:
@@ -43,12 +42,12 @@ def plan_jobs(
     seeds: int,
     found: Records,
     shard: str = "0/1",
-    cores: int = BY_LENGTH,
+    cores: int | None = None,
 ) -> list[Job]:
     """Returns the shard's missing runs of the claims, the shortest first.
 
     Shards divide all runs, missing or not, so they stay the same while records come in. `cores` is
-    the number of cores per run on CPU; BY_LENGTH means one for a run of minutes and all for a run
+    the number of cores per run on CPU; None means one for a run of minutes and all for a run
     of hours.
     """
     needed = {run for claim in claims for run in claim.runs}
@@ -58,7 +57,7 @@ def plan_jobs(
             run,
             seed,
             expected_minutes(run, found),
-            int(RUNS[run] < LONG_MINUTES) if cores == BY_LENGTH else cores,
+            int(RUNS[run] < LONG_MINUTES) if cores is None else cores,
             records.config_of(run, seed),
         )
         for run, seed in select_shard(every, shard)

@@ -11,7 +11,7 @@ from jaxcifar.system.slots import divide_machine
 T = TypeVar("T")
 
 
-def add_options(parser: argparse.ArgumentParser, cores: int, cores_text: str) -> None:
+def add_options(parser: argparse.ArgumentParser, cores: int | None, cores_text: str) -> None:
     """Adds the options; `cores` is the default of --cores, and `cores_text` describes it."""
     parser.add_argument(
         "--seeds", type=int, default=1, metavar="N", help="train with seeds 0 to N−1 (default: 1)"

@@ -1,1 +1,1 @@
-"""Operations whose implementation depends on the platform; results agree up to rounding."""
+"""Operations on feature maps, some with another implementation on each platform."""

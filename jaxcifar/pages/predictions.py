@@ -9,7 +9,7 @@ from jaxcifar.claims.measure import class_means
 from jaxcifar.figures import heatmaps
 from jaxcifar.figures.chart import Chart, Estimate, Forest, Heatmap, Row, Series
 from jaxcifar.figures.weights import histogram
-from jaxcifar.pages import charts, tables
+from jaxcifar.pages import svg, tables
 from jaxcifar.pages.markup import Child, tag
 from jaxcifar.pages.pictures import picture, sheet
 from jaxcifar.pages.runs import Run, Scores
@@ -46,7 +46,7 @@ def class_accuracy(runs: Sequence[Run]) -> list[Element]:
     low = min(estimate.low for row in rows for estimate in row.estimates)
     title = "Accuracy of each class, with Wilson's 95 % interval"
     table = tables.forest(Forest(title, rows, (max(0.0, low - 0.03), 1.0)))
-    keys = [tag("span", name, class_=f"line c{i % charts.COLOURS}") for i, name, _ in found]
+    keys = [tag("span", name, class_=f"line c{i % svg.COLOURS}") for i, name, _ in found]
     return [*([tag("p", keys, class_="keys")] if len(found) > 1 else []), table, *_mcnemar(found)]
 
 
@@ -56,7 +56,7 @@ def _recall(scores: Scores, name: str, number: int) -> Estimate:
     low, high = wilson(hits, n)
     accuracy = hits / max(n, 1)
     text = f"{accuracy:.4f} (95 %: {low:.4f} to {high:.4f})"
-    return Estimate(accuracy, low, high, f"c{number % charts.COLOURS}", text)
+    return Estimate(accuracy, low, high, f"c{number % svg.COLOURS}", text)
 
 
 def _mcnemar(found: Sequence[tuple[int, str, Scores]]) -> list[Element]:
@@ -122,7 +122,7 @@ def calibration(runs: Sequence[Run]) -> list[Element]:
     label = "confidence"
     reliable = Chart("Reliability", diagram, label, "accuracy", x_range=unit, y_range=(0.0, 1.02))
     sure = Chart("Confidence", shares, label, "share of images", x_range=unit)
-    drawn = [charts.draw(reliable, "Whiskers: Wilson's 95 % interval."), charts.draw(sure)]
+    drawn = [svg.draw(reliable, "Whiskers: Wilson's 95 % interval."), svg.draw(sure)]
     note = (
         f"{BINS} bins of equal width (Guo et al. 2017). Points below the diagonal: overconfident."
     )

@@ -6,7 +6,7 @@ from xml.etree.ElementTree import Element
 
 from jaxcifar.figures.chart import Chart, Series
 from jaxcifar.figures.curves import learning_curves
-from jaxcifar.pages import charts, markup, tables
+from jaxcifar.pages import markup, svg, tables
 from jaxcifar.pages.markup import Section, tag
 from jaxcifar.pages.predictions import (
     calibration,
@@ -123,7 +123,7 @@ def curves(runs: Sequence[Run]) -> list[Element]:
         " Click a name in a legend to hide its line."
     )
     return [
-        tag("div", map(charts.draw, drawn), class_="charts"),
+        tag("div", map(svg.draw, drawn), class_="charts"),
         tag("p", note, class_="note"),
     ]
 

@@ -12,7 +12,7 @@ from jaxcifar.claims.claim import Claim
 from jaxcifar.claims.judge import VERDICTS, Judgement, judge_all
 from jaxcifar.claims.records import Record, Records
 from jaxcifar.claims.reports import CLAIMS, RUNS
-from jaxcifar.pages import charts, markup, tables
+from jaxcifar.pages import markup, svg, tables
 from jaxcifar.pages.markup import Section, tag
 from jaxcifar.pages.predictions import gate_table
 
@@ -112,7 +112,7 @@ def curves(found: Records, study: pathlib.Path, base: pathlib.Path) -> list[Elem
         note = link if (study / "figures" / file).exists() else ""
         for chart in of_figure:
             titled = dataclasses.replace(chart, title=f"{title}, {chart.y_label}")
-            drawn.append(charts.draw(titled, note))
+            drawn.append(svg.draw(titled, note))
     if not drawn:
         return []
     note = "Dashed: training; solid: test. Lines are means over the seeds, bands ± one standard"
@@ -124,7 +124,7 @@ def weights(found: Records) -> list[Element]:
     """Returns the distributions of all weights with L1 and with L2."""
     chart = figures.weights(found)
     note = "Lines are means over the seeds, bands go from the smallest to the largest share."
-    return [tag("div", charts.draw(chart, note), class_="charts")] if chart else []
+    return [tag("div", svg.draw(chart, note), class_="charts")] if chart else []
 
 
 def gates(found: Records) -> list[Element]:

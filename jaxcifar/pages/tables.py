@@ -4,8 +4,8 @@ from collections.abc import Callable, Iterable, Sequence
 from xml.etree.ElementTree import Element
 
 from jaxcifar.figures.chart import Forest, Heatmap, Row
-from jaxcifar.pages.charts import tick_values
 from jaxcifar.pages.markup import Child, tag
+from jaxcifar.pages.svg import tick_values
 
 
 def plain(caption: str, head: Sequence[Child], rows: Iterable[Sequence[Child]]) -> Element:

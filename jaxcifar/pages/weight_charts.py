@@ -5,7 +5,7 @@ from xml.etree.ElementTree import Element
 
 from jaxcifar.claims.measure import weight_histogram
 from jaxcifar.figures.weights import layer_chart, weight_chart
-from jaxcifar.pages import charts
+from jaxcifar.pages import svg
 from jaxcifar.pages.markup import tag
 from jaxcifar.pages.pictures import filters as filter_images
 from jaxcifar.pages.pictures import picture, sheet
@@ -48,10 +48,10 @@ def histograms(runs: Sequence[Run]) -> list[Element]:
         run.name: [] if run.net is None else [weight_histogram(run.net.variables["params"])]
         for run in runs
     }
-    parts = [tag("div", charts.draw(weight_chart("All weights", measured)), class_="charts")]
+    parts = [tag("div", svg.draw(weight_chart("All weights", measured)), class_="charts")]
     for i, name, net in nets:
         layers = [layer_chart(layer, kernel, i) for layer, kernel in kernels(net).items()]
-        grid = tag("div", map(charts.draw, layers), class_="charts small")
+        grid = tag("div", map(svg.draw, layers), class_="charts small")
         opened = "" if len(runs) == 1 and len(layers) <= LAYERS_SHOWN else None
         summary = tag("summary", f"The {len(layers)} layers of {name}")
         parts.append(tag("details", summary, grid, open=opened))

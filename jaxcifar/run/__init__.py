@@ -1,1 +1,1 @@
-"""The files of a run: its folder, config, checkpoints and metrics."""
+"""What surrounds a run: its folder, checkpoints, metrics, progress, signals and provenance."""

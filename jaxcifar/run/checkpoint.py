@@ -60,6 +60,7 @@ class Checkpoints:
         self.directory = workdir.resolve() / DIRECTORY
         self._aside = self.directory.parent / DAMAGED
         self._saving: tuple[int, Any] | None = None  # a step and its unfinished save
+        self._verified: set[int] = set()  # steps that matched their manifest
         if writing:
             workdirs.check_path(workdir)
         if not (writing or self.directory.is_dir()):
@@ -224,9 +225,11 @@ class Checkpoints:
             with damage.classify_read_error(folder):
                 yield
             return
-        with damage.as_user_error(f"cannot read {folder}"):
-            if difference := manifest.mismatch(folder):
-                raise damage.Damaged(folder, damage.ContentError(difference))
+        if step not in self._verified:
+            with damage.as_user_error(f"cannot read {folder}"):
+                if difference := manifest.mismatch(folder):
+                    raise damage.Damaged(folder, damage.ContentError(difference))
+            self._verified.add(step)
         try:
             yield
         except UserError:

@@ -11,7 +11,7 @@ from jaxcifar.system import output
 
 
 class Interrupt:
-    """Handles signals while entered: the first one sets `wanted`, a second one stops unsaved.
+    """Handles signals while entered: the first sets `wanted`, the same again stops unsaved.
 
     The message names the `unit` that is finished first, "step" or "epoch", and what happens
     `then`. A signal that is already ignored, such as SIGHUP under nohup, stays ignored.
@@ -24,6 +24,7 @@ class Interrupt:
         self.wanted = False
         self._unit, self._then = unit, then
         self._before: dict[int, Any] = {}
+        self._seen: set[int] = set()
 
     def __enter__(self) -> "Interrupt":
         for number in self.SIGNALS:
@@ -38,8 +39,11 @@ class Interrupt:
     def _handle(self, number: int, frame: FrameType | None) -> None:
         if number == signal.SIGHUP:
             _discard_terminal_output()
-        if self.wanted:
+        if number in self._seen:
             raise KeyboardInterrupt
+        self._seen.add(number)
+        if self.wanted:  # a scheduler may send another signal while the run saves
+            return
         self.wanted = True
         output.say(
             f"\nstopping after this {self._unit} {self._then}; press ctrl-C again to stop at once,"

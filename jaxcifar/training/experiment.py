@@ -18,7 +18,7 @@ from jaxcifar.config import schema
 from jaxcifar.data.split import SIZE
 from jaxcifar.errors import UserError
 from jaxcifar.system import devices
-from jaxcifar.training import augment, evaluation, losses, optim, state, step
+from jaxcifar.training import augment, losses, optim, state, step, views
 from jaxcifar.training.augment import Batch
 from jaxcifar.training.epoch import TrainLoop, Update
 from jaxcifar.training.predictor import Predictor
@@ -33,7 +33,7 @@ class Experiment:
     model: nn.Module
     loss: losses.Loss
     augment: augment.Augmentation
-    evaluation: evaluation.Evaluation
+    evaluation: views.Evaluation
     mesh: Mesh
 
     def optimizer(
@@ -143,7 +143,7 @@ def build_experiment(
         model=models.build_model(config.model, dtype, devices.platform(mesh)),
         loss=losses.build_loss(config.loss),
         augment=augment.Augmentation(**config.augment, dtype=dtype),
-        evaluation=evaluation.Evaluation(**config.evaluation),
+        evaluation=views.Evaluation(**config.evaluation),
         mesh=mesh,
     )
     experiment.abstract_model()  # fails if an image is too small for a layer

@@ -12,7 +12,7 @@ from ml_collections import ConfigDict
 from scipy import ndimage
 
 from jaxcifar import data
-from jaxcifar.figures import rate_test
+from jaxcifar.figures import rate_sweep
 from jaxcifar.run import workdir
 from jaxcifar.run.progress import format_metric
 from jaxcifar.system import devices, output
@@ -127,7 +127,7 @@ def run(config: ConfigDict, workdir_of_run: pathlib.Path) -> None:
     values = {k: v.tolist() if isinstance(v, np.ndarray) else v for k, v in found._asdict().items()}
     what = {"config": parts.config.to_dict(), "device": devices.describe(parts.mesh)}
     workdir.write_json(folder / "find_rate.json", what | values)
-    rate_test.draw(
+    rate_sweep.draw(
         folder / "find_rate.png",
         found.rates,
         found.losses,

@@ -14,9 +14,9 @@ import optax
 
 from jaxcifar.training import losses, mixing
 from jaxcifar.training.augment import MIXING, Augmentation, Batch
-from jaxcifar.training.evaluation import mean_over_views
 from jaxcifar.training.losses import Loss, Sums
 from jaxcifar.training.state import Packed, State
+from jaxcifar.training.views import mean_over_views
 
 Array = jax.Array
 OPTIMIZER = "optimizer"  # name scope of the optimizer in a compiled program

@@ -222,5 +222,6 @@ def print_introduction(log: RunLog, run: Run, carry: Carry, workdir: pathlib.Pat
 def draw_curves(workdir: pathlib.Path, lines: list[dict[str, Any]], meta: dict[str, Any]) -> None:
     """Plots the curves of the run; the title says if the data are synthetic."""
     note = " (synthetic data)" if meta["data"]["source"] == "synthetic" else ""
-    charts = curves.learning_curves({workdir.name: [lines]})
-    png.draw_charts(workdir / "curves.png", charts, workdir.name + note)
+    name = workdir.resolve().name
+    charts = curves.learning_curves({name: [lines]})
+    png.draw_charts(workdir / "curves.png", charts, name + note)

@@ -9,7 +9,7 @@ from jaxcifar.errors import UserError
 from jaxcifar.run import damage, metrics, workdir
 from jaxcifar.run.checkpoint import Checkpoints
 from jaxcifar.training import experiment
-from jaxcifar.training.evaluation import VIEWS
+from jaxcifar.training.views import VIEWS
 
 CARD_FILE = "README.md"
 
@@ -43,7 +43,8 @@ def release_weights(source: pathlib.Path, step: str, out: pathlib.Path) -> str:
     line = next((line for line in metrics.read(source) if line["step"] == number), {})
     with damage.as_user_error(f"cannot write to --out {out}"):
         write_weights(out, number, model, meta, line.get("test_accuracy"))
-        shutil.copy(source / metrics.FILE, out)
+        if (source / metrics.FILE).exists():  # not yet in the first epoch
+            shutil.copy(source / metrics.FILE, out)
         size = sum(file.stat().st_size for file in out.rglob("*") if file.is_file())
         card = format_card(out, meta, line, experiment.describe_parameters(model["params"]), size)
         workdir.write_text(out / CARD_FILE, card)

@@ -33,6 +33,14 @@ def test_the_first_signal_asks_and_the_second_stops(number, quiet, capsys):
     assert signal.getsignal(number) is before
 
 
+def test_another_signal_does_not_interrupt_the_saving(quiet):
+    """SLURM sends SIGUSR1 a minute before the limit and SIGTERM at the limit."""
+    with Interrupt("epoch") as interrupt:
+        signal.raise_signal(signal.SIGUSR1)
+        signal.raise_signal(signal.SIGTERM)
+        assert interrupt.wanted
+
+
 def test_a_signal_asks_to_stop_even_if_its_message_cannot_be_printed(monkeypatch):
     """ctrl-C in `train | tee log` ends tee too, so the handler prints to a broken pipe."""
     ours, theirs = os.pipe()

@@ -20,7 +20,7 @@ from jaxcifar import export as export_command
 from jaxcifar import models
 from jaxcifar.config import schema
 from jaxcifar.training import experiment
-from jaxcifar.training.evaluation import mean_over_views
+from jaxcifar.training.views import mean_over_views
 from jaxcifar.weights import export, release, torch_names
 from jaxcifar.weights.net import load_net
 

@@ -8,7 +8,7 @@ from conftest import random_images, tiny
 
 from jaxcifar import train
 from jaxcifar.training import trainer
-from jaxcifar.training.evaluation import Evaluation, mean_over_views
+from jaxcifar.training.views import Evaluation, mean_over_views
 
 
 @pytest.mark.parametrize("views", [2, 6])

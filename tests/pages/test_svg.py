@@ -10,8 +10,8 @@ import pytest
 from jaxcifar.figures.chart import Chart, Series
 from jaxcifar.figures.curves import learning_curves
 from jaxcifar.figures.weights import histogram
-from jaxcifar.pages import charts
-from jaxcifar.pages.charts import BOTTOM, LEFT, RIGHT, TOP
+from jaxcifar.pages import svg as charts
+from jaxcifar.pages.svg import BOTTOM, LEFT, RIGHT, TOP
 
 
 def read_back(figure, number=0):
