@@ -16,13 +16,13 @@ from jaxcifar.pages.runs import Run, Scores
 from jaxcifar.stats.accuracy import mcnemar, p_text, wilson
 from jaxcifar.stats.calibration import BINS, ece, reliability
 
-CARDS = 12  # images of a kind
+CARDS = 12  # images under each title
 TOP_CLASSES = 3  # on a card
 BRANCH_IMAGES = 6
 
 
 def scored(runs: Sequence[Run]) -> list[tuple[int, str, Scores]]:
-    """Returns number, name and scores of the runs that have scores."""
+    """Returns the index, name and scores of each run that has scores."""
     return [(i, run.name, run.scores) for i, run in enumerate(runs) if run.scores is not None]
 
 
@@ -60,7 +60,7 @@ def _recall(scores: Scores, name: str, number: int) -> Estimate:
 
 
 def _mcnemar(found: Sequence[tuple[int, str, Scores]]) -> list[Element]:
-    """Returns McNemar's test of the first run against each other run on the same images."""
+    """Returns McNemar's test of the first run against each other one that has the same images."""
     _, name, first = found[0]
     parts = []
     for _, other, second in found[1:]:
@@ -164,7 +164,7 @@ def pictures_of_errors(runs: Sequence[Run]) -> list[Element]:
 
 
 def card(scores: Scores, number: int) -> Element:
-    """Returns a test image with its class and the most probable predictions."""
+    """Returns a test image with its true class and the most probable classes."""
     label = int(scores.examples.labels[number])
     probabilities = scores.probabilities[number]
     best = np.argsort(-probabilities, kind="stable")[:TOP_CLASSES].tolist()
