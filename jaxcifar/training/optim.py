@@ -68,7 +68,7 @@ def muon(
 ) -> optax.GradientTransformation:
     """Muon (Jordan 2024) for convolution kernels; SGD with Nesterov momentum for the rest.
 
-    Newton–Schulz iterations orthogonalise the momentum of a kernel as a matrix [k·k·C_in, C_out].
+    Newton–Schulz iterations orthogonalise a kernel's momentum, as a matrix [k·k·C_in, C_out].
     Dense matrices and biases use `head_factor` and `bias_factor` times the learning rate of the
     kernels, with a weight decay of `rest_decay` at the kernels' rate.
     """
