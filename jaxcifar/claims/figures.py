@@ -41,10 +41,10 @@ def draw(out: pathlib.Path, records: Records, judged: Mapping[Claim, Judgement])
     for file, (title, charts) in curve_charts(records).items():
         png.draw_charts(directory / file, charts, title)
         names.append(file)
-    if chart := weights(records):
+    if chart := l1_l2_chart(records):
         png.draw_charts(directory / WEIGHTS, [chart], chart.title)
         names.append(WEIGHTS)
-    for run, maps in gates(records).items():
+    for run, maps in gate_heatmaps(records).items():
         file = f"gates_{run.partition(',')[0].replace(':', '_')}.png"
         png.draw_heatmaps(directory / file, maps, f"{run}\n{GATES_TITLE}")
         names.append(file)
@@ -63,7 +63,7 @@ def curve_charts(records: Records) -> dict[str, tuple[str, list[Chart]]]:
     return found
 
 
-def weights(records: Records) -> Chart | None:
+def l1_l2_chart(records: Records) -> Chart | None:
     """Returns the chart of figure 11; None if its runs lack records."""
     runs = _by_label(records, L1_L2, "weights")
     return weight_chart(WEIGHTS_TITLE, runs) if runs else None
@@ -76,7 +76,7 @@ def _by_label(records: Records, labels: Mapping[str, str], key: str) -> dict[str
     return {label: [seed[key] for seed in records[run].values()] for label, run in labels.items()}
 
 
-def gates(records: Records) -> dict[str, list[Heatmap]]:
+def gate_heatmaps(records: Records) -> dict[str, list[Heatmap]]:
     """Returns the mean gates of each block, by "run, seed N", for the first seed of each run."""
     found = {}
     for run in RUNS:

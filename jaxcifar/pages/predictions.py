@@ -26,7 +26,7 @@ def scored(runs: Sequence[Run]) -> list[tuple[int, str, Scores]]:
     return [(i, run.name, run.scores) for i, run in enumerate(runs) if run.scores is not None]
 
 
-def under(name: str, runs: Sequence[Run], content: Iterable[Child]) -> Element:
+def under_name(name: str, runs: Sequence[Run], content: Iterable[Child]) -> Element:
     """Returns the content, under the run's name if there are several runs."""
     return tag("div", tag("h3", name) if len(runs) > 1 else None, content)
 
@@ -84,7 +84,7 @@ def confusion(runs: Sequence[Run]) -> list[Element]:
         outside = len(scores.examples.labels) - int(scores.matrix.sum())
         note = tag("p", f"{outside:,} images are predicted as a class that the data do not have.")
         content = [tables.heat(heatmap, caption), note if outside else None, _worst(scores)]
-        parts.append(under(name, runs, content))
+        parts.append(under_name(name, runs, content))
     return parts
 
 
@@ -159,7 +159,7 @@ def pictures_of_errors(runs: Sequence[Run]) -> list[Element]:
             cards = tag("ul", (card(scores, int(i)) for i in chosen), class_="cards")
             content += [tag("h3" if len(runs) == 1 else "h4", title)]
             content += [cards if len(chosen) else tag("p", "None.")]
-        parts.append(under(name, runs, content))
+        parts.append(under_name(name, runs, content))
     return parts
 
 
@@ -202,7 +202,7 @@ def gates(runs: Sequence[Run]) -> list[Element]:
                 "Colour: the mean gate of a class minus the mean over all classes (orange above,"
                 " blue below). Images: those with a branch's largest gates."
             )
-            parts.append(under(name, runs, [tag("p", note, class_="note"), *content]))
+            parts.append(under_name(name, runs, [tag("p", note, class_="note"), *content]))
     return parts
 
 
