@@ -35,7 +35,7 @@ def format_result(result: dict[str, Any]) -> str:
         f" step {result['step']:,}" + VIEWS[result["views"]],
         f"accuracy {_format_accuracy(result)}  loss {result['loss']:.4f}",
         "",
-        f"{'':{width}}  accuracy, 95 % interval  predicted, by column in the same order",
+        f"{'':{width}}  accuracy, 95 % interval  images by predicted class, in row order",
     ]
     for name, row in zip(names, result["confusion_matrix"], strict=True):
         counts = " ".join(f"{count:5}" for count in row)

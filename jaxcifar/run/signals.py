@@ -11,7 +11,7 @@ from jaxcifar.system import output
 
 
 class Interrupt:
-    """Handles signals while entered: the first one sets `wanted`, a second one stops unsaved.
+    """Handles signals while entered: the first sets `wanted`, a second raises KeyboardInterrupt.
 
     The message names the `unit` that is finished first, "step" or "epoch", and what happens
     `then`. A signal that is already ignored, such as SIGHUP under nohup, stays ignored.
