@@ -226,8 +226,8 @@ def _suits_windows(call: Convolution) -> bool:
     return possible and max(call.channels) <= 16
 
 
-# Conditions and implementations of each platform, which uses the first whose condition holds. It is
-# the fastest of those measured (benchmarks/README.md). Other platforms use `lax_conv`.
+# Conditions and implementations by platform. The first implementation whose condition holds was the
+# fastest of those measured (benchmarks/README.md). A platform that is not listed uses `lax_conv`.
 IMPLEMENTATIONS: dict[
     str, list[tuple[Callable[[Convolution], bool], Callable[[Convolution], Array]]]
 ] = {
