@@ -69,7 +69,7 @@ class AdaptiveBlock(nn.Module):
         if self.branch_norm:
             y = batch_norm(train, self.dtype, "branch_norm", self.platform)(y)
         # An activation that is monotone and maps 0 to 0, such as ReLU, commutes with dropout and
-        # max-pool. Applied last, it sees a quarter of the values and makes no ties at 0 in the pool.
+        # max-pool. Applied last, it sees a quarter of the values and the pool has no ties at 0.
         commutes = self.branch_activation in ("relu", "none")
         activate = layers.activation(self.branch_activation)
         y = y if commutes else activate(y)

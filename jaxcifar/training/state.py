@@ -14,8 +14,8 @@ from flax import struct
 from jaxcifar.training.losses import Sums
 
 Array = jax.Array
-# The largest leaf to pack, in values. Up to this size, packing saves more launch time than its copies
-# cost, by the model in benchmarks/gpu_program.py.
+# The number of values in the largest leaf to pack. By the model in benchmarks/gpu_program.py, packing
+# such a leaf saves more launch time than its copies cost.
 PACKED_AT_MOST = 2**17
 
 
