@@ -1,4 +1,4 @@
-"""Makes the page of the study: every claim of the reports with its evidence, and the figures."""
+"""Makes the page of all claims of the reports, with their evidence and the figures."""
 
 import dataclasses
 import os

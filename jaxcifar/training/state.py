@@ -14,8 +14,8 @@ from flax import struct
 from jaxcifar.training.losses import Sums
 
 Array = jax.Array
-# The number of values in the largest leaf to pack. By the model in benchmarks/gpu_program.py, packing
-# such a leaf saves more launch time than its copies cost.
+# The number of values in the largest leaf to pack. By benchmarks/gpu_program.py's model, packing
+# a leaf of up to this size saves more launch time than its copies cost.
 PACKED_AT_MOST = 2**17
 
 
