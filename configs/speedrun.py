@@ -5,8 +5,9 @@
 On Linux, put GLIBC_TUNABLES=glibc.malloc.tcache_count=0 before the command when training on a CPU:
 variant 94 then needs less than 8 GB of memory. Without it, a run in batches of 2,000 took 21 GB.
 
-Hardware and time: two CPU cores, 19 minutes for variant 94. It has never run on a GPU.
-The targets and the test accuracies measured so far (benchmarks/README.md has the details):
+Hardware and time: variant 94 takes 19 minutes on two CPU cores. It has never run on a GPU.
+A variant is named after its target, the test accuracy in per cent. Test accuracies measured so far
+(benchmarks/README.md has the details):
 
     variant        epochs   measured
     90             3        0.9056 (n = 1)
@@ -14,9 +15,9 @@ The targets and the test accuracies measured so far (benchmarks/README.md has th
     94 (default)   11       0.9403 ± 0.0003 (n = 3)
     96             40       not measured; the wider, deeper net of airbench96
 
-The recipe is Jordan's airbench94 with Muon (arXiv 2404.00498, 94.01 % in 8 epochs) with the
+The recipe is Jordan's airbench94 with Muon (arXiv 2404.00498, 94.01 % in 8 epochs), plus the
 curriculum of image sizes of fulcrumresearch/cifar-10-speedrun (24, 28 and 32 pixels, 3 epochs
-each). Their authors chose its values on the test set. We differ in four ways:
+each). Their authors chose the values on the test set. We differ in four ways:
 
 - Batches hold 1,000 images (2,000 in variant 96), chosen for variant 93 on validation images.
 - The whitening has no bias.
@@ -24,12 +25,12 @@ each). Their authors chose its values on the test set. We differ in four ways:
 - Images that do not fill the last batch of an epoch are left out.
 
 The 11 epochs of variant 94 were chosen on the test set: nine and ten reached at most 0.9401 on
-average. Held-out images are scored once, at the end, in six views (variant 90: two).
+average. A run evaluates the test images once, at its end, in six views (variant 90: two).
 """
 
 from ml_collections import ConfigDict
 
-BATCH = 2000  # the records' batch size; all variants but 96 halve it to make more steps
+BATCH = 2000  # the records' batch size; all variants but 96 halve it to take more steps
 RATES = {"93": 0.17, "94": 0.17}  # 0.24/√2 for half the batch; the others keep the records' 0.24
 CURRICULA = {  # variant -> number of epochs, (epoch, image size in pixels from that epoch on)
     "90": (3, ((0, 20), (1, 24), (2, 32))),

@@ -25,7 +25,7 @@ from jaxcifar.weights.evaluation import evaluate_run
 
 
 def format_result(result: dict[str, Any]) -> str:
-    """Returns the result as text: accuracy and loss, a line per class with its predictions.
+    """Returns the result as text: accuracy and loss, then a line of predictions for each class.
 
     Accuracies have 95 % intervals. Calibration and comparison follow if they are in the result.
     """
@@ -36,7 +36,7 @@ def format_result(result: dict[str, Any]) -> str:
         f" step {result['step']:,}" + VIEWS[result["views"]],
         f"accuracy {_format_accuracy(result)}  loss {result['loss']:.4f}",
         "",
-        f"{'':{width}}  accuracy, 95 % interval  predicted, by column in the same order",
+        f"{'':{width}}  accuracy, 95 % interval  images by predicted class, in row order",
     ]
     for name, row in zip(names, result["confusion_matrix"], strict=True):
         counts = " ".join(f"{count:5}" for count in row)
@@ -84,7 +84,7 @@ def save_result(
 ) -> tuple[pathlib.Path, pathlib.Path]:
     """Writes the result as JSON and its confusion matrix as a PNG, and returns the two paths.
 
-    Split, step and `options` are part of the names, so that no evaluation overwrites another.
+    The file names have the split, step and `options`, so that no evaluation overwrites another.
     """
     suffix = f"{result['split']}_step{result['step']}{options}"
     numbers, picture = (

@@ -27,7 +27,7 @@ from jaxcifar.system import backend
 from jaxcifar.weights.net import Net, load_net
 
 TOP = 5  # classes shown for each image
-MAX_STDIN_BYTES = 2**28  # a longer or endless stream is cut off there, and so is not an image
+MAX_STDIN_BYTES = 2**28  # a longer stream is cut off here, and then refused as no image
 
 RankedClasses = list[tuple[str, float]]  # classes and their probabilities, the most likely first
 
@@ -47,10 +47,10 @@ def rank_classes(net: Net, images: Sequence[CroppedImage]) -> list[RankedClasses
 
 
 def open_images(words: Sequence[str]) -> Iterator[tuple[pathlib.Path | BinaryIO, str]]:
-    """Yields the files that the words of a command line name, each with its name for messages.
+    """Yields the files that command-line words stand for, each with its name for messages.
 
-    A folder stands for its images, by suffix and sorted, and "-" for stdin. Missing files and
-    folders without images are yielded too, so that reading them reports the error.
+    A folder stands for its images, which are found by suffix and sorted, and "-" for stdin. Missing
+    files and folders without images are yielded too, so that reading them reports the error.
     """
     for word in words:
         path = pathlib.Path(word)
@@ -98,7 +98,7 @@ def format_csv(found: Sequence[tuple[CroppedImage, RankedClasses]]) -> str:
 def format_text(image: CroppedImage, best: RankedClasses, in_colour: bool) -> str:
     """Returns a prediction as lines of text; `in_colour` draws the net's pixels beside them.
 
-    One character shows two pixels: its upper half one, its background the other.
+    A character shows two pixels: its upper half the upper one, its background the lower one.
     """
     width = max(len(name) for name, _ in best)
     lines = [image.name, f"({image.describe_crop()})"]

@@ -1,4 +1,4 @@
-"""Makes a self-contained HTML page of one run, of several runs compared, or of the study.
+"""Makes a self-contained HTML page of one run, of several runs compared, or of all claims.
 
 python -m jaxcifar.report DIR… [--out=FILE.html] [--step=latest|best|N] [--data_dir=DIR]
 python -m jaxcifar.report --study=results [--out=FILE.html]
@@ -19,15 +19,16 @@ from jaxcifar.system import backend
 
 def main() -> None:
     """Runs the command."""
-    parser = command.command_parser("report", "Makes an HTML page of runs or of the study.")
-    parser.add_argument("runs", nargs="*", metavar="DIR", help="workdirs of the runs")
-    text = "makes the page of the claims from the records in DIR (results)"
+    text = "Makes an HTML page of one run, of several runs compared, or of all claims."
+    parser = command.command_parser("report", text)
+    parser.add_argument("runs", nargs="*", metavar="DIR", help="folders of the runs")
+    text = "make the page of all claims from the records in DIR, such as results"
     parser.add_argument("--study", type=pathlib.Path, metavar="DIR", help=text)
     text = "page to write (default: report.html)"
     parser.add_argument(
         "--out", type=pathlib.Path, default="report.html", metavar="FILE", help=text
     )
-    text = "checkpoint: N, best or latest (default: latest)"
+    text = "step to show: latest (default), best or a number"
     parser.add_argument("--step", default="latest", help=text)
     parser.add_argument("--data_dir", metavar="DIR", help="folder of the data, if it has moved")
     arguments = parser.parse_args()

@@ -47,7 +47,7 @@ def parse_arguments() -> argparse.Namespace:
         default=claim_runs.RESULTS,
         metavar="DIR",
         help="folder for the tables, the charts and the records (default: results). Checkpoints go"
-        " to DIR/checkpoints, by default to checkpoints/reproduce",
+        " to DIR/checkpoints, or for the default to checkpoints/reproduce",
     )
     parser.add_argument(
         "--list", action="store_true", help="list the claims and the runs they need; train nothing"

@@ -42,7 +42,7 @@ def summary(result: Result, num_epochs: int, source: str) -> str:
 
 
 def parse(arguments: list[str]) -> tuple[argparse.Namespace, list[str]]:
-    """Returns the options of a command line, and its remaining words, the config overrides."""
+    """Returns the options of a command line and the remaining words, which override the config."""
     parser = command.command_parser(
         "train",
         "Trains a config. If the run was stopped, the same command resumes it.",
@@ -56,19 +56,19 @@ def parse(arguments: list[str]) -> tuple[argparse.Namespace, list[str]]:
     instead = parser.add_argument_group("diagnostics, instead of training")
     only = instead.add_mutually_exclusive_group()
     text = (
-        "raise the learning rate from step to step, plot the loss and suggest a rate, in a new"
+        "raise the learning rate step by step, plot the loss and suggest a rate; writes to a new"
         " folder beside the workdir"
     )
     only.add_argument("--find_rate", action="store_true", help=text)
     text = (
-        "profile this many steps, print the slowest operations and write a trace, in a new folder"
+        "profile this many steps, print the slowest operations and write a trace to a new folder"
         " beside the workdir"
     )
     only.add_argument("--profile", type=int, metavar="STEPS", help=text)
     multi = parser.add_argument_group("multi-process training")
     text = (
-        "train in several processes; SLURM, Open MPI and Kubernetes set the options below, other"
-        " launchers must pass them"
+        "train in several processes; SLURM, Open MPI and Kubernetes provide the options below;"
+        " elsewhere, pass all three to every process"
     )
     multi.add_argument("--distributed", action="store_true", help=text)
     multi.add_argument("--coordinator", metavar="HOST:PORT", help="the address of process 0")

@@ -1,4 +1,4 @@
-"""Describes the figures of the reports from records and judgements, and draws them as PNG."""
+"""Describes the charts of the reports' claims from records and verdicts, and draws them as PNG."""
 
 import math
 import pathlib
@@ -30,9 +30,9 @@ MARKERS = {"figure": "o", "statement": "D"}
 
 
 def draw(out: pathlib.Path, records: Records, judged: Mapping[Claim, Judgement]) -> list[str]:
-    """Draws the overview, and every figure whose runs have records, into out/figures.
+    """Draws the overview, and every other chart whose runs have records, into out/figures.
 
-    Returns the file names without the overview's.
+    Returns the file names of all charts but the overview.
     """
     directory = out / "figures"
     directory.mkdir(parents=True, exist_ok=True)
@@ -41,10 +41,10 @@ def draw(out: pathlib.Path, records: Records, judged: Mapping[Claim, Judgement])
     for file, (title, charts) in curve_charts(records).items():
         png.draw_charts(directory / file, charts, title)
         names.append(file)
-    if chart := weights(records):
+    if chart := l1_l2_chart(records):
         png.draw_charts(directory / WEIGHTS, [chart], chart.title)
         names.append(WEIGHTS)
-    for run, maps in gates(records).items():
+    for run, maps in gate_heatmaps(records).items():
         file = f"gates_{run.partition(',')[0].replace(':', '_')}.png"
         png.draw_heatmaps(directory / file, maps, f"{run}\n{GATES_TITLE}")
         names.append(file)
@@ -52,7 +52,10 @@ def draw(out: pathlib.Path, records: Records, judged: Mapping[Claim, Judgement])
 
 
 def curve_charts(records: Records) -> dict[str, tuple[str, list[Chart]]]:
-    """Returns file name, title and charts of the learning curves whose runs have records."""
+    """Returns the title and charts of each figure of learning curves, by file name.
+
+    Figures without records of all their runs are left out.
+    """
     found = {}
     for name, (title, labels) in CURVES.items():
         if runs := _by_label(records, labels, "epochs"):
@@ -60,20 +63,20 @@ def curve_charts(records: Records) -> dict[str, tuple[str, list[Chart]]]:
     return found
 
 
-def weights(records: Records) -> Chart | None:
-    """Returns the chart of figure 11, or None without records."""
+def l1_l2_chart(records: Records) -> Chart | None:
+    """Returns the chart of figure 11; None if its runs lack records."""
     runs = _by_label(records, L1_L2, "weights")
     return weight_chart(WEIGHTS_TITLE, runs) if runs else None
 
 
 def _by_label(records: Records, labels: Mapping[str, str], key: str) -> dict[str, list[Any]]:
-    """Returns a value of each seed's record by label, or nothing unless all runs have records."""
+    """Returns `key` of every seed's record, by label; {} unless every run has records."""
     if not all(records[run] for run in labels.values()):
         return {}
     return {label: [seed[key] for seed in records[run].values()] for label, run in labels.items()}
 
 
-def gates(records: Records) -> dict[str, list[Heatmap]]:
+def gate_heatmaps(records: Records) -> dict[str, list[Heatmap]]:
     """Returns the mean gates of each block, by "run, seed N", for the first seed of each run."""
     found = {}
     for run in RUNS:
@@ -90,10 +93,10 @@ def gates(records: Records) -> dict[str, list[Heatmap]]:
 
 
 def forests(judged: Mapping[Claim, Judgement]) -> list[Forest]:
-    """Returns a forest plot for each unit: the distance of each claim from its bound.
+    """Returns one forest plot per unit, which shows the distance of each claim from its bound.
 
-    A statement of several comparisons shows the one that is closest to its bound, counted in
-    widths of its interval.
+    A statement with several comparisons shows the one closest to its bound, relative to the width
+    of its interval.
     """
     units: dict[str, list[Row]] = {}
     for claim, judgement in judged.items():

@@ -1,9 +1,11 @@
 """Judges the claims of the reports from the records of runs.
 
-A report gives one run, we have n seeds. A figure is compared with the interval for one more run of
-ours, not with the interval of our mean, because one run is not a mean. A statement is a comparison
-paired by seed. Sources: Bouthillier et al. 2021 (arXiv 2103.03098), Jordan 2023 (2304.01910),
-Spence & Stanley 2016, Lakens, Improving your statistical inferences, chapter 9.
+A report gives one run; we have n seeds. A figure is compared with the interval for one more run of
+ours, not with the interval of our mean, because one run is not a mean. A statement is tested by
+comparisons of two runs paired by seed, or of one run with a bound.
+
+Sources: Bouthillier et al. 2021 (arXiv 2103.03098), Jordan 2023 (arXiv 2304.01910), Spence &
+Stanley 2016, and Lakens, Improving your statistical inferences, chapter 9.
 """
 
 import dataclasses
@@ -28,9 +30,9 @@ ONE_SEED_DECIDES = 5.0  # times the standard deviation of what is compared
 class Test(NamedTuple):
     """A comparison with its value for each seed, its 95 % interval and its two-sided p-value.
 
-    The interval is for one more run (a figure) or of the mean (a statement), and None where the
-    spread is unknown. `last_epoch` has the same values after the last epoch, if the metric is of
-    the best one.
+    The interval is that of one more run (for a figure) or of the mean (for a statement); it is None
+    if the spread is unknown. If the metric is taken at the best epoch, `last_epoch` has the values
+    at the last epoch.
     """
 
     comparison: Comparison
@@ -50,7 +52,7 @@ class Test(NamedTuple):
 
     @property
     def closeness(self) -> float:
-        """The margin in half widths of the interval; a statement's smallest decides it."""
+        """The margin in half widths of the interval; the smallest of a statement decides it."""
         if self.interval is None or self.interval[0] == self.interval[1]:
             return self.margin
         return self.margin / (self.interval[1] - self.interval[0]) * 2
@@ -60,9 +62,10 @@ class Test(NamedTuple):
 class Judgement:
     """A verdict and the numbers behind it.
 
-    `more_seeds` would decide an undecided claim if mean and spread stay as they are: infinity if
-    no number would, None if one seed is too few to tell. `p_against` is the p-value of the evidence
-    against the claim, `probability_of_best` belongs to the run that a claim names as the best.
+    `p_against` is the p-value of the evidence against the claim. `more_seeds` is how many more
+    seeds would decide an undecided claim if mean and spread stay as they are: infinity if no number
+    would, None if one seed is too few to tell. `probability_of_best` is that of the run that the
+    claim names as the best.
     """
 
     verdict: str
@@ -82,9 +85,9 @@ class Judgement:
 
 
 def judge_all(claims: Iterable[Claim], records: Records) -> dict[Claim, Judgement]:
-    """Returns the judgement of every claim, "does not hold" corrected for their number (Holm).
+    """Returns the judgement of every claim, with "does not hold" corrected for their number (Holm).
 
-    A claim that fails only before the correction is undecided.
+    A claim that fails only without the correction is undecided.
     """
     judged = {claim: judge(claim, records) for claim in claims}
     measured = [claim for claim, judgement in judged.items() if judgement.n]
@@ -96,7 +99,7 @@ def judge_all(claims: Iterable[Claim], records: Records) -> dict[Claim, Judgemen
 
 
 def judge(claim: Claim, records: Records, fail_level: float = LEVEL) -> Judgement:
-    """Returns the judgement of one claim; `fail_level` is the level of "does not hold"."""
+    """Returns the judgement of one claim; `fail_level` is the test level of "does not hold"."""
     values = [part.values(records, claim.device) for part in claim.comparisons]
     if not all(values):
         return Judgement(UNMEASURED)
@@ -159,7 +162,7 @@ def judge_figure(
 
 
 def compare(comparison: Comparison, values: Sequence[float], spread: Spread | None) -> Test:
-    """Tests the values against the bound; a single seed against the spread between runs."""
+    """Tests the values against the bound, using their own spread or, for one seed, `spread`."""
     n, (mean, std) = len(values), mean_std(values)
     margin = comparison.margin(mean)
     if n == 1 or not math.isfinite(mean):
@@ -193,7 +196,10 @@ def judge_statement(tests: Sequence[Test], fail_level: float = LEVEL) -> Judgeme
 
 
 def _seeds_to_decide(tests: Sequence[Test], fail_level: float) -> float:
-    """Returns how many more seeds the first test needs to fail, or the last needs to hold."""
+    """Returns how many more seeds would make the statement fail or hold.
+
+    If some tests are on the wrong side, one of them suffices to fail; otherwise all must hold.
+    """
 
     def more(test: Test, level: float) -> float:
         n, std = len(test.values), mean_std(test.values)[1]
@@ -213,8 +219,8 @@ def spread_between_runs(
 ) -> Spread | None:
     """Returns the spread of the comparison's metric between seeds of one run.
 
-    It is pooled over the runs of the same config file that did not diverge. For a single run, it is
-    pooled only if the run's own spread does not differ from the others'.
+    It is pooled over the runs of the same config file that did not diverge. If the comparison has
+    only one run, it is pooled only if that run's spread does not differ from the others'.
     """
     config = comparison.run.partition(":")[0]
     groups = {
@@ -229,7 +235,7 @@ def spread_between_runs(
 
 
 def _probability_of_best(claim: Claim, records: Records) -> float:
-    """Returns how often the named run is best when the seeds that all runs have are resampled."""
+    """Returns how often the named run is best when the seeds that all runs share are resampled."""
     seeds = sorted(set.intersection(*(set(records[run]) for run in claim.runs)))
     of = claim.comparisons[0].metric.of
     return intervals.probability_of_best([[of(records[r][s]) for s in seeds] for r in claim.runs])

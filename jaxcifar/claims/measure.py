@@ -1,4 +1,4 @@
-"""Measures a finished run, from what its training leaves in memory, for its record."""
+"""Makes the record of a finished run from the result that training leaves in memory."""
 
 import json
 import statistics
@@ -19,7 +19,7 @@ INITIAL_EXAMPLES = 10_000
 
 
 def measure_run(run: str, config: ConfigDict, result: Result) -> Record:
-    """Returns the record of a finished run: all that the claims need of it."""
+    """Returns the record of a finished run, which holds everything that the claims need."""
     parts, dataset, lines = result.parts, result.dataset, result.lines
     variables = result.state.eval_variables()
     _, gates = parts.predictor(dataset.test.images)(variables)
@@ -65,7 +65,7 @@ def weight_histogram(params: Any) -> dict[str, Any]:
 
 
 def class_means(gate: np.ndarray, labels: np.ndarray, num_classes: int) -> list[list[float]]:
-    """Returns the mean gates [num_classes, K] by class of a block's gates [N, K] or [N, K, C]."""
+    """Returns the mean gates of each class, [num_classes, K], of gates [N, K] or [N, K, C]."""
     gate = gate.reshape(*gate.shape[:2], -1).mean(2)
     means = [gate[labels == c].mean(0) for c in range(num_classes)]
     return [[round(float(value), 5) for value in row] for row in means]

@@ -18,8 +18,8 @@ KEYS = {
     *("run", "seed", "config", "data", "device", "versions", "commit", "finished", "seconds"),
     *("examples_per_second", "initial_loss", "weights", "gates", "class_names", "epochs"),
 }
-TRAIN = {"train_loss", "train_accuracy"}  # the least that every epoch has
-TEST = {"test_loss", "test_accuracy"}  # the least that the last epoch has
+TRAIN = {"train_loss", "train_accuracy"}  # keys that every epoch must have
+TEST = {"test_loss", "test_accuracy"}  # keys that the last epoch must have
 
 
 def path_of(out: pathlib.Path, run: str, seed: int) -> pathlib.Path:
@@ -38,7 +38,7 @@ def config_of(run: str, seed: int) -> ConfigDict:
 def read(
     out: pathlib.Path, runs: Iterable[str], of: Callable[[str, int], ConfigDict] | None = None
 ) -> Records:
-    """Returns the records of each run by seed, if they were made with the run's present config.
+    """Returns the records of each run, by seed, that were made with the run's current config.
 
     `of(run, seed)` returns that config (default: `config_of`). A record of another config, such as
     a shortened or synthetic run, is left out.
@@ -65,7 +65,7 @@ def _seeds(
 
 
 def read_record(file: pathlib.Path) -> Record:
-    """Returns the record in a file, whatever its config is.
+    """Returns the record in a file without checking its config.
 
     Raises:
       UserError: the file is not a record.

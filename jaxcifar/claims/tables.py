@@ -63,7 +63,7 @@ its seeds diverged. Gates are those of the first seed.
 
 
 def claims_table(judged: Judged) -> str:
-    """Returns the Markdown table of all measured claims, and a line with the others."""
+    """Returns the Markdown table of the measured claims, and a line that lists the others."""
     rows = ["| claim | reported | measured | n | verdict |", "|---|---|---|---|---|"]
     for claim, judgement in judged.items():
         if judgement.n:
@@ -190,7 +190,7 @@ def short(run: str) -> str:
 
 
 def run_rows(records: Records) -> list[tuple[str, ...]]:
-    """Returns the table of all runs, a row of texts each, below the head of the columns."""
+    """Returns the rows of the table of all runs, as texts; the first row is the head."""
     metrics = [
         *(LAST, BEST, Metric("best − last", lambda r: BEST.of(r) - LAST.of(r), ACCURACY)),
         *map(last_epoch, ("train_accuracy", "train_loss", "test_loss")),
@@ -210,7 +210,7 @@ def run_rows(records: Records) -> list[tuple[str, ...]]:
 
 
 def runs_table(records: Records) -> str:
-    """Returns the Markdown table of all runs, and a line with those not yet measured."""
+    """Returns the Markdown table of the measured runs, and a line that lists the others."""
     head, *rows = (f"| {' | '.join(row)} |" for row in run_rows(records))
     rule = "|---" * (head.count("|") - 1) + "|"
     return "\n".join([head, rule, *rows]) + not_yet(run for run in RUNS if not records[run])

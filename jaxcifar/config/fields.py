@@ -68,11 +68,11 @@ def complete_keys(
 ) -> dict[str, Any]:
     """Checks the values of `keys` and returns them with the defaults of the missing keys.
 
-    Messages call the section `section`, "config.model", followed by `choice`, " (mlp)".
+    `section`, such as "config.model", and `choice`, such as " (mlp)", name the section in messages.
 
     Raises:
-      UserError: a key is not expected (the message lists those that are), a required key is
-        missing, or a value has the wrong type or is out of range.
+      UserError: a key is unknown (the message lists the known ones), a required key is missing, or
+        a value has the wrong type or is out of range.
     """
     for key in keys:
         if key not in expected:
@@ -160,7 +160,7 @@ def nearest(key: str, keys: Iterable[str]) -> str:
 
 
 def find_choice(choices: Mapping[str, T], section: str, keys: Mapping) -> T:
-    """Returns the entry of `choices` that the section's `name` selects."""
+    """Returns the entry of `choices` that the key `name` of a section selects."""
     if "name" not in keys:
         raise UserError(f"config.{section} lacks the key name; choices: {', '.join(choices)}")
     check_choice(f"{section}.name", keys["name"], choices)
@@ -168,7 +168,7 @@ def find_choice(choices: Mapping[str, T], section: str, keys: Mapping) -> T:
 
 
 def describe_choice(keys: Mapping) -> str:
-    """Returns a section's choice for a message, " (mlp)"; "" if the section has no `name`."""
+    """Returns the `name` of a section for a message, " (mlp)"; "" if it has none."""
     return f" ({keys['name']})" if "name" in keys else ""
 
 
@@ -177,12 +177,12 @@ def build_choice(
 ) -> T:
     """Calls `choices[keys["name"]]` with its own keys and `injected`, and returns the result.
 
-    `shared` holds the keys that all choices have and that are not passed.
+    Keys in `shared`, which all choices have, are not passed.
     """
     own = {key: value for key, value in keys.items() if key not in ("name", *shared)}
     return choices[keys["name"]](**own, **injected)
 
 
-def pick(shared: type[T], keys: Mapping) -> T:
-    """Returns the NamedTuple `shared` filled from the keys that are its fields."""
+def pick_shared(shared: type[T], keys: Mapping) -> T:
+    """Returns an instance of the NamedTuple `shared`, whose fields are set from `keys`."""
     return shared(**{key: keys[key] for key in shared._fields if key in keys})  # type: ignore[attr-defined]

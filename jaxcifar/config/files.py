@@ -1,7 +1,7 @@
-"""Config files: finding, running and naming them.
+"""Finds, runs and names config files.
 
-A config file is Python with a function `get_config()` or `get_config(variant)`. The configs of the
-project are in configs/: inside the package if it is installed, beside it in a checkout.
+A config file is a Python file with a function `get_config()` or `get_config(variant)`. The configs
+that come with jaxcifar are in configs/, inside an installed package and beside it in a checkout.
 """
 
 import pathlib
@@ -71,7 +71,7 @@ def config_name(name: str) -> str:
 
 
 def _place(error: Exception, file: str) -> str:
-    """Returns where in a config file an error was raised, "FILE:LINE", or "FILE" if unknown."""
+    """Returns the line of a config file that raised an error, "FILE:LINE"; "FILE" if unknown."""
     if isinstance(error, SyntaxError) and error.filename == file:
         return f"{file}:{error.lineno}"
     lines, trace = [], error.__traceback__
@@ -83,7 +83,7 @@ def _place(error: Exception, file: str) -> str:
 
 
 def _one_line(error: Exception) -> str:
-    """Returns an error as one line, "NameError: …"; a ValueError, which configs raise, untyped."""
+    """Returns an error as one line, "NameError: …", but a ValueError without its type."""
     text = str(error.msg if isinstance(error, SyntaxError) else error)
     line = " ".join(text.split())
     return line if isinstance(error, ValueError) and line else f"{type(error).__name__}: {line}"

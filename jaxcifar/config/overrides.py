@@ -61,7 +61,7 @@ def _parse_words(words: Sequence[str], config: Mapping) -> Iterator[tuple[str, s
 
 
 def _expected_keys(config: Mapping, section: str) -> fields.Parameters:
-    """Returns the keys that a section may have; the top-level keys for ""."""
+    """Returns the keys that a section may have; for "", the top-level keys."""
     top = fields.parameters(schema.Config)
     if not section:
         return top
@@ -77,7 +77,7 @@ def _change_name(
 
     Keys that the new choice shares with the old one keep their values; the others are dropped. The
     message is "" if no key is dropped and no default is added. `changed` holds the keys that the
-    command line sets, which need no message.
+    command line sets; the message does not mention them.
     """
     before = _expected_keys(config, section)
     if "name" not in before:
@@ -98,7 +98,7 @@ def _change_name(
 
 
 def _parse_value(config: Mapping, section: str, leaf: str, text: str) -> Any:
-    """Returns the value of a key that `text` stands for."""
+    """Returns the value that `text` stands for, checked against its key."""
     expected = _expected_keys(config, section)
     where = f"config.{section}" if section else "config"
     if leaf not in expected:

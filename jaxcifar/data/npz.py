@@ -1,7 +1,7 @@
 """Loads the user's own 32×32 images from a NumPy archive, with any number of classes.
 
-The file is not trusted. No array is unpickled, and an array is read only after its header gives a
-valid shape and type and the archive gives it the matching number of bytes.
+The file is not trusted. Nothing is unpickled, and an array is read only if its header has a valid
+shape and type and its size in the archive matches them.
 """
 
 import math
@@ -79,7 +79,7 @@ def _read(path: Path, archive: zipfile.ZipFile) -> dict[str, np.ndarray]:
 
 
 def _header(file: IO[bytes]) -> tuple[tuple[int, ...], np.dtype]:
-    """Returns the shape and type in an array's header."""
+    """Returns the shape and type that the header of an array states."""
     try:
         version = np.lib.format.read_magic(file)
         if version != (1, 0):  # newer formats are for structured arrays

@@ -1,4 +1,4 @@
-"""Data sets in memory: images, uint8, and labels in up to three splits."""
+"""Data sets in memory: uint8 images and their labels, in up to three splits."""
 
 import dataclasses
 import hashlib
@@ -8,7 +8,7 @@ import numpy as np
 
 from jaxcifar.errors import UserError
 
-SIZE = 32  # pixels a side
+SIZE = 32  # height and width of an image in pixels
 
 
 class Split(NamedTuple):
@@ -23,12 +23,12 @@ class Dataset:
     """A data set in memory; a split that does not exist has zero images."""
 
     source: str  # the config's data.source
-    origin: str  # a description of where the data were read
+    origin: str  # where the data were read from, as text
     class_names: tuple[str, ...]
     train: Split
     validation: Split
     test: Split
-    checksum: str  # first 16 digits of the sha256 of all images, before any are held out
+    checksum: str  # first 16 digits of `content_sha256`, before any images are held out
 
 
 def make_dataset(

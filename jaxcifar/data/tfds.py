@@ -1,8 +1,9 @@
 """Downloads and reads CIFAR-10 with TensorFlow Datasets, without TensorFlow.
 
 TFDS is imported inside the functions because it takes most of a second and few runs need it.
-Its cifar10 builder needs TensorFlow to unpack, read and encode; our subclass takes arrays and
-encodes them with Pillow instead. It writes an ordinary TFDS copy in array_record format.
+Its cifar10 builder needs TensorFlow to unpack, read and encode the images. Our subclass of the
+builder takes arrays and encodes them with Pillow instead, and writes an ordinary TFDS copy in
+array_record format.
 """
 
 import io
@@ -42,7 +43,8 @@ def _version(name: str) -> tuple[int, ...]:
 def read(copy: Path) -> tuple[Split, Split]:
     """Returns the training and test images of a copy in the official order.
 
-    TFDS shuffles images when writing; their `id`, such as "train_00001", gives the official order.
+    TFDS shuffles images when it writes them; their ids, such as "train_00001", give the official
+    order.
     Reading takes about 0.2 ms per image.
 
     Raises:

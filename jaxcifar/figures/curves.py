@@ -14,8 +14,8 @@ Lines = Sequence[Mapping[str, Any]]  # the metrics of each epoch
 def learning_curves(runs: Mapping[str, Sequence[Lines]]) -> list[Chart]:
     """Returns the charts of loss and accuracy, one colour per run.
 
-    A run has one or more seeds. Several seeds become their mean and a band of one sample standard
-    deviation. Where one seed diverged the mean ends: the mean of the others is another quantity.
+    A run with several seeds is drawn as their mean with a band of one sample standard deviation.
+    The mean ends where a seed diverged, because the mean of the others is another quantity.
     """
     return [
         Chart(metric.capitalize(), list(_series(runs, metric)), "epoch", metric, integers=True)

@@ -13,7 +13,7 @@ STYLES = {"train": "--", "test": "-", "validation": ":"}
 
 
 def figure(rows: int, columns: int, size: tuple[float, float], **subplots: Any) -> Any:
-    """Returns a matplotlib figure and its axes [rows, columns], without global state."""
+    """Returns a matplotlib figure and its axes [rows, columns], without pyplot's global state."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -29,7 +29,7 @@ def save(fig: Any, path: pathlib.Path) -> None:
 
 
 def draw_charts(path: pathlib.Path, charts: Sequence[Chart], title: str) -> None:
-    """Draws charts side by side, with one legend, in the last."""
+    """Draws charts side by side, with one legend in the last chart."""
     fig, axes = figure(1, len(charts), (max(7, 5 * len(charts)), 4))
     for chart, axis in zip(charts, axes[0], strict=True):
         for series in chart.series:
@@ -62,7 +62,7 @@ def _draw_series(axis: Any, series: Series) -> None:
 
 
 def draw_heatmaps(path: pathlib.Path, maps: Sequence[Heatmap], title: str = "") -> None:
-    """Draws heatmaps of the same rows side by side."""
+    """Draws heatmaps that have the same rows side by side."""
     widths = [max(2.4, 0.54 * min(len(m.columns), 20)) for m in maps]
     size = (1.6 + sum(widths), 1.2 + 0.4 * min(len(maps[0].rows), 30))
     fig, axes = figure(1, len(maps), size, gridspec_kw={"width_ratios": widths})

@@ -1,4 +1,4 @@
-"""The runs that the claims still need, and how long they take."""
+"""Finds the runs that the claims still need, and how long they take."""
 
 import pathlib
 import statistics
@@ -17,10 +17,10 @@ LONG_MINUTES = 60.0  # a run that takes this long gets all cores
 
 
 def folders_of(out: pathlib.Path) -> Folders:
-    """Returns the folders of `--out`; workdirs go to OUT/checkpoints.
+    """Returns the folders for `--out`; the workdirs are in OUT/checkpoints.
 
-    The default results/ is committed to git, so its workdirs go to checkpoints/reproduce, which is
-    not.
+    The default, results/, is committed to git, so its workdirs are in checkpoints/reproduce, which
+    is not.
     """
     default = out.resolve() == RESULTS.resolve()
     return Folders(out, pathlib.Path("checkpoints/reproduce") if default else out / "checkpoints")
@@ -44,7 +44,7 @@ def plan_jobs(
     shard: str = "0/1",
     cores: int | None = None,
 ) -> list[Job]:
-    """Returns the shard's missing runs of the claims, the shortest first.
+    """Returns the runs of the claims that are missing and in the shard, the shortest first.
 
     Shards divide all runs, missing or not, so they stay the same while records come in. `cores` is
     the number of cores per run on CPU; None means one for a run of minutes and all for a run

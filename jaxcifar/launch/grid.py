@@ -14,7 +14,7 @@ from jaxcifar.launch.job import Job
 from jaxcifar.launch.options import select_shard
 from jaxcifar.stats.intervals import mean_std
 
-ASSUMED_MINUTES = 5.0  # of a run, until one has been measured
+ASSUMED_MINUTES = 5.0  # the time of a run, until one has been measured
 
 
 class Swept(NamedTuple):

@@ -1,4 +1,4 @@
-"""The progress of runs in other processes, read from their metrics: a live table or plain lines."""
+"""Shows the progress of runs in other processes, read from their metrics."""
 
 import pathlib
 import statistics
@@ -34,7 +34,7 @@ class Overview:
     def show(self, running: Sequence[tuple[str, pathlib.Path, int]]) -> None:
         """Shows the progress of the running jobs, each given by name, workdir and num_epochs.
 
-        An error in here is only a warning: no run may end because it cannot be shown.
+        An error becomes a warning, because no run may end only because it cannot be shown.
         """
         try:
             rows = [self._update(*job) for job in running]
@@ -58,7 +58,7 @@ class Overview:
             print(text, flush=True)
 
     def _update(self, name: str, workdir: pathlib.Path, num_epochs: int) -> tuple[str, ...]:
-        """Returns the row of a run, and prints what is new about it."""
+        """Returns a run's row of the table, and prints that it started or finished an epoch."""
         lines = metrics.read(workdir)
         epoch, accuracy, time_left = progress(lines, num_epochs)
         if name not in self._epochs_seen:
@@ -72,7 +72,7 @@ class Overview:
 def progress(lines: list[metrics.Line], num_epochs: int) -> tuple[str, str, str]:
     """Returns a run's epoch, its latest accuracy and the time left, as text.
 
-    A line may lack any metric; a run need not be scored every epoch.
+    A line may lack any metric, because a run need not be evaluated every epoch.
     """
     accuracies = [
         line[key] for line in lines if (key := f"{selection.split(line)}_accuracy") in line

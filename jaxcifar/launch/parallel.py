@@ -1,7 +1,7 @@
 """Trains jobs in child processes, each with its own cores or GPU.
 
-A result depends, in its last bits, on the number of cores, but never on how many jobs run at the
-same time.
+The number of cores can change the last bits of a result; the number of jobs that run at the same
+time never does.
 """
 
 import pathlib
@@ -27,8 +27,8 @@ POLL_SECONDS = 0.5
 class Children:
     """Child processes, at most one per slot; leaving the context stops them all.
 
-    Once `stop` is set, each child gets SIGTERM, saves and is waited for, and no other one starts.
-    Leaving by KeyboardInterrupt, which is a second signal, kills them.
+    Once `stop` is set, no child starts, and every running child gets SIGTERM, saves and is waited
+    for. A KeyboardInterrupt, which a second signal raises, kills the children instead.
     """
 
     def __init__(self, folders: Folders, slots: Sequence[Slot]):
@@ -49,9 +49,9 @@ class Children:
                 process.kill()
 
     def run(self, batch: Sequence[Job]) -> str:
-        """Trains a batch in a child process and waits for it; runs in a thread.
+        """Trains a batch in a child process and waits for it; called in a thread.
 
-        Returns the last line the child printed, or "" if it was stopped or never started.
+        Returns the last line that the child printed; "" if it was stopped or never started.
 
         Raises:
           UserError: the child failed; the message is its last line.
@@ -79,8 +79,8 @@ def run_parallel(
 ) -> Outcome:
     """Trains as many batches at a time as there are slots, until all have ended.
 
-    A signal or the deadline (of `time.monotonic`) stops all of them; each saves. A batch that fails
-    does not affect the others.
+    At a signal or at the deadline (in seconds of `time.monotonic`), all of them save and stop. A
+    batch that fails does not affect the others.
     """
     failed: list[tuple[Job, str]] = []
     left = 0

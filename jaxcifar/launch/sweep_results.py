@@ -81,7 +81,7 @@ def draw_accuracy(path: pathlib.Path, grid: Grid, found: Records) -> None:
 
 
 def _lines(grid: Grid) -> dict[str, dict[str, str]]:
-    """Returns each line's runs by the first key's value; a line is labelled by the other keys."""
+    """Returns the runs of each line by value of the first key; the other keys label the line."""
     lines: dict[str, dict[str, str]] = {}
     choices = itertools.product(*(one.values for one in grid.swept))
     for run, (first, *others) in zip(grid.runs, choices, strict=True):

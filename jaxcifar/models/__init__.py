@@ -58,7 +58,7 @@ def build_model(keys: Mapping, dtype: Any, platform: str) -> nn.Module:
 
     `platform`, "cpu" or "gpu", selects the fastest implementation of each layer.
     """
-    shared = fields.pick(Shared, keys)
+    shared = fields.pick_shared(Shared, keys)
     net = fields.build_choice(MODELS, keys, Shared._fields, dtype=dtype, platform=platform)
     if shared.whitening_size:
         net = Whitened(net, shared.whitening_size, shared.whitening_activation, dtype)
@@ -67,7 +67,7 @@ def build_model(keys: Mapping, dtype: Any, platform: str) -> nn.Module:
 
 def count_whitening_images(keys: Mapping) -> int:
     """Returns how many training images `measure_whitening` needs."""
-    shared = fields.pick(Shared, keys)
+    shared = fields.pick_shared(Shared, keys)
     return shared.whitening_examples if shared.whitening_size else 0
 
 
@@ -76,7 +76,7 @@ def measure_whitening(batch_stats: Any, images: jax.Array, keys: Mapping) -> Any
 
     The images are normalised as in evaluation, float32 [N, 32, 32, 3].
     """
-    shared = fields.pick(Shared, keys)
+    shared = fields.pick_shared(Shared, keys)
     if not shared.whitening_size:
         return batch_stats
     kernel = whitening_kernel(images, shared.whitening_size, shared.whitening_epsilon)

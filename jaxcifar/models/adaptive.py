@@ -28,11 +28,11 @@ class AdaptiveBlock(nn.Module):
       features, branches: C and K.
       kernel_size, padding: those of each branch's convolution, which has a bias.
       gate: "linear" (the output of a Dense layer), "softmax" (over K) or "none" (all ones).
-      gate_per_channel: gives each branch one weight per channel, a in [B, K, C], instead of one in
-        all, [B, K].
-      branch_norm, branch_activation, branch_dropout, branch_pool: BatchNorm, activation, dropout
-        and max-pool after a branch's convolution, in this order.
-      norm, activation: BatchNorm and activation after the sum.
+      gate_per_channel: gives each branch one weight per channel, a in [B, K, C], instead of a
+        single weight, a in [B, K].
+      branch_norm, branch_activation, branch_dropout, branch_pool: the BatchNorm, activation,
+        dropout and max-pool that follow a branch's convolution, in this order.
+      norm, activation: the BatchNorm and the activation that follow the sum.
       residual: adds the input before the activation if it has the shape of the output.
     """
 
@@ -68,8 +68,8 @@ class AdaptiveBlock(nn.Module):
         )(x)
         if self.branch_norm:
             y = batch_norm(train, self.dtype, "branch_norm", self.platform)(y)
-        # Dropout and max-pool commute with an activation that is monotone and maps 0 to 0, such as
-        # ReLU. After the pool it runs on a quarter of the values, and the pool has no ties at 0.
+        # An activation that is monotone and maps 0 to 0, such as ReLU, commutes with dropout and
+        # max-pool. Applied last, it sees a quarter of the values and the pool has no ties at 0.
         commutes = self.branch_activation in ("relu", "none")
         activate = layers.activation(self.branch_activation)
         y = y if commutes else activate(y)
@@ -97,7 +97,7 @@ class AdaptiveBlock(nn.Module):
 
 
 class AdaptiveNet(nn.Module):
-    """Segments of adaptive blocks, then a mean or flatten, then an MLP.
+    """Segments of adaptive blocks, a mean or flattening, and an MLP.
 
     Segment i has `num_blocks[i]` blocks of width `widths[i]`; `segment_pool` puts a 2×2 max-pool
     between segments. `head_input` is "mean" (over H and W) or "flatten"; the MLP has Dense layers

@@ -19,13 +19,13 @@ from jaxcifar.ops.dropout import dropout
 
 Array = jax.Array
 
-# Uniform in ±1/√fan_in, PyTorch's default for weights and biases. The reports trained their small
-# nets from it; without a bias, or with wider weights, training starts from a different loss.
+# Uniform in ±1/√fan_in, PyTorch's default for weights and biases, with which the reports trained
+# their small nets. Without biases, or with larger weights, training starts from a different loss.
 pytorch_weights = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
 
 
 def pytorch_bias(fan_in: int) -> Callable[..., Array]:
-    """Returns PyTorch's default initialiser of a bias, whose shape does not give its fan-in."""
+    """Returns PyTorch's default bias initialiser; the bias's shape does not give the fan-in."""
     bound = 1 / math.sqrt(fan_in)
     return lambda key, shape, dtype=jnp.float32: jax.random.uniform(
         key, shape, dtype, -bound, bound
@@ -52,7 +52,7 @@ class Conv(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array, before_pool: Callable[[Array], Array] | None = None) -> Array:
-        """Convolves; applies `before_pool`, such as BatchNorm, and pools if `pooled`.
+        """Convolves and, if `pooled`, applies `before_pool`, such as BatchNorm, and pools.
 
         Raises:
           UserError: the kernel is larger than the padded map, or the pool than its input.
@@ -106,7 +106,7 @@ Activation = Annotated[str, one_of(ACTIVATIONS)]
 
 
 def activation(name: str) -> Callable[[Array], Array]:
-    """Returns an activation by its name in the config; each PReLU is a module with own slopes."""
+    """Returns an activation by its name in the config; each PReLU has slopes of its own."""
     return ACTIVATIONS[name]()
 
 

@@ -19,9 +19,9 @@ Array = jax.Array
 class Whitened(nn.Module):
     """A net that sees whitened size×size patches of its images, after an activation.
 
-    The map [B, H − size + 1, W − size + 1, 2·size²·C] replaces the images [B, H, W, C]. The kernel
-    is measured from training images (`whitening_kernel`), not learned, and therefore stored in
-    `batch_stats`; it is 0 until it is measured.
+    It sees a map [B, H − size + 1, W − size + 1, 2·size²·C] instead of the images [B, H, W, C]. The
+    kernel is stored in `batch_stats` because it is not learned but measured from training images
+    (`whitening_kernel`). Until it is measured, it is 0.
     """
 
     net: nn.Module
@@ -60,8 +60,8 @@ class Scaled(nn.Module):
 def whitening_kernel(images: Array, size: int, epsilon: float) -> Array:
     """Returns the whitening kernel [size, size, C, 2·size²·C] of float images [N, H, W, C].
 
-    It holds the eigenvectors of the covariance of all size×size patches over √(eigenvalue +
-    epsilon), then their negatives. As in the speed records, the mean is not subtracted from the
+    It holds the eigenvectors of the covariance of all size×size patches, divided by √(eigenvalue +
+    epsilon), and then their negatives. As in the speed records, the mean is not subtracted from the
     patches.
     """
     c = images.shape[-1]

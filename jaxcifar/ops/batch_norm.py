@@ -1,4 +1,4 @@
-"""BatchNorm as each platform computes it fastest: the same function, up to rounding."""
+"""BatchNorm with a fast implementation per platform; all agree up to rounding."""
 
 import functools
 from typing import Any
@@ -29,7 +29,7 @@ def batch_norm(
 
 
 class FusedBatchNorm(nn.Module):
-    """nn.BatchNorm in training with fewer GPU kernels: XLA makes 5 of it, and 9 of Flax's."""
+    """nn.BatchNorm in training with fewer GPU kernels: 5, where Flax's compiles to 9."""
 
     use_running_average: bool
     momentum: float
@@ -87,7 +87,7 @@ normalise.defvjp(_forward, _backward)
 
 
 def _sums(a: Array, b: Array) -> tuple[Array, Array]:
-    """Sums over all axes but the last in one reduction, because XLA runs two in two kernels."""
+    """Sums both over all axes but the last in one reduction, which XLA runs as one kernel."""
     zero = jnp.zeros((), a.dtype)
     axes = tuple(range(a.ndim - 1))
     return lax.reduce((a, b), (zero, zero), lambda x, y: (x[0] + y[0], x[1] + y[1]), axes)

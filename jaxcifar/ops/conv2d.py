@@ -1,4 +1,4 @@
-"""The convolution as each platform computes it fastest: the same function, up to rounding."""
+"""2-D convolution with a fast implementation per platform; all agree up to rounding."""
 
 import functools
 import math
@@ -35,7 +35,7 @@ class Convolution(NamedTuple):
 
     @property
     def dropped(self) -> tuple[int, int]:
-        """How many last rows and columns of outputs are left out because the pool drops them."""
+        """The numbers of last output rows and columns left out because the pool drops them."""
         if not (self.pooled and self.is_float32_3x3):
             return 0, 0
         h, w = (side + 2 * self.padding - 2 for side in self.x.shape[1:3])
@@ -95,7 +95,7 @@ def _add(y: Array, bias: Array | None) -> Array:
 def lax_conv(
     x: Array, kernel: Array, stride: int, padding: int, drop: tuple[int, int] = (0, 0)
 ) -> Array:
-    """Convolves with XLA's own convolution; leaves out `drop` last rows and columns of outputs."""
+    """Convolves with XLA's own convolution; leaves out the last `drop` output rows and columns."""
     return lax.conv_general_dilated(
         x,
         kernel,
@@ -107,10 +107,10 @@ def lax_conv(
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
 def conv_ungrouped(x: Array, kernel: Array, stride: int, padding: int) -> Array:
-    """`lax_conv`, which `vmap` turns into one convolution after another.
+    """Computes `lax_conv` and, under `vmap`, one convolution after another.
 
-    `vmap` turns `lax_conv` itself into a grouped convolution, which is slow in cuDNN where a group
-    has few channels.
+    `vmap` turns a plain `lax_conv` into a grouped convolution, which is slow in cuDNN if the groups
+    have few channels.
     """
     return _unrolled_by_vmap(lambda x, kernel: lax_conv(x, kernel, stride, padding))(x, kernel)
 
@@ -131,7 +131,7 @@ conv_ungrouped.defvjp(_conv_ungrouped_forward, _conv_ungrouped_backward)
 
 
 def _unrolled_by_vmap(function):
-    """Returns `function`, which `vmap` calls once for each index of the first axis."""
+    """Returns a version of `function` that `vmap` calls once per index of the first axis."""
     function = jax.custom_batching.custom_vmap(function)
 
     @function.def_vmap
@@ -150,7 +150,7 @@ def _unrolled_by_vmap(function):
 def conv_fenced(
     x: Array, kernel: Array, stride: int, padding: int, drop: tuple[int, int] = (0, 0)
 ) -> Array:
-    """`lax_conv` with a backward pass that XLA:CPU runs faster (`_conv_fenced_backward`)."""
+    """Computes `lax_conv`; XLA:CPU runs its backward pass faster (`_conv_fenced_backward`)."""
     return lax_conv(x, kernel, stride, padding, drop)
 
 
@@ -200,7 +200,7 @@ def conv_windows(x: Array, kernel: Array, padding: int) -> Array:
     H + 2·padding even.
     """
     k, _, c_in, c_out = kernel.shape
-    n = (k + 1) // 2  # 2×2 blocks of inputs, along a side, that a window of outputs sees
+    n = (k + 1) // 2  # 2×2 blocks of inputs per side that a window of outputs sees
     x = jnp.pad(x, ((0, 0), (padding, padding), (padding, padding), (0, 0)))
     b, h, w, _ = x.shape
     x = x.reshape(b, h // 2, 2, w // 2, 2, c_in).transpose(0, 1, 3, 2, 4, 5)
@@ -215,19 +215,19 @@ def conv_windows(x: Array, kernel: Array, padding: int) -> Array:
 
 
 def windows_to_map(y: Array) -> Array:
-    """Puts 2×2 windows [B, H/2, W/2, 4, C] back in their places, [B, H, W, C]."""
+    """Joins 2×2 windows [B, H/2, W/2, 4, C] into a map [B, H, W, C]."""
     b, h, w, _, c = y.shape
     return y.reshape(b, h, w, 2, 2, c).transpose(0, 1, 3, 2, 4, 5).reshape(b, 2 * h, 2 * w, c)
 
 
 def _suits_windows(call: Convolution) -> bool:
-    """Whether `conv_windows` can compute it, and is the fastest for so few channels."""
+    """Returns whether `conv_windows` can compute the call and is fastest, with so few channels."""
     possible = call.stride == 1 and len(call.kernel) % 2 == 1 and call.x.shape[1] % 2 == 0
     return possible and max(call.channels) <= 16
 
 
-# A platform uses the first implementation whose condition holds: the fastest of those measured in
-# its case (benchmarks/README.md). Any other platform uses `lax_conv`.
+# Conditions and implementations by platform. The first implementation whose condition holds was the
+# fastest of those measured (benchmarks/README.md). A platform that is not listed uses `lax_conv`.
 IMPLEMENTATIONS: dict[
     str, list[tuple[Callable[[Convolution], bool], Callable[[Convolution], Array]]]
 ] = {

@@ -13,7 +13,7 @@ Array = jax.Array
 def max_pool(x: Array, size: int) -> Array:
     """Takes the maximum of size×size windows, [B, H, W, C] -> [B, H/size, W/size, C].
 
-    The stride is `size`, and the rows and columns that are left over are dropped, as in PyTorch. A
+    The stride is `size`. Rows and columns that do not fill a window are dropped, as in PyTorch. A
     reshape and a maximum fuse with the operations around them and have a deterministic gradient;
     the select-and-scatter gradient of `reduce_window` does neither.
 

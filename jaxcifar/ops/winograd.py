@@ -22,8 +22,8 @@ Array = jax.Array
 POINTS = (0, 1, -1, 2, -2, 0.5, -0.5)
 POINTS_OF_7 = (0, 1, -1, 0.4, -0.4, 4 / 3, -4 / 3, 3)
 TILES = (2, 3, 4, 5, 6, 7)  # m; larger tiles save more multiplications and round worse
-# The smallest C_in·C_out for which XLA:CPU was measured to run it faster than a plain convolution,
-# on any map, and on a map that the tiles cover exactly.
+# The smallest C_in·C_out at which Winograd was measured to be faster than a plain convolution on
+# XLA:CPU: on any map, and on a map that the tiles cover exactly.
 WIDE, WIDE_COVERED = 64 * 128, 64 * 64
 
 
@@ -33,17 +33,17 @@ def best_tile(h: int, w: int) -> int:
 
 
 def winograd_is_faster(h: int, w: int, channels: int) -> bool:
-    """Whether a CPU runs it faster, for h×w outputs and `channels` = C_in·C_out."""
+    """Returns whether Winograd is faster on a CPU; `channels` is C_in·C_out, h×w the output."""
     m = best_tile(h, w)
     return channels >= (WIDE if h % m or w % m else WIDE_COVERED)
 
 
 @functools.cache
 def transforms(m: int) -> tuple[np.ndarray, ...]:
-    """Returns the transforms of an input tile [n², n²] and of a kernel [n², 9], and one [n², m²].
+    """Returns the transforms of input tiles [n², n²], kernels [n², 9] and output tiles [n², m²].
 
-    The first two give values at the n² points; the transpose of the last one gives a tile of
-    outputs from such values.
+    The first two map a tile or a kernel to its values at the n² points. The transpose of the third
+    maps such values to a tile of outputs.
     """
     n = m + 2
     points = POINTS_OF_7 if m == 7 else POINTS[: n - 1]
@@ -60,7 +60,7 @@ def conv_winograd(
 ) -> Array:
     """Convolves x [B, H, W, C_in] with a kernel [3, 3, C_in, C_out] in tiles of m×m, stride 1.
 
-    `drop` last rows and columns of outputs are left out. The largest error measured in float32,
+    The last `drop` output rows and columns are left out. The largest error measured in float32,
     relative to the standard deviation of a result, is 1e-4 (m = 4) to 4e-4 (m = 6); with AVX-512 it
     is 3e-5 (m = 4), 5e-5 (m = 6) and 2e-4 (m = 7).
     """
@@ -128,7 +128,7 @@ def _split(x: Array, before: int, m: int, rows: int, columns: int) -> Array:
 
 
 def _pad(x: Array, before: int, h: int, w: int) -> Array:
-    """Pads [B, H, W, C] with zeros to [B, h, w, C], `before` in front; crops if negative."""
+    """Pads [B, H, W, C] to [B, h, w, C] with `before` zeros in front; crops where negative."""
     sides = [(before, n - before - side, 0) for n, side in zip((h, w), x.shape[1:3], strict=True)]
     return lax.pad(x, jnp.zeros((), x.dtype), [(0, 0, 0), *sides, (0, 0, 0)])
 

@@ -1,1 +1,1 @@
-"""Makes HTML reports of runs and of the study."""
+"""Makes the HTML pages of runs and of the claims."""

@@ -11,13 +11,13 @@ from jaxcifar.errors import UserError
 from jaxcifar.system import atomic
 
 GENERATOR = "jaxcifar.report"
-# The page fetches nothing: no script, style, font or image.
+# The page may fetch nothing: no script, style, font or image.
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
 Child = Element | str | None
 
 
 class Section(NamedTuple):
-    """A section of a page, with the title that links to it use."""
+    """A section of a page; links to it show its title."""
 
     title: str
     content: Iterable[Child]

@@ -16,17 +16,17 @@ from jaxcifar.pages.runs import Run, Scores
 from jaxcifar.stats.accuracy import mcnemar, p_text, wilson
 from jaxcifar.stats.calibration import BINS, ece, reliability
 
-CARDS = 12  # images of a kind
+CARDS = 12  # images under each title
 TOP_CLASSES = 3  # on a card
 BRANCH_IMAGES = 6
 
 
 def scored(runs: Sequence[Run]) -> list[tuple[int, str, Scores]]:
-    """Returns number, name and scores of the runs that have scores."""
+    """Returns the index, name and scores of each run that has scores."""
     return [(i, run.name, run.scores) for i, run in enumerate(runs) if run.scores is not None]
 
 
-def under(name: str, runs: Sequence[Run], content: Iterable[Child]) -> Element:
+def under_name(name: str, runs: Sequence[Run], content: Iterable[Child]) -> Element:
     """Returns the content, under the run's name if there are several runs."""
     return tag("div", tag("h3", name) if len(runs) > 1 else None, content)
 
@@ -60,7 +60,7 @@ def _recall(scores: Scores, name: str, number: int) -> Estimate:
 
 
 def _mcnemar(found: Sequence[tuple[int, str, Scores]]) -> list[Element]:
-    """Returns McNemar's test of the first run against each other run on the same images."""
+    """Returns McNemar's test of the first run against each other one that has the same images."""
     _, name, first = found[0]
     parts = []
     for _, other, second in found[1:]:
@@ -84,7 +84,7 @@ def confusion(runs: Sequence[Run]) -> list[Element]:
         outside = len(scores.examples.labels) - int(scores.matrix.sum())
         note = tag("p", f"{outside:,} images are predicted as a class that the data do not have.")
         content = [tables.heat(heatmap, caption), note if outside else None, _worst(scores)]
-        parts.append(under(name, runs, content))
+        parts.append(under_name(name, runs, content))
     return parts
 
 
@@ -159,12 +159,12 @@ def pictures_of_errors(runs: Sequence[Run]) -> list[Element]:
             cards = tag("ul", (card(scores, int(i)) for i in chosen), class_="cards")
             content += [tag("h3" if len(runs) == 1 else "h4", title)]
             content += [cards if len(chosen) else tag("p", "None.")]
-        parts.append(under(name, runs, content))
+        parts.append(under_name(name, runs, content))
     return parts
 
 
 def card(scores: Scores, number: int) -> Element:
-    """Returns a test image with its class and the most probable predictions."""
+    """Returns a test image with its true class and the most probable classes."""
     label = int(scores.examples.labels[number])
     probabilities = scores.probabilities[number]
     best = np.argsort(-probabilities, kind="stable")[:TOP_CLASSES].tolist()
@@ -202,7 +202,7 @@ def gates(runs: Sequence[Run]) -> list[Element]:
                 "Colour: the mean gate of a class minus the mean over all classes (orange above,"
                 " blue below). Images: those with a branch's largest gates."
             )
-            parts.append(under(name, runs, [tag("p", note, class_="note"), *content]))
+            parts.append(under_name(name, runs, [tag("p", note, class_="note"), *content]))
     return parts
 
 

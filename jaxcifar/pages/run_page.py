@@ -57,7 +57,7 @@ def page(runs: Sequence[Run]) -> str:
 
 
 def summary(runs: Sequence[Run]) -> list[Element]:
-    """Returns the table of models, data and accuracies."""
+    """Returns the table of each run's model, data and accuracies."""
     return [_facts_table("Models and accuracies", runs, [_summary(run) for run in runs])]
 
 
@@ -129,7 +129,7 @@ def curves(runs: Sequence[Run]) -> list[Element]:
 
 
 def configuration(runs: Sequence[Run]) -> list[Element]:
-    """Returns the values that differ between the configs, and all values, folded."""
+    """Returns the values that differ between the configs, and a folded table of all values."""
     head = ("key", *(run.name for run in runs))
     keys = sorted(set().union(*(run.config for run in runs)) - {"data.dir"})
 

@@ -37,7 +37,7 @@ class Scores:
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """A run as the page shows it. `missing` says what is left out or noteworthy, and why."""
+    """A run as the page shows it; `missing` holds notes, such as what is left out and why."""
 
     name: str
     config: dict[str, Any]

@@ -1,4 +1,4 @@
-"""Makes the page of the study: every claim of the reports with its evidence, and the figures."""
+"""Makes the page of all claims of the reports, with their evidence and the figures."""
 
 import dataclasses
 import os
@@ -122,7 +122,7 @@ def curves(found: Records, study: pathlib.Path, base: pathlib.Path) -> list[Elem
 
 def weights(found: Records) -> list[Element]:
     """Returns the distributions of all weights with L1 and with L2."""
-    chart = figures.weights(found)
+    chart = figures.l1_l2_chart(found)
     note = "Lines are means over the seeds, bands go from the smallest to the largest share."
     return [tag("div", svg.draw(chart, note), class_="charts")] if chart else []
 
@@ -131,7 +131,7 @@ def gates(found: Records) -> list[Element]:
     """Returns the mean gates by class of the gated nets, for the first seed of each."""
     parts = [
         tag("div", tag("h3", run), gate_table(heatmap))
-        for run, maps in figures.gates(found).items()
+        for run, maps in figures.gate_heatmaps(found).items()
         for heatmap in maps
     ]
     return [tag("div", parts, class_="side")] if parts else []

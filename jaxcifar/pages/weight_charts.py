@@ -14,7 +14,7 @@ from jaxcifar.pages.runs import Run, first_filters, kernels
 MOST_FILTERS = 192
 COLUMNS = 16
 FILTER_WIDTH = 2.5  # rem
-LAYERS_SHOWN = 6  # more are folded
+LAYERS_SHOWN = 6  # further layers are folded
 
 
 def filters(runs: Sequence[Run]) -> list[Element]:

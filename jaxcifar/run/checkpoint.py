@@ -1,10 +1,10 @@
 """Checkpoints of a run. Only this module uses Orbax.
 
 Each step has the items `model` {params, batch_stats, ema} and `train` {opt_state, step, sums}, and
-JSON metadata: the config, class names, mean and std, versions, and a CRC-32 of every leaf. The
-manifest, with the checksum of every file, is written last: a step that differs from it is damaged,
-and any other error in loading a step says nothing about its content. The two latest steps and the
-best are kept.
+JSON metadata: the config, class names, mean and std, versions, and a CRC-32 of every leaf. Its
+manifest, with the checksum of every file, is written last. A step that differs from its manifest is
+damaged; any other error in loading a step says nothing about its content. The two latest steps and
+the best are kept.
 """
 
 import contextlib
@@ -25,9 +25,9 @@ from jaxcifar.run import workdir as workdirs
 from jaxcifar.system import devices
 
 DIRECTORY, DAMAGED = "steps", "damaged"
-RELEASED = "released"  # key in the JSON of a step without the item `train`
+RELEASED = "released"  # key in the metadata of a step that lacks the item `train`
 NO_ACCURACY = -1.0  # below every accuracy, and valid JSON
-LATEST = 2  # steps to keep, so that one damaged file never costs a run
+LATEST = 2  # latest steps to keep, so that one damaged file never costs a run
 
 
 class Saveable(Protocol):
@@ -44,14 +44,14 @@ S = TypeVar("S", bound=Saveable)
 
 
 class Checkpoints:
-    """The steps saved in `workdir`/steps. A context manager, which waits for the last save.
+    """The steps saved in `workdir`/steps; a context manager that waits for the last save.
 
     Only a training run opens them with `writing=True`, which creates the folder, removes incomplete
     saves of a killed run, and moves damaged steps to `workdir`/damaged.
 
     Raises:
-      UserError: the folder cannot be read, does not exist and `writing` is False, or is to be
-        written and has a name that Orbax would read as a pattern.
+      UserError: the folder cannot be read, does not exist (unless `writing`), or, with `writing`,
+        has a path that Orbax would read as a pattern.
     """
 
     def __init__(self, workdir: pathlib.Path, *, writing: bool = False):
@@ -257,7 +257,7 @@ class Checkpoints:
         return self.directory / str(step)
 
     def _set_aside(self, step: int, error: damage.Damaged) -> None:
-        devices.barrier("damaged")  # every process has read it
+        devices.barrier("damaged")  # until every process has read the step
         if devices.is_leader():
             self._move_aside(step, error)
         devices.barrier("moved")
@@ -280,7 +280,7 @@ class _KeepLatestAndBest:
 
 
 def _check_metrics(folder: pathlib.Path) -> None:
-    """Raises Damaged if the step's metrics are bad, on which Orbax fails even in listing steps."""
+    """Raises Damaged if the step's metrics are invalid; Orbax could not even list the steps."""
     if folder.name.isdigit():  # not a temporary folder of a killed save
         with damage.classify_read_error(folder), contextlib.suppress(FileNotFoundError):
             metrics = json.loads((folder / "metrics" / "metrics").read_text())

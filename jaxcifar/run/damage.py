@@ -1,7 +1,7 @@
 """Decides whether an error in reading a step without a manifest means that the step is damaged.
 
-It is damaged if its content is wrong: a checksum differs, a file is missing, or a file cannot be
-decoded. Errors of the disk, of memory or in this program say nothing about the content.
+The step is damaged if its content is wrong: a checksum differs, a file is missing, or a file cannot
+be decoded. Errors of the disk, of memory or in this program say nothing about the content.
 """
 
 import contextlib
@@ -94,7 +94,7 @@ def as_user_error(what: str) -> Iterator[None]:
 
 
 def _chain(error: BaseException) -> list[BaseException]:
-    """Returns the error, its cause, the cause's cause, …; Orbax raises chains that are loops."""
+    """Returns the error, its cause, the cause's cause, …; Orbax's chains can be loops."""
     chain: list[BaseException] = []
     cause: BaseException | None = error
     while cause is not None and cause not in chain:

@@ -25,8 +25,8 @@ def resume(folder: pathlib.Path, last_step: int, writing: bool = True) -> tuple[
     """Returns the lines up to `last_step`, and the number of later lines, which are moved aside.
 
     A killed run can write the metrics of an epoch before its checkpoint is complete; the resumed
-    run writes them again. Damaged lines are moved aside too, with a warning unless it is a last
-    line cut short by a kill. A diverged run keeps all its lines, because the epoch in which it
+    run writes them again. Damaged lines are moved aside too, with a warning, except for a last line
+    that a kill cut short. A diverged run keeps all its lines, because the epoch in which it
     diverged has no checkpoint. With `writing=False` the files are left alone.
     """
     content = _read(folder)
@@ -69,7 +69,7 @@ def diverged(lines: Sequence[Line]) -> bool:
 
 
 def find_problem(lines: Sequence[Line], num_epochs: int) -> str:
-    """Returns how the lines differ from one for each of `num_epochs` epochs; "" if they do not.
+    """Returns a description of missing or surplus lines among `num_epochs` epochs; "" if none.
 
     A diverged run needs lines only up to the epoch in which it diverged.
     """

@@ -11,14 +11,14 @@ from jaxcifar.system import output
 
 
 class HasMeans(Protocol):
-    """Sums over the examples of an epoch so far, on the device."""
+    """Sums on the device, over the examples that the epoch has seen so far."""
 
     def means(self) -> dict[str, float]:
         """Returns the means "loss" and "accuracy"; waits for the device."""
 
 
 class Events:
-    """A TensorBoard file of scalars; hides what an earlier run logged from `first_step` on.
+    """A TensorBoard file of scalars, which hides those logged earlier from `first_step` on.
 
     Scalars are written synchronously. tensorboardX's own writer is a thread that dies when the disk
     is full, after which the run would wait for it forever.
@@ -91,7 +91,7 @@ class RunLog:
             self._events.close()
 
     def progress(self, epoch: int, done: int, sums: HasMeans, examples_per_second: float) -> None:
-        """Updates the bar with the means so far; `epoch` counts from 1, `done` is its steps."""
+        """Updates the bar with the means after `done` steps of an epoch, counted from 1."""
         now = time.perf_counter()
         if not self.live or now - self._last_update < 0.2:  # reading `sums` waits for the device
             return
@@ -116,7 +116,7 @@ class RunLog:
         self._events.write(values, line["step"])
 
     def print_epoch(self) -> None:
-        """Prints the metrics of the last epoch, and a warning the first time one is not finite."""
+        """Prints the metrics of the last epoch; warns the first time that one is not finite."""
         line = self.lines[-1]
         self.say(format_epoch(line, self.num_epochs))
         bad = [key for key, value in line.items() if value is None]
@@ -175,7 +175,7 @@ def _make_bar(live: bool) -> Any:
 def format_epoch(line: dict[str, Any], num_epochs: int) -> str:
     """Returns the metrics of an epoch as one line of text."""
     split = selection.split(line)
-    held_out = ""  # an epoch may not be scored
+    held_out = ""  # not every epoch is evaluated
     if f"{split}_loss" in line:
         loss, accuracy = (format_metric(line[f"{split}_{key}"]) for key in ("loss", "accuracy"))
         held_out = f"  {split} loss {loss} accuracy {accuracy}"

@@ -1,4 +1,4 @@
-"""Selects the best epoch of a run, by one rule for log, checkpoints and summary."""
+"""Selects the best epoch of a run by the same rule everywhere."""
 
 import math
 from collections.abc import Callable, Iterable, Mapping
@@ -8,7 +8,7 @@ T = TypeVar("T")
 
 
 def split(line: Mapping[str, Any]) -> str:
-    """Returns the split that epochs are compared on: "validation" if there is one, else "test"."""
+    """Returns the split on which epochs are compared: "validation" if there is one, or "test"."""
     return "validation" if "validation_accuracy" in line else "test"
 
 

@@ -11,7 +11,7 @@ from jaxcifar.system import output
 
 
 class Interrupt:
-    """Handles signals while entered: the first sets `wanted`, the same again stops unsaved.
+    """Handles signals: the first sets `wanted`, the same one again raises KeyboardInterrupt.
 
     The message names the `unit` that is finished first, "step" or "epoch", and what happens
     `then`. A signal that is already ignored, such as SIGHUP under nohup, stays ignored.

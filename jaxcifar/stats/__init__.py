@@ -1,1 +1,1 @@
-"""Intervals and tests for accuracies and for few seeds, and calibration."""
+"""Confidence intervals, significance tests and calibration."""

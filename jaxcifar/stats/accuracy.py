@@ -9,7 +9,7 @@ def wilson(hits: int, n: int, level: float = 0.05) -> tuple[float, float]:
     """Returns Wilson's interval (1927) at 1 − level for the share hits / n.
 
     Unlike p ± z·√(p(1−p)/n) it stays within 0 to 1 and is valid for few images and shares near 1.
-    Without images it is 0 to 1.
+    For n = 0 it is 0 to 1.
     """
     if not n:
         return 0.0, 1.0
@@ -24,8 +24,8 @@ def wilson(hits: int, n: int, level: float = 0.05) -> tuple[float, float]:
 def mcnemar(first_alone: int, second_alone: int) -> float:
     """Returns the p-value of McNemar's exact test (1947) that two nets are equally accurate.
 
-    It takes the number of images that only the first, or only the second, net classifies
-    correctly. If the nets are equally accurate, such an image is the first's with probability 1/2.
+    `first_alone` and `second_alone` count the images that only that net classifies correctly. If
+    the nets are equally accurate, such an image is counted in either with probability 1/2.
     """
     differing = first_alone + second_alone
     return min(1.0, 2 * float(special.bdtr(min(first_alone, second_alone), differing, 0.5)))

@@ -14,7 +14,7 @@ TEMPERATURES = (0.01, 100.0)
 
 
 class Bins(NamedTuple):
-    """Images by confidence, in M bins of equal width over 0 to 1, each with its upper edge.
+    """Images by confidence, in M bins of equal width over 0 to 1 that include their upper edge.
 
     Arrays [M]: the number of images in a bin, how many of them are classified correctly, and their
     mean confidence (0 in an empty bin).
@@ -38,7 +38,7 @@ def reliability(probabilities: np.ndarray, labels: np.ndarray, bins: int = BINS)
 def ece(probabilities: np.ndarray, labels: np.ndarray, bins: int = BINS) -> float:
     """Returns the expected calibration error, 0 to 1, for probabilities [N, K] and labels [N].
 
-    It is the mean over the images of |accuracy − confidence| of their bin.
+    It is the mean over all images of their bin's |accuracy − confidence|.
     """
     images, hits, confidence = reliability(probabilities, labels, bins)
     return float(abs(hits - images * confidence).sum() / images.sum())
@@ -53,8 +53,8 @@ def cross_entropy(logits: np.ndarray, labels: np.ndarray) -> float:
 def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
     """Returns the T within TEMPERATURES that minimises the cross entropy of logits / T.
 
-    The cross entropy has a single minimum over T. If every image is classified correctly, or fewer
-    than by chance, T is close to an end.
+    The cross entropy has a single minimum over T. If all images are classified correctly, or fewer
+    than by chance, T is close to an end of TEMPERATURES.
     """
     from scipy import optimize  # importing it takes half a second
 

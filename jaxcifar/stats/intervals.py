@@ -1,4 +1,4 @@
-"""Intervals for few seeds: where one more run or the mean lies, and how many seeds would decide.
+"""Intervals and tests for few seeds: for one more run, for the mean, and for many claims at once.
 
 Everything uses Student's t. Sources: Spence & Stanley 2016 (doi 10.1371/journal.pone.0162874) for
 prediction intervals, Bancroft 1944 for the preliminary test before pooling, Holm 1979 for many
@@ -14,7 +14,7 @@ import numpy as np
 from scipy import special  # importing scipy.stats takes a second
 
 LEVEL = 0.05
-POOLING_LEVEL = 0.2  # lenient on purpose: pooling spreads that differ makes false verdicts
+POOLING_LEVEL = 0.2  # high on purpose: pooling spreads that differ leads to false verdicts
 MOST_SEEDS = 10**6
 
 
@@ -59,9 +59,9 @@ def pool(groups: Iterable[Sequence[float]]) -> Spread | None:
 
 
 def pool_with_siblings(own: Sequence[float], siblings: Iterable[Sequence[float]]) -> Spread | None:
-    """Returns the spread of a run pooled with its siblings', unless theirs differs.
+    """Returns the spread of a run, pooled with that of similar runs unless the two differ.
 
-    If an F test at POOLING_LEVEL finds the variances different, the run's own spread is returned.
+    They differ if an F test of the variances is significant at POOLING_LEVEL.
     """
     groups = [group for group in siblings if len(group) > 1]
     alone, others = pool([own]), pool(groups)
@@ -74,17 +74,17 @@ def pool_with_siblings(own: Sequence[float], siblings: Iterable[Sequence[float]]
 
 
 def prediction_half_width(spread: Spread, n: int, level: float = LEVEL) -> float:
-    """Returns the half width of the interval for one more run, centred on the mean of n."""
+    """Returns the half width of the interval for one more run, around the mean of n runs."""
     return t_quantile(spread.dof, level) * spread.std * math.sqrt(1 + 1 / n)
 
 
 def mean_half_width(spread: Spread, n: int, level: float = LEVEL) -> float:
-    """Returns the half width of the confidence interval of a mean of n."""
+    """Returns the half width of the confidence interval of a mean of n runs."""
     return t_quantile(spread.dof, level) * spread.std / math.sqrt(n)
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Returns the p-values adjusted for their number (Holm 1979), in the same order."""
+    """Returns the p-values in the same order, adjusted for their number (Holm 1979)."""
     adjusted, highest = [0.0] * len(p_values), 0.0
     for rank, i in enumerate(sorted(range(len(p_values)), key=p_values.__getitem__)):
         highest = max(highest, (len(p_values) - rank) * p_values[i])
@@ -103,9 +103,10 @@ def fewest_seeds(decided: Callable[[int], bool], n: int) -> float:
 
 
 def probability_of_best(values: Sequence[Sequence[float]], draws: int = 10_000) -> float:
-    """Returns how often the first run of values [runs, seeds] has the highest mean.
+    """Returns how often the first run has the highest mean when its seeds are resampled.
 
-    The seeds are resampled `draws` times with replacement, the same seeds for every run.
+    `values` is [runs, seeds]. Each of the `draws` draws seeds with replacement, the same ones for
+    every run.
     """
     table = np.array(values)
     seeds = table.shape[1]

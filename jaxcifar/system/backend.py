@@ -1,7 +1,7 @@
-"""Settings of JAX, XLA, memory and caches that a command makes before its first computation.
+"""Configures JAX, XLA, memory and caches before a command's first computation.
 
-The user's settings of XLA, memory and caches take precedence. Those of JAX that would change a
-run's numbers are fixed.
+The user's settings of XLA, memory and caches take precedence. The settings of JAX that would change
+a run's numbers are fixed.
 """
 
 import ctypes
@@ -10,8 +10,8 @@ from pathlib import Path
 
 # XLA flag -> its value and the versions of jaxlib that have it; an unknown flag aborts the process.
 # The first selects the older convolution kernel, which is 1.5 times faster for ResNet-20 on CPU.
-# The second makes a command buffer from 2 consecutive GPU kernels instead of 5, because there are
-# only 3 to 5 between two convolutions, which cannot be in a buffer.
+# The second makes a command buffer from 2 consecutive GPU kernels instead of 5. Convolutions cannot
+# be in a command buffer, and there are only 3 to 5 kernels between two of them.
 FLAGS = {
     "--xla_cpu_experimental_ynn_fusion_type": ("-individual_convolution", ("0.10.", "0.11.")),
     "--xla_gpu_graph_min_graph_size": ("2", ("0.10.", "0.11.", "0.12.")),
@@ -19,8 +19,8 @@ FLAGS = {
 # Arguments of glibc's mallopt: allocate nothing by mmap, return nothing to the system, use one
 # heap (M_MMAP_MAX, M_TRIM_THRESHOLD, M_ARENA_MAX in malloc.h).
 KEEP_MEMORY = ((-4, 0), (-1, -1), (-8, 1))
-# Settings of JAX that change the numbers of a run or the structure of its checkpoints. A user's
-# environment must not set them for us: a run resumed under others would mix two random streams.
+# Settings of JAX that change the numbers of a run or the structure of its checkpoints. They take
+# precedence over the environment: a run resumed under others would mix two random streams.
 JAX_SETTINGS = {
     "jax_enable_x64": False,
     "jax_numpy_dtype_promotion": "standard",
@@ -31,13 +31,13 @@ JAX_SETTINGS = {
 
 
 def cache_folder() -> Path:
-    """Returns the folder for data and compiled programs that are slow to get again."""
+    """Returns the folder for data and compiled programs that would be slow to make again."""
     base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
     return Path(base).expanduser() / "jaxcifar"
 
 
 def flags() -> str:
-    """Returns the user's XLA_FLAGS plus our flags that the user has not set."""
+    """Returns the user's XLA_FLAGS with those of FLAGS added that the user has not set."""
     import jaxlib
 
     words = [os.environ.get("XLA_FLAGS", "")]

@@ -1,4 +1,4 @@
-"""How a command starts and ends: its parser, errors, exit status, ctrl-C."""
+"""Starts and ends a command: its parser, errors, exit status and ctrl-C."""
 
 import argparse
 import os

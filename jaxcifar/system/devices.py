@@ -27,7 +27,7 @@ def join(coordinator: str | None, processes: int | None, process: int | None) ->
     Arguments that are None are taken from SLURM, Open MPI or Kubernetes.
 
     Raises:
-      UserError: an argument is unknown, or the other processes cannot be reached.
+      UserError: an argument is neither given nor found, or the others cannot be reached.
     """
     try:
         jax.distributed.initialize(
@@ -72,7 +72,7 @@ def on_leader(context: contextlib.AbstractContextManager[Any]) -> Iterator[None]
 
 @contextlib.contextmanager
 def exit_alone_on_error() -> Iterator[None]:
-    """In multi-process training, exits at once with status 2 on an error.
+    """Exits at once with status 2 on an error in multi-process training.
 
     A normal exit would wait minutes for the other processes, which may be gone or waiting too.
     """

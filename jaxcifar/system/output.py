@@ -1,7 +1,7 @@
 """Printing that cannot end a run.
 
 A line may have nowhere to go: the reader of a pipe is gone, the terminal or the stream is closed,
-the disk is full. A run then loses its output, but it must go on and save.
+the disk is full. The output is then lost, but the run must go on and save.
 """
 
 import contextlib
@@ -46,7 +46,7 @@ def discard(descriptor: int) -> None:
 
 
 def open_closed_streams() -> None:
-    """Opens stdout and stderr on the null device if the process was started without (`>&-`)."""
+    """Opens stdout and stderr on the null device if they were closed at the start (`>&-`)."""
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:
             setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115

@@ -1,4 +1,4 @@
-"""Augmentation: pure functions (key, images) -> images of batches, composed from the config.
+"""Augmentation: pure functions (key, images) -> images on whole batches, which a config combines.
 
 Images are uint8 [B, 32, 32, 3] until they are normalised. Operations that resample return float32
 on the same scale, 0 to 255.
@@ -21,7 +21,7 @@ from jaxcifar.training import boxes, mixing
 
 Array = jax.Array
 MIRROR_STREAM = 0x3144  # separates these random numbers from other uses of the seed
-ERASING, MIXING = 4, 5  # fold_in data, added after the four split keys
+ERASING, MIXING = 4, 5  # for `fold_in`, because `split` gives keys to the older operations only
 
 Pixels = Annotated[int, Constraint(lambda n: 0 <= n <= 32, "0 to 32")]
 UpToOne = Annotated[float, Constraint(lambda x: 0 < x <= 1, "above 0 and at most 1")]
@@ -46,7 +46,7 @@ class Batch(NamedTuple):
 
 
 def alternating_mirror(seed: Array | int, examples: Array, epoch: Array | int) -> Array:
-    """Returns which examples an epoch mirrors, booleans [B].
+    """Returns booleans [B]: which examples an epoch mirrors.
 
     The choice is random in epoch 0 and then alternates, so that any two consecutive epochs show
     both versions of an image (Jordan, arXiv 2404.00498).
@@ -66,9 +66,9 @@ def crop_and_flip(
 ) -> tuple[Array, Array]:
     """Shifts images by up to `pad` pixels in each direction and mirrors them with probability ½.
 
-    `flip` may also be booleans [B], the images to mirror. Padding, cropping and flipping are one
-    gather by row and column indices. Returns the images and `inside` [B, H, W, 1], which is False
-    on the border that the shift exposes; its pixels are 0, or with `reflect` a reflection.
+    `flip` may also be booleans [B] that select the images to mirror. Padding, cropping and flipping
+    are one gather by row and column indices. Returns the images and `inside` [B, H, W, 1], which is
+    False on the border that the shift exposes. The border is 0 or, with `reflect`, a reflection.
     """
     b, h, w, _ = images.shape
     key_rows, key_cols, key_flip = jax.random.split(key, 3)
@@ -124,7 +124,7 @@ def random_resized_crop(key: Array, images: Array, scale: Sequence[float], pad: 
 def rotate(key: Array, images: Array, degrees: float) -> Array:
     """Rotates images about their centre, bilinearly, by an angle uniform in ±degrees.
 
-    The corners that are exposed are black.
+    Corners that the rotation exposes are black.
     """
     b, h, w, _ = images.shape
     angle = jax.random.uniform(key, (b, 1, 1), minval=-1, maxval=1) * math.radians(degrees)
@@ -159,14 +159,14 @@ def resize(x: Array, size: int) -> Array:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Augmentation:
-    """The keys of `config.augment`, as functions of images.
+    """The operations that `config.augment` turns on.
 
     The order is that of the reports: resized crop → rotation → flip and crop → cutout → normalise →
     random erasing → resize → mixup or cutmix. A value of 0 or () turns an operation off.
 
-    `crop_fill` is the border that a crop exposes: "black", "reflect", or "mean" for reports that
-    crop after normalising. `curriculum` holds pairs (epoch, size): from that epoch on, counted from
-    0, training images are resized to size×size pixels. Mixup and cutmix apply to a fraction
+    `crop_fill` fills the border that a crop exposes: "black", "reflect", or "mean", for reports
+    that crop after normalising. `curriculum` holds pairs (epoch, size): from that epoch on, counted
+    from 0, training images are resized to size×size pixels. Mixup and cutmix apply to a fraction
     `mixed_share` of the batches.
     """
 

@@ -1,7 +1,7 @@
 """The compiled epoch: a scan over steps on accelerators, a Python loop of steps on CPU.
 
 XLA's CPU backend runs convolutions inside `scan` as a naive loop, ten times slower
-(jax-ml/jax#12868), so a Python loop calls the same step there. The data stay on the device.
+(jax-ml/jax#12868), so there a Python loop calls the same step. The data stay on the device.
 """
 
 import functools
@@ -45,7 +45,7 @@ class TrainLoop:
     `prepare` augments a batch and `update` trains on the result. A scan prepares the batches of all
     its steps first, so that random numbers and augmentation take one kernel per epoch, not per
     step. `size_of(epoch)` is the side length of the images. With `packed`, which needs an
-    elementwise optimizer, a scan carries a packed state.
+    elementwise optimizer, a scan packs the small leaves of the state into one vector (`Packing`).
 
     Pass a split of ShapeDtypeStructs to compile for devices that are not attached.
     """
@@ -88,7 +88,7 @@ class TrainLoop:
 
         The sums start from zero at the first step of the epoch. After each program call, the loop
         stops if `proceed(sums, steps done in this epoch, seconds)` returns False. A call runs up to
-        `at_once` steps; by default, the number that suits the devices.
+        `at_once` steps; the default depends on the devices (`steps_per_call`).
         """
         epoch, done = divmod(int(carry.state.step), self.steps_per_epoch)
         began = time.perf_counter()
@@ -110,7 +110,7 @@ class TrainLoop:
     def program(self, carry: Carry, count: int, size: int, runs: int = 0) -> Compiled:
         """Returns the compiled program of `count` steps at an image size; compiles it once.
 
-        With `runs`, the program trains that many runs at once; every leaf has them as first axis.
+        With `runs`, the program trains that many runs at once, the first axis of every leaf.
         """
         key = count, size, runs
         if key not in self._programs:
@@ -129,8 +129,8 @@ class TrainLoop:
     def compile_run(self, carry: Carry, num_epochs: int) -> Callable[[Carry], Carry]:
         """Compiles all epochs and returns a function from the first carry to the last.
 
-        On an accelerator it is a single program. The function donates its argument; the sums that
-        it returns are those of the last epoch.
+        On an accelerator the function is a single program. It donates its argument, and the sums in
+        its result are those of the last epoch.
         """
         if not devices.is_accelerated(self.mesh):
             self.compile(carry, num_epochs)
@@ -152,7 +152,7 @@ class TrainLoop:
         return lambda carry: compiled(carry, self._data, devices.place(seed, self.mesh))
 
     def run_together(self, carry: Carry, seeds: Array) -> Carry:
-        """Runs an epoch of several runs as one program; donates the carry.
+        """Trains an epoch of several runs as one program; donates the carry.
 
         The first axis of `seeds` and of every leaf of the carry is the run. All runs are at the
         same step.

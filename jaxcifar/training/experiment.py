@@ -27,7 +27,7 @@ from jaxcifar.training.state import Carry
 
 @dataclasses.dataclass(frozen=True)
 class Experiment:
-    """The parts of one config; building them checks the config and reads no data."""
+    """The parts that a config describes; building them checks the config but reads no data."""
 
     config: ConfigDict
     model: nn.Module
@@ -56,7 +56,7 @@ class Experiment:
         return self.starter(optimizer)(np.int32(self.config.seed), some)
 
     def starter(self, optimizer: optax.GradientTransformation) -> Callable[..., Carry]:
-        """Returns `start` as a compiled function of the seed and the measured images."""
+        """Returns `start` as a compiled function of the seed and the images for whitening."""
 
         def create(seed: jax.Array, images: jax.Array) -> Carry:
             carry = self._create(seed, optimizer)
@@ -88,7 +88,7 @@ class Experiment:
         return Carry(state.create_state(seed, self.model, optimizer, ema), sums)
 
     def prepare(self, batch: Batch, number: jax.Array, size: int = SIZE) -> step.ModelInputs:
-        """Returns the inputs of the model for the batch of a step."""
+        """Returns the model's inputs for the batch of step `number`."""
         return step.prepare(batch, number, size=size, augment=self.augment)
 
     def update(self, optimizer: optax.GradientTransformation) -> Update:
@@ -154,7 +154,8 @@ def load_data(config: ConfigDict) -> data.Dataset:
     """Returns the data set of `config`.
 
     Raises:
-      UserError: it cannot be loaded, is smaller than a batch, or has more classes than the model.
+      UserError: the data cannot be loaded, are fewer than a batch, or have more classes than the
+        model.
     """
     dataset = data.load_dataset(**config.data)
     examples, classes = len(dataset.train.labels), len(dataset.class_names)

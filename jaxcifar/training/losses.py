@@ -17,9 +17,9 @@ _norm = jax.jit(optax.tree.norm)
 
 
 class Loss(NamedTuple):
-    """`examples(logits, labels)` -> [B], which scoring reports; `penalty(params)` -> scalar."""
+    """A loss per example, [B], which scoring reports, and a scalar penalty on the parameters."""
 
-    examples: Callable[[Array, Array], Array]
+    examples: Callable[[Array, Array], Array]  # (logits, labels)
     penalty: Callable[[Any], Array]
 
 

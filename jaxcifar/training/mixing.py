@@ -1,8 +1,8 @@
 """Mixup and cutmix: mixing the images and labels of a batch.
 
 Each image is mixed with its partner, the previous image in the batch, whose order is random. The
-weight of the image itself is drawn once per batch, as in the code of the papers, and also weighs
-the losses.
+weight of the image against its partner is drawn once per batch, as in the papers' code, and also
+weights the losses.
 """
 
 from collections.abc import Callable

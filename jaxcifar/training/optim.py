@@ -1,8 +1,8 @@
 """Optimizers and learning-rate schedules: optax chains with the same updates as PyTorch.
 
 `weight_decay` is coupled L2: it is added to the gradient of every parameter, as in the reports.
-`decoupled_weight_decay` is that of AdamW (arXiv 1711.05101) as in PyTorch: p ← p − rate·decay·p in
-addition to the update. The learning rate multiplies the update after momentum, so that a change of
+`decoupled_weight_decay` is that of AdamW (arXiv 1711.05101), which in PyTorch's form also does
+p ← p − rate·decay·p. The learning rate multiplies the update after momentum, so that a change of
 rate takes full effect at once, as in PyTorch. `step` counts batches; with accumulation, there is
 one update per `accumulate_steps` batches.
 """
@@ -24,7 +24,7 @@ Schedule = Callable[[optax.ScalarOrSchedule], optax.ScalarOrSchedule]
 
 
 class Shared(NamedTuple):
-    """The keys of `config.optimizer` that every optimizer has."""
+    """The keys of `config.optimizer` that all optimizers share."""
 
     learning_rate: NonNegative
     weight_decay: NonNegative = 0.0
@@ -68,7 +68,7 @@ def muon(
 ) -> optax.GradientTransformation:
     """Muon (Jordan 2024) for convolution kernels; SGD with Nesterov momentum for the rest.
 
-    Newton–Schulz iterations orthogonalise the momentum of a kernel as a matrix [k·k·C_in, C_out].
+    Newton–Schulz iterations orthogonalise a kernel's momentum, as a matrix [k·k·C_in, C_out].
     Dense matrices and biases use `head_factor` and `bias_factor` times the learning rate of the
     kernels, with a weight decay of `rest_decay` at the kernels' rate.
     """
@@ -131,7 +131,7 @@ def build_optimizer(
     `accumulate_steps` batches. With `skip_nonfinite`, a batch whose gradient is not finite changes
     nothing: no update is made, and the schedule does not advance.
     """
-    shared = fields.pick(Shared, keys)
+    shared = fields.pick_shared(Shared, keys)
     chosen = fields.build_choice(OPTIMIZERS, keys, Shared._fields)
     if shared.decoupled_weight_decay:
         chosen = optax.chain(chosen, optax.add_decayed_weights(shared.decoupled_weight_decay))
@@ -151,8 +151,8 @@ def build_optimizer(
 def is_elementwise(keys: Mapping) -> bool:
     """Returns whether the optimizer updates each value independently of the others in its leaf.
 
-    Only then may leaves be packed into one vector. A new optimizer must be added to ELEMENTWISE to
-    count.
+    Only then may leaves be packed into one vector. Add a new optimizer to ELEMENTWISE if it
+    qualifies.
     """
     return keys["name"] in ELEMENTWISE and not keys["normalize_kernels"]
 

@@ -14,8 +14,8 @@ from flax import struct
 from jaxcifar.training.losses import Sums
 
 Array = jax.Array
-# Values. By the model in benchmarks/gpu_program.py, packing a leaf of up to this size saves more
-# launch time than its copies cost.
+# The number of values in the largest leaf to pack. By benchmarks/gpu_program.py's model, packing
+# a leaf of up to this size saves more launch time than its copies cost.
 PACKED_AT_MOST = 2**17
 
 
@@ -69,7 +69,7 @@ class Packing:
         return Packed(vector, [leaf for leaf in leaves if leaf.size > self._at_most])
 
     def unpack(self, packed: Packed) -> Any:
-        """Returns the tree in a packed one."""
+        """Returns the tree that was packed."""
         small, large = iter(jnp.split(packed.small, self._ends[:-1])), iter(packed.large)
         leaves = [
             _outputs_last(next(small).reshape(jax.eval_shape(_outputs_first, leaf).shape))
@@ -87,7 +87,7 @@ class Packing:
         return self._structure == jax.tree.structure(tree)
 
     def unpack_state(self, state: State) -> State:
-        """Returns the state in a packed one."""
+        """Returns the state that was packed."""
         return _map_trees(state, self.unpack, lambda tree: isinstance(tree, Packed))
 
 

@@ -27,7 +27,7 @@ class ModelInputs(NamedTuple):
 
     x: Array  # [B, size, size, 3] in the dtype of the augmentation
     labels: Array  # int32 [B]
-    weight: Array | None  # of each image itself if images are mixed
+    weight: Array | None  # of each image against its partner; None unless images are mixed
     dropout_key: Array
 
 
@@ -52,7 +52,7 @@ def update(
     ema_decay: float,
     log_norms: bool = False,
 ) -> tuple[State, Sums]:
-    """Updates the state on a batch; returns the new state and the sums of the batch.
+    """Updates the state on a batch and returns the new state and the sums of the batch.
 
     The sums are computed in training mode, before the update. If images are mixed, the loss is the
     weighted loss of both labels, and the label of the larger part counts as correct. With
@@ -114,7 +114,7 @@ def forward(
 ) -> tuple[Array, dict[str, Array]]:
     """Returns the logits of uint8 images, [B, num_classes], and the named intermediates.
 
-    Logits are the mean over the views; intermediates are of the unchanged images.
+    The logits are the mean over the views; the intermediates are those of the original images.
     """
 
     def score(images: Array) -> tuple[Array, dict[str, Array]]:

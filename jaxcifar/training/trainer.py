@@ -30,8 +30,8 @@ from jaxcifar.training.state import Carry
 class Result(NamedTuple):
     """The result of a run.
 
-    `lines` holds the metrics of each epoch. A diverged run counts as finished: its last line is the
-    epoch in which it diverged, and its state is the last one saved before.
+    `lines` holds the metrics of each epoch. A diverged run counts as finished: its last line is for
+    the epoch in which it diverged, and its state is the last one saved before that epoch.
     """
 
     lines: list[dict[str, Any]]

@@ -67,7 +67,7 @@ def evaluate_run(
 def score_logits(
     net: Net, class_names: tuple[str, ...], labels: np.ndarray, logits: np.ndarray
 ) -> dict[str, Any]:
-    """Returns accuracy, loss and confusion matrix of logits [N, num_classes], with intervals."""
+    """Returns accuracies with intervals, loss and confusion matrix of logits [N, num_classes]."""
     sums = losses.evaluate(net.parts.loss, jnp.asarray(logits), labels)
     matrix = confusion_matrix(logits, labels, len(class_names))
     counts, hits = np.bincount(labels, minlength=len(class_names)), matrix.diagonal().tolist()
@@ -84,7 +84,7 @@ def score_logits(
 
 
 def load_net_with_views(directory: pathlib.Path, step: str, views: int | None) -> Net:
-    """Returns the net of a run that predicts in `views` of each image; None keeps the config's."""
+    """Returns the net of a run, predicting from `views` of each image; None keeps the config's."""
     net = load_net(directory, step)
     if views is None:
         return net
@@ -105,12 +105,12 @@ def fit_temperature(
 ) -> dict[str, Any]:
     """Fits a temperature on held-out images and scores it on others.
 
-    The validation images are held out and the split is scored. If there are no validation images,
-    or they are the split, the temperature is fitted on a random half of the split (`HALVES_SEED`)
-    and scored on the other half.
+    The temperature is fitted on the validation images and scored on the split. If there are no
+    validation images, or they are the split, it is fitted on a random half of the split
+    (`HALVES_SEED`) and scored on the other half.
 
-    Returns the temperature, which images it was fitted on, how many were fitted and scored, and
-    calibration error and cross entropy before and after.
+    Returns the temperature, which images it was fitted on, the number of images that it was fitted
+    and scored on, and calibration error and cross entropy before and after.
 
     Raises:
       UserError: there is only one image, or a logit is not finite.
@@ -143,10 +143,10 @@ def fit_temperature(
 
 
 def compare_nets(other: Net, examples: data.Split, logits: np.ndarray) -> dict[str, Any]:
-    """Compares another net with the logits of a first net on the same images.
+    """Compares another net with a first net, given by its logits, on the same images.
 
-    Returns the other net's accuracy, and McNemar's exact test of the two. The test compares these
-    two nets, not the two ways of training them.
+    Returns the other net's accuracy and McNemar's exact test. The test compares these two nets, not
+    the two ways of training them.
     """
     other_logits = other.predict(examples.images).logits
     right, other_right = (x.argmax(1) == examples.labels for x in (logits, other_logits))
@@ -164,8 +164,9 @@ def compare_nets(other: Net, examples: data.Split, logits: np.ndarray) -> dict[s
 def confusion_matrix(logits: np.ndarray, labels: np.ndarray, num_classes: int) -> np.ndarray:
     """Counts (true, predicted) pairs, [C, C], of logits [N, ≥C] and labels [N].
 
-    A prediction is the largest of all logits, as in the accuracy. If it is a class that the data do
-    not have, the image is in no column, and its row sums to less than the images of its class.
+    A prediction is the class of the largest logit, as in the accuracy. An image whose prediction is
+    a class that the data do not have is in no column, so its row sums to fewer than the images of
+    its class.
     """
     predicted = jnp.argmax(logits, -1)
     counts = jnp.zeros((num_classes, num_classes), jnp.int32)

@@ -52,7 +52,7 @@ def to_jax(net: Net) -> bytes:
     float32, on each of `PLATFORMS`.
     """
     config = net.parts.config
-    # One program serves all platforms, so the model has no platform's own implementations.
+    # One program serves all platforms, so the model uses no platform's own implementations.
     model = models.build_model(config.model, models.DTYPES[config.compute_dtype], "")
     variables = jax.tree.map(np.asarray, net.variables)
 
@@ -89,7 +89,7 @@ FORMATS: dict[str, Callable[[Net], bytes]] = {
 
 
 def export_weights(source: pathlib.Path, step: str, format: str, out: pathlib.Path) -> int:
-    """Writes the weights of a step of the run in `source` to the file `out`; returns its bytes.
+    """Writes the weights of a step of the run in `source` to the file `out`; returns its size.
 
     Raises:
       UserError: `out` exists or cannot be written, the run or step does not exist, or PyTorch is

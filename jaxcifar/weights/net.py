@@ -29,7 +29,7 @@ class Prediction:
 
 @dataclasses.dataclass
 class Net:
-    """The weights of a saved step that evaluation uses, with the run's parts and class names."""
+    """The weights that evaluation uses of a saved step, with the run's parts and class names."""
 
     parts: experiment.Experiment
     step: int

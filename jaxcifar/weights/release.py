@@ -1,4 +1,4 @@
-"""Copies the weights of a run into a new folder that is small enough to share."""
+"""Copies the weights of a run to a new folder, which is small enough to share."""
 
 import pathlib
 import shutil
@@ -67,7 +67,7 @@ def write_weights(
     with Checkpoints(out, writing=True) as checkpoints:
         checkpoints.release(number, model, meta, accuracy)
     for file in out.rglob("commit_success.txt"):
-        file.unlink()  # nothing reads it, and it holds a path of this machine
+        file.unlink()  # nothing reads the file, and it holds a path of this machine
 
 
 def format_card(

@@ -25,9 +25,9 @@ LEAVES = {
     "mean": "running_mean",
     "var": "running_var",
 }
-# The axes of a leaf in the order of its tensor, by their number: HWIO -> OIHW, IO -> OI.
+# Number of axes -> the axes of a leaf in the order of its tensor: HWIO -> OIHW, IO -> OI.
 AXES = {1: (0,), 2: (1, 0), 4: (3, 2, 0, 1)}
-OLDEST_SAFE = (2, 6)  # PyTorch before 2.6 can run code in spite of weights_only (CVE-2025-32434)
+OLDEST_SAFE = (2, 6)  # older PyTorch can run code despite weights_only (CVE-2025-32434)
 
 
 class Row(NamedTuple):
@@ -98,7 +98,7 @@ def from_state_dict(
 
 
 def require_torch() -> Any:
-    """Returns the module torch, which only exchange with PyTorch needs.
+    """Returns the module torch, which only import from and export to PyTorch need.
 
     Raises:
       UserError: it is not installed, or is so old that loading weights could run code.
@@ -135,7 +135,7 @@ def _view(path: tuple[str, ...], shape: tuple[int, ...], channels: int) -> tuple
 def _rename_aliases(
     aliases: Mapping[str, str], tensors: Mapping[str, np.ndarray]
 ) -> dict[str, np.ndarray]:
-    """Gives tensors their usual names; one whose usual name is taken keeps its own."""
+    """Replaces aliases in the names of tensors, unless the new name is already taken."""
     renamed = {}
     for name, tensor in tensors.items():
         usual = ".".join(aliases.get(part, part) for part in name.split("."))
