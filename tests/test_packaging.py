@@ -76,5 +76,5 @@ def test_a_users_config_takes_precedence_over_the_packaged_one(tmp_path, monkeyp
         files.find_config("configs/adaptive.py").resolve() == tmp_path / "configs" / "adaptive.py"
     )
     for name in ("adaptive.py", "elsewhere/configs/adaptive.py", "configs/adaptiv.py"):
-        with pytest.raises(UserError, match=r"no file .*; the pages .*: configs/adaptive\.py, "):
+        with pytest.raises(UserError, match=r"no file .*; configs .*: configs/adaptive\.py, "):
             files.find_config(name)

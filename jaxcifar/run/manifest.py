@@ -12,11 +12,12 @@ import zlib
 from jaxcifar.system import atomic
 
 FILE = "manifest.json"
+UNREAD = "commit_success.txt"  # Orbax's note with the path of the machine, which nothing reads
 CHUNK = 2**20
 
 
 def write_manifest(folder: pathlib.Path) -> None:
-    """Writes the manifest of all files that are in the folder now."""
+    """Writes the manifest of the files that are in the folder now."""
     files = {name: _describe(folder / name) for name in _names(folder)}
     with atomic.replacing(folder / FILE) as file:
         file.write(json.dumps(files, indent=1).encode())
@@ -50,7 +51,7 @@ def mismatch(folder: pathlib.Path) -> str:
 
 
 def _names(folder: pathlib.Path) -> list[str]:
-    found = (path for path in folder.rglob("*") if path.is_file() and path.name != FILE)
+    found = (p for p in folder.rglob("*") if p.is_file() and p.name not in (FILE, UNREAD))
     return sorted(path.relative_to(folder).as_posix() for path in found)
 
 

@@ -12,6 +12,7 @@ def step(tmp_path):
     (tmp_path / "model" / "d").mkdir(parents=True)
     (tmp_path / "model" / "d" / "data").write_bytes(bytes(range(256)) * 9000)  # over one chunk
     (tmp_path / "_METADATA").write_text("{}")
+    (tmp_path / "model" / "commit_success.txt").write_text("saved to /some/machine")
     manifest.write_manifest(tmp_path)
     return tmp_path
 

@@ -7,6 +7,7 @@ import pytest
 from conftest import ROOT, tiny
 
 from jaxcifar import release
+from jaxcifar.config import overrides
 from jaxcifar.errors import UserError
 from jaxcifar.training import trainer
 from jaxcifar.weights import evaluation
@@ -35,9 +36,23 @@ def test_released_weights_keep_their_accuracy_and_leave_out_the_optimizer(
     status, _, err = run(release.main, words)
     assert status == 2
     assert "exists" in err
-    with pytest.raises(UserError, match="was released, without what training goes on from"):
+    with pytest.raises(UserError, match="was released without its training state"):
         trainer.train(config, tmp_path / "released")
     assert not (tmp_path / "released" / "damaged").exists()
+
+
+def test_a_run_is_released_whose_config_leaves_out_what_has_a_default(small_data, run, tmp_path):
+    """As the config files do, and without metrics.jsonl, as after a stop in the first epoch."""
+    changes = {"num_epochs": 1, "batch_size": 16, "model.widths": "(4,4,4)"}
+    words = [f"--config.{key}={value}" for key, value in changes.items()]
+    config = overrides.load_config(str(ROOT / "configs" / "quickstart.py"), words)
+    assert "dir" not in config.data
+    trainer.train(config, tmp_path / "run")
+    (tmp_path / "run" / "metrics.jsonl").unlink()
+    words = [f"--checkpoint={tmp_path / 'run'}", f"--out={tmp_path / 'released'}"]
+    status, out, err = run(release.main, words)
+    assert (status, err) == (0, "")
+    assert "| test accuracy | not scored |" in out
 
 
 @pytest.mark.parametrize("folder", sorted((ROOT / "checkpoints" / "released").iterdir()))
