@@ -20,6 +20,7 @@ from jaxcifar.run.checkpoint import Checkpoints
 from jaxcifar.training import experiment
 from jaxcifar.weights import evaluation, export, release, torch_names
 from jaxcifar.weights import import_torch as import_weights
+from jaxcifar.weights.net import load_net
 
 CONFIG_FILE = ROOT / "configs" / "resnet20.py"
 COUNTER = "bn1.num_batches_tracked"
@@ -56,7 +57,7 @@ def test_each_form_of_a_state_dict_becomes_the_same_net(form, resnet, run, tmp_p
     status, out, err = run(import_torch.main, [*words, f"--workdir={tmp_path / 'net'}"])
     assert (status, err) == (0, "")
     assert "images are normalised with mean 0.4, 0.5, 0.6 and std 0.2023, 0.1994, 0.201;" in out
-    back = net.load_net(tmp_path / "net")
+    back = load_net(tmp_path / "net")
     jax.tree.map(np.testing.assert_array_equal, back.variables, net.variables)
     assert back.parts.config.augment.mean == (0.4, 0.5, 0.6)
     assert back.class_names[:2] == ("airplane", "automobile")
@@ -81,7 +82,7 @@ def test_exported_weights_are_imported_and_evaluated(name, small_data, run, tmp_
         tmp_path / "net.pt", schema.check_top_level(config), tmp_path / "net"
     )
     want = net.predict(IMAGES).logits
-    np.testing.assert_array_equal(net.load_net(tmp_path / "net").predict(IMAGES).logits, want)
+    np.testing.assert_array_equal(load_net(tmp_path / "net").predict(IMAGES).logits, want)
     status, out, err = run(evaluate.main, [f"--checkpoint={tmp_path / 'net'}"])
     assert (status, err) == (0, "")
     test = experiment.load_data(config).test
