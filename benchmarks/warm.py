@@ -1,26 +1,22 @@
 """Compiles the deep systems in float32 and times their first epochs.
 
-python benchmarks/warm.py [--epochs=2] [--examples=50000] [PAGE …]
+python benchmarks/warm.py [--epochs=2] [--examples=50000] [CONFIG …]
 
-It trains on synthetic images of CIFAR-10's shape, so it needs no data. The compiled programs are
-those of whole runs: what trains a system later on this machine finds them in the compile cache.
+It trains on synthetic images of CIFAR-10's shape, so it needs no data. It compiles the programs of
+whole runs: a later run of a system on this machine finds them in the compile cache.
 """
 
 import argparse
-import pathlib
-import sys
 import tempfile
 
-ROOT = pathlib.Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))  # the package need not be installed
-
+import checkout
 from jax_side import JaxSide
 from workers import Job
 
 from jaxcifar.errors import UserError
 from jaxcifar.system.command import run_command
 
-PAGES = ("adaptive", "adaptive_prelu", "adaptive_softmax", "resnet20")
+CONFIGS = ("adaptive", "adaptive_prelu", "adaptive_softmax", "resnet20")
 TRAIN, TEST = 50_000, 10_000
 
 
@@ -28,18 +24,22 @@ def main() -> None:
     """Runs the command."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], allow_abbrev=False)
     text = "a config without .py; default: %(default)s"
-    parser.add_argument("pages", nargs="*", default=PAGES, metavar="PAGE", help=text)
-    parser.add_argument("--epochs", type=int, default=2, metavar="N", help="default: 2")
-    text = "training images; any other number than the default compiles other programs"
+    parser.add_argument("configs", nargs="*", default=CONFIGS, metavar="CONFIG", help=text)
+    parser.add_argument(
+        "--epochs", type=int, default=2, metavar="N", help="epochs to time (default: 2)"
+    )
+    text = "number of training images; another one than the default compiles other programs"
     parser.add_argument("--examples", type=int, default=TRAIN, metavar="N", help=text)
     options = parser.parse_args()
     if options.epochs < 0 or options.examples < 1:
         raise UserError("--epochs must be at least 0, and --examples at least 1")
     tests = max(1, options.examples * TEST // TRAIN)
-    for name in options.pages:
-        page = str(ROOT / "configs" / f"{name}.py")
+    for name in options.configs:
+        config_file = str(checkout.CONFIGS / f"{name}.py")
         with tempfile.TemporaryDirectory(prefix="warm-") as folder:
-            job = Job("jaxcifar", page, "float32", "synthetic", options.examples, tests, "", folder)
+            job = Job(
+                "jaxcifar", config_file, "float32", "synthetic", options.examples, tests, "", folder
+            )
             side = JaxSide(job)
             print(f"{name}: compiled in {side.facts()['compile_seconds']:.1f} s", flush=True)
             for _ in range(options.epochs):
