@@ -39,8 +39,18 @@ class Experiment:
     def optimizer(
         self, steps_per_epoch: int
     ) -> tuple[optax.GradientTransformation, optim.Schedule]:
-        """Returns the optimizer and its schedule, step -> learning rate."""
+        """Returns the optimizer and its schedule, step -> learning rate.
+
+        Raises:
+          UserError: the run is too short for a single update, or two keys contradict each other.
+        """
         c = self.config
+        if c.accumulate_steps > c.num_epochs * steps_per_epoch:
+            raise UserError(
+                f"config.accumulate_steps is {c.accumulate_steps}, but config.num_epochs="
+                f"{c.num_epochs} makes only {c.num_epochs * steps_per_epoch} steps: the weights"
+                " would never be updated"
+            )
         schedule = optim.build_schedule(
             c.schedule, c.optimizer.learning_rate, steps_per_epoch, c.num_epochs
         )

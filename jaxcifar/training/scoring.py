@@ -38,7 +38,11 @@ def score(
 ) -> metrics.Line:
     """Returns the metrics after the last step of an epoch, counted from 0, without times."""
     step = int(carry.state.step)
-    line = {"epoch": epoch + 1, "step": step, "learning_rate": float(schedule(step - 1))}
+    line = {
+        "epoch": epoch + 1,
+        "step": step,
+        "learning_rate": rate_of_last_update(schedule, step, parts.config.accumulate_steps),
+    }
     line |= prefixed("train", carry.sums) | optim.skipped_updates(carry.state.opt_state)
     line |= carry.sums.norms(carry.state.params)
     due = parts.evaluation.due(epoch + 1, parts.config.num_epochs)
@@ -47,6 +51,16 @@ def score(
         logits, _ = split.predict(carry.state.eval_variables())
         line |= prefixed(name, losses.evaluate(parts.loss, logits, split.labels))
     return line
+
+
+def rate_of_last_update(schedule: optim.Schedule, step: int, accumulate_steps: int) -> float:
+    """Returns the learning rate of the last update before `step`, or of the first if none came.
+
+    With accumulation, updates come every `accumulate_steps` steps, and their rate is the
+    schedule's at the first of these.
+    """
+    updates = step // accumulate_steps
+    return float(schedule(max(updates - 1, 0) * accumulate_steps))
 
 
 def prefixed(split: str, sums: losses.Sums) -> dict[str, float]:

@@ -14,7 +14,7 @@ from ml_collections import ConfigDict
 
 from jaxcifar.config import schema
 from jaxcifar.errors import UserError
-from jaxcifar.training import experiment, optim
+from jaxcifar.training import experiment, optim, scoring
 
 STEPS = 10
 
@@ -253,3 +253,27 @@ def test_wrong_values_are_refused(section, wrong):
 
 def test_a_rate_of_zero_is_allowed():
     experiment.build_experiment(tiny(**{"optimizer.learning_rate": 0}))
+
+
+def test_accumulating_more_batches_than_the_run_has_is_refused():
+    parts = experiment.build_experiment(tiny(accumulate_steps=9, num_epochs=2))
+    parts.optimizer(steps_per_epoch=5)
+    with pytest.raises(
+        UserError, match=r"accumulate_steps is 9, but config\.num_epochs=2 .* 8 step"
+    ):
+        parts.optimizer(steps_per_epoch=4)
+
+
+@pytest.mark.parametrize("accumulate_steps", [1, 2, 5])
+def test_the_logged_rate_is_that_of_the_last_update(accumulate_steps):
+    """The rate of the step's schedule is its number; SGD moves a weight by the rate it used."""
+    keys = {"name": "sgd", "learning_rate": 1.0, "normalize_kernels": False}
+    optimizer = optim.build_optimizer(keys, lambda step: 1.0 + step, accumulate_steps)
+    params = jnp.zeros(())
+    state, used = optimizer.init(params), None
+    for step in range(1, 11):
+        updates, state = optimizer.update(jnp.ones(()), state, params)
+        used = -float(updates) or used
+        logged = scoring.rate_of_last_update(lambda step: 1.0 + step, step, accumulate_steps)
+        assert used is None or logged == pytest.approx(used)
+    assert used is not None
