@@ -104,10 +104,7 @@ def _parse_arguments() -> argparse.Namespace:
     parser = command.command_parser(
         "evaluate", "Evaluates the weights of a run on a split of its data."
     )
-    parser.add_argument("--checkpoint", required=True, metavar="DIR", help="folder of the run")
-    parser.add_argument(
-        "--step", default="latest", help="step to evaluate: latest (default), best or a number"
-    )
+    command.add_step_options(parser)
     parser.add_argument(
         "--split",
         default="test",
@@ -141,7 +138,7 @@ def main() -> None:
     """Runs the command: evaluates, saves the result, then prints it."""
     given = _parse_arguments()
     backend.configure(keep_memory=False)  # there are only a few large batches
-    directory = pathlib.Path(given.checkpoint)
+    directory = given.checkpoint
     result = evaluate_run(
         directory,
         given.step,

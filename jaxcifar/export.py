@@ -20,17 +20,14 @@ def main() -> None:
     parser = command.command_parser(
         "export", "Writes the weights of a run to a file that other programs read."
     )
-    parser.add_argument("--checkpoint", required=True, metavar="DIR", help="folder of the run")
-    parser.add_argument(
-        "--step", default="latest", help="step to export: latest (default), best or a number"
-    )
+    command.add_step_options(parser)
     parser.add_argument("--to", required=True, choices=FORMATS, help="format of the file")
     parser.add_argument(
         "--out", required=True, type=pathlib.Path, metavar="FILE", help="file to create"
     )
     arguments = parser.parse_args()
     backend.configure()
-    source, out = pathlib.Path(arguments.checkpoint), arguments.out
+    source, out = arguments.checkpoint, arguments.out
     size = export_weights(source, arguments.step, arguments.to, out)
     print(f"wrote {out} ({arguments.to}, {size / 2**20:.1f} MB)")
 

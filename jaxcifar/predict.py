@@ -119,10 +119,7 @@ def format_text(image: CroppedImage, best: RankedClasses, in_colour: bool) -> st
 
 def _parse_arguments() -> argparse.Namespace:
     parser = command.command_parser("predict", "Classifies images with the weights of a run.")
-    parser.add_argument("--checkpoint", required=True, metavar="DIR", help="folder of the run")
-    parser.add_argument(
-        "--step", default="latest", help="step to use: latest (default), best or a number"
-    )
+    command.add_step_options(parser)
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="print a JSON object instead of text")
     form.add_argument("--csv", action="store_true", help="print a CSV row per image and class")

@@ -19,18 +19,13 @@ def main() -> None:
     parser = command.command_parser(
         "release", "Copies the weights of a run into a new folder that is small enough to share."
     )
-    parser.add_argument("--checkpoint", required=True, metavar="DIR", help="folder of the run")
-    parser.add_argument(
-        "--step", default="latest", help="step to copy: latest (default), best or a number"
-    )
+    command.add_step_options(parser)
     parser.add_argument(
         "--out", required=True, type=pathlib.Path, metavar="DIR", help="folder to create"
     )
     arguments = parser.parse_args()
     backend.configure()
-    print(
-        release_weights(pathlib.Path(arguments.checkpoint), arguments.step, arguments.out), end=""
-    )
+    print(release_weights(arguments.checkpoint, arguments.step, arguments.out), end="")
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import pathlib
 import shlex
 import signal
 import sys
@@ -24,6 +25,16 @@ def command_parser(name: str, description: str, **more: Any) -> argparse.Argumen
     )
     parser.add_argument("--debug", action="store_true", help="print the traceback of an error")
     return parser
+
+
+def add_step_options(parser: argparse.ArgumentParser) -> None:
+    """Adds the options that choose a run and one of its saved steps."""
+    parser.add_argument(
+        "--checkpoint", required=True, type=pathlib.Path, metavar="DIR", help="folder of the run"
+    )
+    parser.add_argument(
+        "--step", default="latest", help="saved step: latest (default), best or a number"
+    )
 
 
 def run_command(main: Callable[[], None]) -> None:
