@@ -116,11 +116,6 @@ def check_value(key: str, value: Any, annotation: Any) -> Any:
     return value
 
 
-def check_choice(key: str, value: Any, choices: Collection[str]) -> None:
-    """Raises a UserError unless the value of `config.key` is one of the choices."""
-    check_value(f"config.{key}", value, Annotated[str, one_of(choices)])
-
-
 def parse(text: str, annotation: Any) -> Any:
     """Returns the value that a command-line word stands for, or `text` if it cannot be parsed."""
     base, _ = _split_annotation(annotation)
@@ -163,7 +158,7 @@ def find_choice(choices: Mapping[str, T], section: str, keys: Mapping) -> T:
     """Returns the entry of `choices` that the key `name` of a section selects."""
     if "name" not in keys:
         raise UserError(f"config.{section} lacks the key name; choices: {', '.join(choices)}")
-    check_choice(f"{section}.name", keys["name"], choices)
+    check_value(f"config.{section}.name", keys["name"], Annotated[str, one_of(choices)])
     return choices[keys["name"]]
 
 

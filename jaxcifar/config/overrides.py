@@ -37,7 +37,7 @@ def load_config(file: str, words: Sequence[str] = ()) -> ConfigDict:
         _check_required_keys(config, section, file)
     for message in filter(None, messages):
         print(message, file=sys.stderr)
-    return schema.check_top_level(ConfigDict(config))
+    return ConfigDict(config).lock()  # each value was checked where it was read
 
 
 def _parse_words(words: Sequence[str], config: Mapping) -> Iterator[tuple[str, str]]:
