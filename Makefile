@@ -3,7 +3,11 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: train demo test check report clean
+.DEFAULT_GOAL := help
+.PHONY: help train demo test check report clean
+
+help:  ## list the targets
+	@sed -n 's/^\([a-z]*\):.*  ## /  make \1\t/p' Makefile | expand -t 16
 
 train: $(VENV)/installed  ## train and evaluate a small adaptive net on synthetic images
 	$(BIN)/python -m jaxcifar.train --config=configs/quickstart.py
@@ -28,7 +32,7 @@ check: $(VENV)/installed-dev  ## run the formatter, the linter and the type chec
 report: $(VENV)/installed  ## write report.html, a page of all claims
 	$(BIN)/python -m jaxcifar.report --study=results
 
-clean:
+clean:  ## remove the environment and the caches
 	rm -rf $(VENV) *.egg-info .pytest_cache .ruff_cache .mypy_cache
 
 $(VENV)/installed: pyproject.toml constraints.txt

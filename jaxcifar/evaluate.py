@@ -100,9 +100,15 @@ def save_result(
     return numbers, picture
 
 
-def _parse_arguments() -> argparse.Namespace:
+def make_parser() -> argparse.ArgumentParser:
+    """Returns the parser of the command's options."""
     parser = command.command_parser(
-        "evaluate", "Evaluates the weights of a run on a split of its data."
+        "evaluate",
+        "Evaluates the weights of a run on a split of its data.",
+        (
+            "--checkpoint=checkpoints/quickstart",
+            "--checkpoint=checkpoints/quickstart --step=best --views=6 --calibrate",
+        ),
     )
     command.add_step_options(parser)
     parser.add_argument(
@@ -129,14 +135,14 @@ def _parse_arguments() -> argparse.Namespace:
         "--against",
         type=pathlib.Path,
         metavar="DIR",
-        help="folder of another run to compare with on the same images",
+        help="folder of another run to compare with on the same images (default: none)",
     )
-    return parser.parse_args()
+    return parser
 
 
 def main() -> None:
     """Runs the command: evaluates, saves the result, then prints it."""
-    given = _parse_arguments()
+    given = make_parser().parse_args()
     backend.configure(keep_memory=False)  # there are only a few large batches
     directory = given.checkpoint
     result = evaluate_run(

@@ -1,4 +1,4 @@
-"""Writes the weights of a run to a file that other programs read.
+"""Writes the weights of a run to a file for other programs.
 
 python -m jaxcifar.export --checkpoint=DIR --to=safetensors|jax|torch --out=FILE
     [--step=latest|best|N]
@@ -9,23 +9,34 @@ from jaxcifar.system import command
 if __name__ == "__main__":
     command.leave_on_interrupt()  # the imports below take seconds
 
+import argparse
 import pathlib
 
 from jaxcifar.system import backend
 from jaxcifar.weights.export import FORMATS, export_weights
 
 
-def main() -> None:
-    """Runs the command."""
+def make_parser() -> argparse.ArgumentParser:
+    """Returns the parser of the command's options."""
     parser = command.command_parser(
-        "export", "Writes the weights of a run to a file that other programs read."
+        "export",
+        "Writes the weights of a run to a file that other programs read.",
+        (
+            "--checkpoint=checkpoints/quickstart --to=safetensors --out=quickstart.safetensors",
+            "--checkpoint=checkpoints/quickstart --to=jax --out=quickstart.jax",
+        ),
     )
     command.add_step_options(parser)
     parser.add_argument("--to", required=True, choices=FORMATS, help="format of the file")
     parser.add_argument(
         "--out", required=True, type=pathlib.Path, metavar="FILE", help="file to create"
     )
-    arguments = parser.parse_args()
+    return parser
+
+
+def main() -> None:
+    """Runs the command."""
+    arguments = make_parser().parse_args()
     backend.configure()
     source, out = arguments.checkpoint, arguments.out
     size = export_weights(source, arguments.step, arguments.to, out)

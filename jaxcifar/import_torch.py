@@ -1,4 +1,4 @@
-"""Saves a PyTorch state_dict, such as one of the common CIFAR ResNets, as a checkpoint.
+"""Saves a PyTorch state_dict as a checkpoint.
 
 python -m jaxcifar.import_torch FILE --config=CONFIG [--workdir=DIR] [--config.KEY=VALUE ...]
 """
@@ -8,6 +8,7 @@ from jaxcifar.system import command
 if __name__ == "__main__":
     command.leave_on_interrupt()  # the imports below take seconds
 
+import argparse
 import pathlib
 
 from jaxcifar.config import overrides
@@ -16,30 +17,34 @@ from jaxcifar.training import experiment
 from jaxcifar.weights.import_torch import import_state_dict
 
 
-def main() -> None:
-    """Runs the command."""
+def make_parser() -> argparse.ArgumentParser:
+    """Returns the parser of the command's options."""
     parser = command.command_parser(
         "import_torch",
         "Saves a PyTorch state_dict as a checkpoint.",
-        epilog="--config.KEY=VALUE changes any value of the config, for example"
-        " --config.model.depth=32 or --config.augment.mean=0.485,0.456,0.406.",
+        (
+            "resnet20.pt --config=configs/resnet20.py",
+            "resnet32.pt --config=configs/resnet20.py --config.model.depth=32 \\\n"
+            "      --config.augment.mean=0.485,0.456,0.406",
+        ),
+        ("--config.KEY=VALUE sets any value of the config.",),
     )
     parser.add_argument(
         "file", type=pathlib.Path, metavar="FILE", help="file that torch.save wrote"
     )
-    parser.add_argument(
-        "--config",
-        required=True,
-        metavar="FILE.py[:VARIANT]",
-        help="config of the net that the weights belong to",
-    )
+    command.add_config_option(parser)
     parser.add_argument(
         "--workdir",
         type=pathlib.Path,
         metavar="DIR",
         help="folder to create (default: checkpoints/ and the name of FILE without its suffix)",
     )
-    known, words = parser.parse_known_args()
+    return parser
+
+
+def main() -> None:
+    """Runs the command."""
+    known, words = make_parser().parse_known_args()
     backend.configure()
     out = known.workdir or pathlib.Path("checkpoints", known.file.stem)
     config = overrides.load_config(known.config, words)

@@ -117,8 +117,16 @@ def format_text(image: CroppedImage, best: RankedClasses, in_colour: bool) -> st
     return "\n".join(f"{a}  {b}".rstrip() for a, b in zip(drawn, lines, strict=True))
 
 
-def _parse_arguments() -> argparse.Namespace:
-    parser = command.command_parser("predict", "Classifies images with the weights of a run.")
+def make_parser() -> argparse.ArgumentParser:
+    """Returns the parser of the command's options."""
+    parser = command.command_parser(
+        "predict",
+        "Classifies images with the weights of a run.",
+        (
+            "--checkpoint=checkpoints/released/simple_cnn_batchnorm docs/demo",
+            "--checkpoint=checkpoints/quickstart --step=best --csv docs/demo/cat.png",
+        ),
+    )
     command.add_step_options(parser)
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="print a JSON object instead of text")
@@ -126,12 +134,12 @@ def _parse_arguments() -> argparse.Namespace:
     parser.add_argument(
         "images", nargs="+", metavar="IMAGE", help="image file, folder of images, or - for stdin"
     )
-    return parser.parse_args()
+    return parser
 
 
 def main() -> None:
     """Runs the command, which exits with status 1 if an image could not be read."""
-    arguments = _parse_arguments()
+    arguments = make_parser().parse_args()
     backend.configure()
     net = load_net(arguments.checkpoint, arguments.step)
     images, failures = [], 0

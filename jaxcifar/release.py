@@ -1,4 +1,4 @@
-"""Copies the weights of a run, without its optimizer state, into a new folder to share.
+"""Copies the weights of a run into a new folder that is small enough to share.
 
 python -m jaxcifar.release --checkpoint=DIR --out=DIR [--step=latest|best|N]
 """
@@ -8,22 +8,33 @@ from jaxcifar.system import command
 if __name__ == "__main__":
     command.leave_on_interrupt()  # the imports below take seconds
 
+import argparse
 import pathlib
 
 from jaxcifar.system import backend
 from jaxcifar.weights.release import release_weights
 
 
-def main() -> None:
-    """Runs the command."""
+def make_parser() -> argparse.ArgumentParser:
+    """Returns the parser of the command's options."""
     parser = command.command_parser(
-        "release", "Copies the weights of a run into a new folder that is small enough to share."
+        "release",
+        "Copies the weights of a run into a new folder that is small enough to share.",
+        (
+            "--checkpoint=checkpoints/quickstart --out=checkpoints/quickstart-weights",
+            "--checkpoint=checkpoints/quickstart --step=best --out=quickstart-best",
+        ),
     )
     command.add_step_options(parser)
     parser.add_argument(
         "--out", required=True, type=pathlib.Path, metavar="DIR", help="folder to create"
     )
-    arguments = parser.parse_args()
+    return parser
+
+
+def main() -> None:
+    """Runs the command."""
+    arguments = make_parser().parse_args()
     backend.configure()
     print(release_weights(arguments.checkpoint, arguments.step, arguments.out), end="")
 

@@ -1,4 +1,4 @@
-"""Makes a self-contained HTML page of one run, of several runs compared, or of all claims.
+"""Makes an HTML page of one run, of several runs, or of all claims.
 
 python -m jaxcifar.report DIR… [--out=FILE.html] [--step=latest|best|N] [--data_dir=DIR]
 python -m jaxcifar.report --study=results [--out=FILE.html]
@@ -9,6 +9,7 @@ from jaxcifar.system import command
 if __name__ == "__main__":
     command.leave_on_interrupt()  # the imports below take seconds
 
+import argparse
 import pathlib
 
 from jaxcifar.errors import UserError
@@ -17,12 +18,15 @@ from jaxcifar.pages.runs import load_runs
 from jaxcifar.system import backend
 
 
-def main() -> None:
-    """Runs the command."""
-    text = "Makes an HTML page of one run, of several runs compared, or of all claims."
-    parser = command.command_parser("report", text)
+def make_parser() -> argparse.ArgumentParser:
+    """Returns the parser of the command's options."""
+    parser = command.command_parser(
+        "report",
+        "Makes an HTML page of one run, of several runs compared, or of all claims.",
+        ("checkpoints/quickstart --out=checkpoints/quickstart.html", "--study=results"),
+    )
     parser.add_argument("runs", nargs="*", metavar="DIR", help="folders of the runs")
-    text = "make the page of all claims from the records in DIR, such as results"
+    text = "folder of records, such as results, for a page of all claims (default: none)"
     parser.add_argument("--study", type=pathlib.Path, metavar="DIR", help=text)
     text = "page to write (default: report.html)"
     parser.add_argument(
@@ -30,8 +34,15 @@ def main() -> None:
     )
     text = "step to show: latest (default), best or a number"
     parser.add_argument("--step", default="latest", help=text)
-    parser.add_argument("--data_dir", metavar="DIR", help="folder of the data, if it has moved")
-    arguments = parser.parse_args()
+    parser.add_argument(
+        "--data_dir", metavar="DIR", help="folder of the data (default: the one in the config)"
+    )
+    return parser
+
+
+def main() -> None:
+    """Runs the command."""
+    arguments = make_parser().parse_args()
     if bool(arguments.runs) == bool(arguments.study):
         raise UserError("expected either the workdirs of runs or --study=results")
     markup.check_writable(arguments.out)

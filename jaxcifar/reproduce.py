@@ -21,12 +21,13 @@ from jaxcifar.launch.options import add_options, check_options
 from jaxcifar.system import atomic
 
 
-def parse_arguments() -> argparse.Namespace:
-    """Returns the options."""
+def make_parser() -> argparse.ArgumentParser:
+    """Returns the parser of the command's options."""
     parser = command.command_parser(
         "reproduce",
         "Trains the runs behind the reports' claims, the shortest first, and judges each claim.",
-        epilog="Finished runs are not repeated. Run the same command to continue.",
+        ("--list", "--claims=002,003 --seeds=3 --budget_minutes=60"),
+        ("Finished runs are not repeated. The same command continues the others.",),
     )
     parser.add_argument(
         "--claims",
@@ -57,12 +58,12 @@ def parse_arguments() -> argparse.Namespace:
     )
     text = "1 for a run under an hour, otherwise all"
     add_options(parser, None, text)
-    return parser.parse_args()
+    return parser
 
 
 def main() -> None:
     """Runs the command; the exit status is 130 after a signal and 1 if a run failed."""
-    options = parse_arguments()
+    options = make_parser().parse_args()
     at_once, budget = options.runs_at_once, options.budget_minutes
     check_options(options.seeds, options.jobs, options.cores or 0, budget, at_once)
     claims = claim_runs.choose_claims(options.claims)

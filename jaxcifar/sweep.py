@@ -1,4 +1,4 @@
-"""Trains a config with every combination of some values and ranks the results.
+"""Trains every combination of some config values and ranks them.
 
 python -m jaxcifar.sweep --config=FILE.py[:VARIANT] --sweep=KEY=V1,V2,… [--seeds=N] --out=DIR
 """
@@ -20,17 +20,23 @@ from jaxcifar.launch.sweep_results import write_results
 from jaxcifar.system import atomic
 
 
-def parse_arguments() -> tuple[argparse.Namespace, list[str]]:
-    """Returns the options and the overrides of the config."""
+def make_parser() -> argparse.ArgumentParser:
+    """Returns the parser of the command's options."""
     parser = command.command_parser(
         "sweep",
         "Trains a config with every combination of some values, each with several seeds.",
-        epilog="Set any other value with --config.KEY=VALUE. Run the same command to continue a"
-        " sweep that was stopped.",
+        (
+            "--config=configs/quickstart.py --sweep=optimizer.learning_rate=1e-3,3e-4 \\\n"
+            "      --out=sweeps/quickstart",
+            "--config=configs/simple_cnn.py:batchnorm --out=sweeps/grid --seeds=3 \\\n"
+            "      --sweep=optimizer.learning_rate=0.1,0.01 --sweep=batch_size=64,128",
+        ),
+        (
+            "--config.KEY=VALUE sets any other value. The same command continues a sweep that was",
+            "stopped.",
+        ),
     )
-    parser.add_argument(
-        "--config", required=True, metavar="FILE.py[:VARIANT]", help="the config file to start from"
-    )
+    command.add_config_option(parser)
     parser.add_argument(
         "--sweep",
         required=True,
@@ -46,12 +52,12 @@ def parse_arguments() -> tuple[argparse.Namespace, list[str]]:
         help="folder for the table, the charts, the records and the checkpoints",
     )
     add_options(parser, cores=1, cores_text="1")
-    return parser.parse_known_args()
+    return parser
 
 
 def main() -> None:
     """Runs the command; the exit status is 130 after a signal and 1 if a run failed."""
-    known, words = parse_arguments()
+    known, words = make_parser().parse_known_args()
     check_options(known.seeds, known.jobs, known.cores, at_once=known.runs_at_once)
     grid = make_grid(known.config, [parse_swept(text) for text in known.sweep], words)
     found = records.read(known.out, grid.runs, grid.config_of)

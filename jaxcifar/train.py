@@ -41,16 +41,19 @@ def summary(result: Result, num_epochs: int, source: str) -> str:
     )
 
 
-def parse(arguments: list[str]) -> tuple[argparse.Namespace, list[str]]:
-    """Returns the options of a command line and the remaining words, which override the config."""
+def make_parser() -> argparse.ArgumentParser:
+    """Returns the parser of the command's options."""
     parser = command.command_parser(
         "train",
         "Trains a config. If the run was stopped, the same command resumes it.",
-        epilog="Set any value of the config with --config.KEY=VALUE, for example "
-        "--config.optimizer.learning_rate=3e-4.",
+        (
+            "--config=configs/quickstart.py",
+            "--config=configs/quickstart.py --workdir=checkpoints/slow \\\n"
+            "      --config.optimizer.learning_rate=3e-4 --config.num_epochs=2",
+        ),
+        ("--config.KEY=VALUE sets any value of the config.",),
     )
-    text = "the config file and its variant, such as configs/simple_cnn.py:augment"
-    parser.add_argument("--config", required=True, metavar="FILE.py[:VARIANT]", help=text)
+    command.add_config_option(parser)
     text = "the folder of the run (default: checkpoints/<name of the config and variant>)"
     parser.add_argument("--workdir", metavar="DIR", help=text)
     instead = parser.add_argument_group("diagnostics, instead of training")
@@ -61,8 +64,8 @@ def parse(arguments: list[str]) -> tuple[argparse.Namespace, list[str]]:
     )
     only.add_argument("--find_rate", action="store_true", help=text)
     text = (
-        "profile this many steps, print the slowest operations and write a trace to a new folder"
-        " beside the workdir"
+        "profile this many steps of one epoch, print the slowest operations and write a trace to a"
+        " new folder beside the workdir (default: none)"
     )
     only.add_argument("--profile", type=int, metavar="STEPS", help=text)
     multi = parser.add_argument_group("multi-process training")
@@ -75,7 +78,12 @@ def parse(arguments: list[str]) -> tuple[argparse.Namespace, list[str]]:
     multi.add_argument("--processes", type=int, metavar="N", help="the number of processes")
     text = "the index of this process, 0 to N − 1"
     multi.add_argument("--process", type=int, metavar="I", help=text)
-    known, words = parser.parse_known_args(arguments)
+    return parser
+
+
+def parse(arguments: list[str]) -> tuple[argparse.Namespace, list[str]]:
+    """Returns the options of a command line and the remaining words, which override the config."""
+    known, words = make_parser().parse_known_args(arguments)
     known.workdir = pathlib.Path(known.workdir or f"checkpoints/{files.config_name(known.config)}")
     return known, words
 

@@ -3,7 +3,8 @@
     def cosine(*, floor: NonNegative = 0.0, period_epochs: Positive, learning_rate: Injected[float])
 
 The signature gives the keys, the types and ranges of their values, and the defaults. Parameters
-marked `Injected` are passed by the trainer and are not keys of the config.
+marked `Injected` are passed by the trainer and are not keys of the config. A string in an
+annotation, `Annotated[Positive, "images per step"]`, is the meaning of the key.
 
 A key that is added later needs a neutral default, under which the code does what it did before, so
 that configs saved without the key keep their meaning.
@@ -42,6 +43,7 @@ NonNegative = Annotated[float, Constraint(lambda x: x >= 0, "at least 0")]
 AboveZero = Annotated[float, Constraint(lambda x: x > 0, "above 0")]
 Share = Annotated[float, Constraint(lambda x: 0 <= x < 1, "at least 0 and below 1")]
 Sizes = Annotated[Sequence[Positive], Constraint(len, "at least one value")]
+NumClasses = Annotated[Positive, "classes that the model tells apart"]
 
 KINDS: dict[Any, str] = {
     bool: "True or False",
@@ -100,7 +102,7 @@ def check_value(key: str, value: Any, annotation: Any) -> Any:
     kind = get_origin(base) or base
     if kind not in KINDS:
         return value
-    words = ", ".join([KINDS[kind], *(c.words for c in conditions)])
+    words, _ = describe_annotation(annotation)
     if kind is float and type(value) is int:
         value = float(value)
     if kind is Sequence and isinstance(value, list):
@@ -114,6 +116,14 @@ def check_value(key: str, value: Any, annotation: Any) -> Any:
     if not finite or not all(condition.holds(value) for condition in conditions):
         raise UserError(f"{key} is {value!r}; expected {words}")
     return value
+
+
+def describe_annotation(annotation: Any) -> tuple[str, str]:
+    """Returns the type and range of a key in words, and its meaning ("" if it has none)."""
+    base, conditions = _split_annotation(annotation)
+    words = ", ".join([KINDS[get_origin(base) or base], *(c.words for c in conditions)])
+    texts = [m for m in getattr(annotation, "__metadata__", ()) if isinstance(m, str)]
+    return words, texts[-1] if texts else ""
 
 
 def parse(text: str, annotation: Any) -> Any:

@@ -22,7 +22,9 @@ def config_folder() -> pathlib.Path:
 
 
 def find_config(file: str) -> pathlib.Path:
-    """Returns the user's own file, or one that comes with jaxcifar, such as "configs/adaptive.py".
+    """Returns the user's own file, or one that comes with jaxcifar.
+
+    "configs/adaptive.py" or "adaptive" names the latter.
 
     Raises:
       UserError: neither exists.
@@ -31,8 +33,9 @@ def find_config(file: str) -> pathlib.Path:
     if path.is_file():
         return path
     ours = {pathlib.Path(FOLDER, own.name): own for own in sorted(config_folder().glob("*.py"))}
-    if path in ours:
-        return ours[path]
+    for named in (path, pathlib.Path(FOLDER, f"{path}.py")):
+        if named in ours:
+            return ours[named]
     raise UserError(
         f"--config: no file {path}; configs that come with jaxcifar: {', '.join(map(str, ours))}"
     )

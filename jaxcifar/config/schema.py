@@ -20,19 +20,29 @@ from jaxcifar.config.fields import Constraint, Positive
 class Config(NamedTuple):
     """The top-level keys of a config."""
 
-    seed: Annotated[int, Constraint(lambda n: 0 <= n < 2**31, "at least 0 and below 2147483648")]
-    num_epochs: Positive
-    batch_size: Positive
+    seed: Annotated[
+        int,
+        Constraint(lambda n: 0 <= n < 2**31, "at least 0 and below 2147483648"),
+        "the run's seed for initialisation, data order, augmentation and dropout",
+    ]
+    num_epochs: Annotated[Positive, "passes over the training images"]
+    batch_size: Annotated[Positive, "images per step, over all devices"]
     data: Mapping
     augment: Mapping
     model: Mapping
     loss: Mapping
     optimizer: Mapping
     schedule: Mapping
-    compute_dtype: Annotated[str, fields.one_of(("float32", "bfloat16"))] = "float32"
-    accumulate_steps: Positive = 1
+    compute_dtype: Annotated[
+        str,
+        fields.one_of(("float32", "bfloat16")),
+        "type of activations and gradients; parameters are always float32",
+    ] = "float32"
+    accumulate_steps: Annotated[Positive, "batches per update of the weights"] = 1
     evaluation: Mapping = {}  # empty: evaluate after every epoch, in one view
-    log_norms: bool = False  # log the norms of the gradient and the weights
+    log_norms: Annotated[bool, "log the norms of the gradient and the weights"] = (
+        False  # log the norms of the gradient and the weights
+    )
 
 
 class Section(NamedTuple):
@@ -76,7 +86,7 @@ def section_parameters(section: str, keys: Mapping) -> dict[str, inspect.Paramet
         return fields.parameters(import_place(readers.function))
     table = import_place(readers.table)
     chosen = fields.find_choice(table, section, keys)
-    known = Annotated[str, fields.one_of(table)]
+    known = Annotated[str, fields.one_of(table), "the choice, which decides the other keys"]
     name = inspect.Parameter("name", inspect.Parameter.KEYWORD_ONLY, annotation=known)
     shared = fields.parameters(import_place(readers.shared)) if readers.shared else {}
     return {"name": name, **shared, **fields.parameters(chosen)}

@@ -20,10 +20,16 @@ SOURCES: dict[str, Callable[[str], Dataset]] = {
 
 
 def load_dataset(
-    source: Annotated[str, one_of(SOURCES)],
-    dir: str = "",
-    validation: Count = 0,
-    train_examples: Count = 0,
+    source: Annotated[str, one_of(SOURCES), "where the images come from"],
+    dir: Annotated[
+        str, 'the file or folder to read, or to search first; "" searches the default places'
+    ] = "",
+    validation: Annotated[
+        Count, "training images to hold out for validation; 0 holds out none"
+    ] = 0,
+    train_examples: Annotated[
+        Count, "training images to keep, counted without the validation images; 0 keeps all"
+    ] = 0,
 ) -> Dataset:
     """Loads a data set; the arguments are the keys of `config.data`.
 

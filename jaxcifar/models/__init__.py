@@ -38,19 +38,21 @@ DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}  # by `config.comput
 
 
 class Shared(NamedTuple):
-    """The keys of `config.model` that every model has.
+    """The keys of `config.model` that every model has."""
 
-    A `whitening_size` above 0 whitens patches of that many pixels a side, and applies an
-    activation, before the net. The whitening is measured from the first `whitening_examples`
-    training images; `whitening_epsilon` is added to the eigenvalues. `logit_scale` multiplies the
-    logits.
-    """
-
-    whitening_size: Annotated[int, Constraint(lambda n: 0 <= n <= 8, "0 to 8")] = 0
-    whitening_activation: layers.Activation = "gelu"
-    whitening_examples: Positive = 5000
-    whitening_epsilon: AboveZero = 5e-4
-    logit_scale: AboveZero = 1.0
+    whitening_size: Annotated[
+        int,
+        Constraint(lambda n: 0 <= n <= 8, "0 to 8"),
+        "side of the patches to whiten before the net, in pixels; 0 turns whitening off",
+    ] = 0
+    whitening_activation: Annotated[layers.Activation, "activation after the whitening"] = "gelu"
+    whitening_examples: Annotated[
+        Positive, "training images from which the whitening is measured"
+    ] = 5000
+    whitening_epsilon: Annotated[
+        AboveZero, "added to the eigenvalues of the patches' covariance"
+    ] = 5e-4
+    logit_scale: Annotated[AboveZero, "factor of the logits"] = 1.0
 
 
 def build_model(keys: Mapping, dtype: Any, platform: str) -> nn.Module:

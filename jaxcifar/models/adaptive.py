@@ -13,7 +13,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from jaxcifar.config.fields import Count, Injected, Positive, Share, Sizes, one_of
+from jaxcifar.config.fields import Count, Injected, NumClasses, Positive, Share, Sizes, one_of
 from jaxcifar.models import layers
 from jaxcifar.ops import dropout, pooling
 from jaxcifar.ops.batch_norm import batch_norm
@@ -97,32 +97,39 @@ class AdaptiveBlock(nn.Module):
 
 
 class AdaptiveNet(nn.Module):
-    """Segments of adaptive blocks, a mean or flattening, and an MLP.
+    """Segments of adaptive blocks, a mean or flattening, and an MLP."""
 
-    Segment i has `num_blocks[i]` blocks of width `widths[i]`; `segment_pool` puts a 2×2 max-pool
-    between segments. `head_input` is "mean" (over H and W) or "flatten"; the MLP has Dense layers
-    of `head_hidden` with ReLU and `head_dropout`. The other fields are those of `AdaptiveBlock`.
-    """
-
-    num_classes: Positive
-    widths: Sizes
-    num_blocks: Sizes
-    branches: Positive
-    kernel_size: Positive
-    padding: Count
-    gate: Annotated[str, one_of(("linear", "softmax", "none"))]
-    head_input: Annotated[str, one_of(("mean", "flatten"))]
-    segment_pool: bool = False
-    gate_per_channel: bool = False
-    branch_norm: bool = False
-    branch_activation: layers.Activation = "none"
-    branch_dropout: Share = 0.0
-    branch_pool: Positive = 1
-    norm: bool = False
-    activation: layers.Activation = "none"
-    residual: bool = False
-    head_hidden: Sequence[Positive] = ()
-    head_dropout: Share = 0.0
+    num_classes: NumClasses
+    widths: Annotated[Sizes, "channels of the blocks in each segment"]
+    num_blocks: Annotated[Sizes, "blocks in each segment"]
+    branches: Annotated[Positive, "parallel convolutions in a block, K"]
+    kernel_size: Annotated[Positive, "side of the convolutions' kernels, in pixels"]
+    padding: Annotated[Count, "zero padding of the convolutions, in pixels"]
+    gate: Annotated[
+        str,
+        one_of(("linear", "softmax", "none")),
+        "what weighs the branches: a Dense layer, its softmax over K, or nothing (all ones)",
+    ]
+    head_input: Annotated[
+        str,
+        one_of(("mean", "flatten")),
+        "the input of the head: the mean over H and W, or all values",
+    ]
+    segment_pool: Annotated[bool, "2×2 max-pool between segments"] = False
+    gate_per_channel: Annotated[
+        bool, "one gate per branch and channel instead of one per branch"
+    ] = False
+    branch_norm: Annotated[bool, "BatchNorm in each branch"] = False
+    branch_activation: Annotated[layers.Activation, "activation in each branch"] = "none"
+    branch_dropout: Annotated[Share, "dropout rate in each branch"] = 0.0
+    branch_pool: Annotated[Positive, "side of the max-pool in each branch; 1 is none"] = 1
+    norm: Annotated[bool, "BatchNorm after the sum of the branches"] = False
+    activation: Annotated[layers.Activation, "activation after the sum of the branches"] = "none"
+    residual: Annotated[bool, "add a block's input to its output where the shapes agree"] = False
+    head_hidden: Annotated[
+        Sequence[Positive], "units of the head's hidden layers, which have ReLU"
+    ] = ()
+    head_dropout: Annotated[Share, "dropout rate in the head"] = 0.0
     dtype: Injected[Any] = jnp.float32
     platform: Injected[str] = ""
 

@@ -1,13 +1,13 @@
 """A multi-layer perceptron on the pixels: the baseline without convolutions."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from jaxcifar.config.fields import Injected, Positive, Share
+from jaxcifar.config.fields import Injected, NumClasses, Positive, Share
 from jaxcifar.models import layers
 
 Array = jax.Array
@@ -16,9 +16,11 @@ Array = jax.Array
 class PixelMLP(nn.Module):
     """Flattens the image; Dense layers of `hidden` with ReLU and dropout between; () is linear."""
 
-    num_classes: Positive
-    hidden: Sequence[Positive]
-    dropout: Share
+    num_classes: NumClasses
+    hidden: Annotated[
+        Sequence[Positive], "units of the hidden layers, which have ReLU; () is a linear classifier"
+    ]
+    dropout: Annotated[Share, "dropout rate after each hidden layer"]
     dtype: Injected[Any] = jnp.float32
     platform: Injected[str] = ""
 

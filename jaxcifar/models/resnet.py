@@ -9,7 +9,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from jaxcifar.config.fields import Constraint, Injected, Positive, one_of
+from jaxcifar.config.fields import Constraint, Injected, NumClasses, Positive, one_of
 from jaxcifar.models import layers
 from jaxcifar.ops.batch_norm import batch_norm
 
@@ -68,10 +68,14 @@ class BasicBlock(nn.Module):
 class ResNet(nn.Module):
     """conv3×3, three stages of n basic blocks of widths (w, 2w, 4w), mean, Dense; depth 6n+2."""
 
-    num_classes: Positive
-    depth: Depth
-    width: Positive
-    shortcut: Annotated[str, one_of(("A", "B"))]
+    num_classes: NumClasses
+    depth: Annotated[Depth, "layers with weights"]
+    width: Annotated[Positive, "channels of the first stage; each further stage has twice as many"]
+    shortcut: Annotated[
+        str,
+        one_of(("A", "B")),
+        'shortcut where the shape changes: "A" pads with zeros, "B" is a 1×1 convolution',
+    ]
     dtype: Injected[Any] = jnp.float32
     platform: Injected[str] = ""
     # torchvision's names -> those of the common CIFAR ResNets

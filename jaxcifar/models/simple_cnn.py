@@ -2,13 +2,13 @@
 
 import functools
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from jaxcifar.config.fields import Injected, Positive, Sizes
+from jaxcifar.config.fields import Injected, NumClasses, Positive, Sizes
 from jaxcifar.models import layers
 from jaxcifar.ops.batch_norm import batch_norm
 
@@ -16,17 +16,14 @@ Array = jax.Array
 
 
 class SimpleCNN(nn.Module):
-    """Convolutions (VALID), each followed by [BatchNorm], activation and 2×2 max-pool; then an MLP.
+    """VALID convolutions, each with [BatchNorm], activation and 2×2 max-pool; then an MLP."""
 
-    `widths` and `kernel_sizes` have one value per convolution, `hidden` one per hidden Dense layer.
-    """
-
-    num_classes: Positive
-    widths: Sizes
-    kernel_sizes: Sizes
-    hidden: Sequence[Positive]
-    activation: layers.Activation
-    norm: bool = False
+    num_classes: NumClasses
+    widths: Annotated[Sizes, "channels of each convolution"]
+    kernel_sizes: Annotated[Sizes, "side of each convolution's kernel, in pixels"]
+    hidden: Annotated[Sequence[Positive], "units of the hidden Dense layers"]
+    activation: Annotated[layers.Activation, "activation of the convolutions"]
+    norm: Annotated[bool, "BatchNorm after each convolution"] = False
     dtype: Injected[Any] = jnp.float32
     platform: Injected[str] = ""
 

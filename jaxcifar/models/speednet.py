@@ -1,13 +1,13 @@
 """The small VGG of the CIFAR-10 speed records (Jordan, arXiv 2404.00498, airbench)."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from jaxcifar.config.fields import AboveZero, Injected, Positive, Share, Sizes
+from jaxcifar.config.fields import AboveZero, Injected, NumClasses, Positive, Share, Sizes
 from jaxcifar.models import layers
 from jaxcifar.ops.batch_norm import batch_norm
 from jaxcifar.ops.pooling import safe_max
@@ -32,13 +32,15 @@ class SpeedNet(nn.Module):
     activation in a group is added before the last one.
     """
 
-    num_classes: Positive
-    widths: Sizes
-    depth: Positive
-    activation: layers.Activation
-    norm_momentum: Share
-    norm_epsilon: AboveZero
-    residual: bool = False
+    num_classes: NumClasses
+    widths: Annotated[Sizes, "channels of each group of convolutions"]
+    depth: Annotated[Positive, "convolutions in a group"]
+    activation: Annotated[layers.Activation, "activation after each BatchNorm"]
+    norm_momentum: Annotated[
+        Share, "momentum of BatchNorm's running averages, the weight of the old average"
+    ]
+    norm_epsilon: Annotated[AboveZero, "added to BatchNorm's variance"]
+    residual: Annotated[bool, "add a group's first activation to its last convolution"] = False
     dtype: Injected[Any] = jnp.float32
     platform: Injected[str] = ""
 

@@ -7,7 +7,7 @@ import shlex
 import signal
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from absl import logging
@@ -16,12 +16,27 @@ from jaxcifar.errors import UserError
 from jaxcifar.system import output
 
 STOPPED = "stopped by ctrl-C"
+CONSOLE = "jaxcifar"  # the console command, `jaxcifar NAME`
+KEYS = (
+    "docs/config.md describes all keys of a config; `jaxcifar config FILE.py` prints those of one."
+)
 
 
-def command_parser(name: str, description: str, **more: Any) -> argparse.ArgumentParser:
-    """Returns the parser of `python -m jaxcifar.NAME` with the options that all commands share."""
+def command_parser(
+    name: str, description: str, examples: Sequence[str], notes: Sequence[str] = ()
+) -> argparse.ArgumentParser:
+    """Returns a command's parser with the options that all commands share.
+
+    `examples` are the words after the command's name, and `notes` are lines that follow them.
+    """
+    started = sys.argv[0].startswith(f"{CONSOLE} ")
+    prog = sys.argv[0] if started else f"python -m jaxcifar.{name}"
     parser = argparse.ArgumentParser(
-        prog=f"python -m jaxcifar.{name}", description=description, allow_abbrev=False, **more
+        prog=prog,
+        description=description,
+        epilog="\n".join(["examples:", *(f"  {prog} {e}" for e in examples), "", *notes, KEYS]),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
     )
     parser.add_argument("--debug", action="store_true", help="print the traceback of an error")
     return parser
@@ -35,6 +50,13 @@ def add_step_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--step", default="latest", help="saved step: latest (default), best or a number"
     )
+
+
+def add_config_option(parser: argparse.ArgumentParser, name: str = "--config") -> None:
+    """Adds the option, or the argument, that chooses a config."""
+    text = "a config file or the name of one in configs/, and the variant if it has variants"
+    required = {"required": True} if name.startswith("-") else {}
+    parser.add_argument(name, **required, metavar="FILE[:VARIANT]", help=text)  # type: ignore[arg-type]
 
 
 def run_command(main: Callable[[], None]) -> None:

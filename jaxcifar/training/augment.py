@@ -170,22 +170,58 @@ class Augmentation:
     `mixed_share` of the batches.
     """
 
-    mean: Annotated[Sequence[Mean], Three]
-    std: Annotated[Sequence[UpToOne], Three]
-    flip: bool = False
-    crop_pad: Pixels = 0
-    crop_fill: Annotated[str, one_of(("black", "mean", "reflect"))] = "black"
-    cutout_size: Pixels = 0
-    resized_crop_scale: Annotated[Sequence[UpToOne], Scale] = ()
-    resized_crop_pad: Pixels = 0
-    rotation_degrees: Annotated[float, Constraint(lambda x: 0 <= x <= 180, "0 to 180")] = 0.0
-    alternating_flip: bool = False
-    curriculum: Annotated[Sequence[Annotated[Sequence[Count], Stage]], Rising] = ()
-    erasing_share: Annotated[float, Constraint(lambda x: 0 <= x <= 1, "0 to 1")] = 0.0
-    erasing_area: Annotated[Sequence[UpToOne], Range] = (0.02, 0.4)
-    mixup_alpha: NonNegative = 0.0
-    cutmix_alpha: NonNegative = 0.0
-    mixed_share: UpToOne = 1.0
+    mean: Annotated[Sequence[Mean], Three, "mean of each channel, subtracted from the pixels"]
+    std: Annotated[
+        Sequence[UpToOne],
+        Three,
+        "standard deviation of each channel, by which the pixels are divided",
+    ]
+    flip: Annotated[bool, "mirror each image with probability 1/2"] = False
+    crop_pad: Annotated[Pixels, "pixels by which images shift at most, in each direction"] = 0
+    crop_fill: Annotated[
+        str,
+        one_of(("black", "mean", "reflect")),
+        'the border that a shift exposes; "mean" is the mean of the channel',
+    ] = "black"
+    cutout_size: Annotated[
+        Pixels, "side of the square that is cut out of each image, in pixels"
+    ] = 0
+    resized_crop_scale: Annotated[
+        Sequence[UpToOne],
+        Scale,
+        "area of a random box that is resized to the whole image, as a fraction of the image",
+    ] = ()
+    resized_crop_pad: Annotated[
+        Pixels, "black pixels around the image, in which that box may also lie"
+    ] = 0
+    rotation_degrees: Annotated[
+        float,
+        Constraint(lambda x: 0 <= x <= 180, "0 to 180"),
+        "largest random rotation, in degrees",
+    ] = 0.0
+    alternating_flip: Annotated[
+        bool, "mirror each image in every second epoch instead of at random"
+    ] = False
+    curriculum: Annotated[
+        Sequence[Annotated[Sequence[Count], Stage]],
+        Rising,
+        "pairs (epoch, size): from this epoch on, images have this many pixels a side",
+    ] = ()
+    erasing_share: Annotated[
+        float,
+        Constraint(lambda x: 0 <= x <= 1, "0 to 1"),
+        "fraction of the images in which a random rectangle is erased",
+    ] = 0.0
+    erasing_area: Annotated[
+        Sequence[UpToOne], Range, "area of that rectangle, as a fraction of the image"
+    ] = (0.02, 0.4)
+    mixup_alpha: Annotated[
+        NonNegative, "mixup with weights from Beta(alpha, alpha); 0 turns it off"
+    ] = 0.0
+    cutmix_alpha: Annotated[
+        NonNegative, "cutmix with weights from Beta(alpha, alpha); 0 turns it off"
+    ] = 0.0
+    mixed_share: Annotated[UpToOne, "fraction of the batches that mixup and cutmix change"] = 1.0
     dtype: Injected[Any]
 
     def __post_init__(self) -> None:

@@ -3,7 +3,7 @@
 import functools
 import math
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -23,7 +23,11 @@ class Loss(NamedTuple):
     penalty: Callable[[Any], Array]
 
 
-def cross_entropy(*, label_smoothing: Share = 0.0, l1: NonNegative = 0.0) -> Loss:
+def cross_entropy(
+    *,
+    label_smoothing: Annotated[Share, "probability that is spread evenly over all classes"] = 0.0,
+    l1: Annotated[NonNegative, "factor of the L1 penalty on all parameters"] = 0.0,
+) -> Loss:
     """Returns the loss −Σ_c q_c log p_c with the penalty l1·Σ|w| over all parameters.
 
     q = (1 − s)·onehot + s/num_classes with s = label_smoothing.

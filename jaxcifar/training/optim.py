@@ -8,7 +8,7 @@ one update per `accumulate_steps` batches.
 """
 
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -26,16 +26,28 @@ Schedule = Callable[[optax.ScalarOrSchedule], optax.ScalarOrSchedule]
 class Shared(NamedTuple):
     """The keys of `config.optimizer` that all optimizers share."""
 
-    learning_rate: NonNegative
-    weight_decay: NonNegative = 0.0
-    clip_norm: NonNegative = 0.0
-    ema_decay: Share = 0.0
-    decoupled_weight_decay: NonNegative = 0.0
-    normalize_kernels: bool = False
-    skip_nonfinite: bool = False
+    learning_rate: Annotated[NonNegative, "learning rate; the schedule multiplies it"]
+    weight_decay: Annotated[
+        NonNegative, "coupled L2: this times the weights is added to the gradient"
+    ] = 0.0
+    clip_norm: Annotated[NonNegative, "largest global norm of the gradient; 0 does not clip"] = 0.0
+    ema_decay: Annotated[
+        Share, "decay of the averaged weights, which are evaluated; 0 averages none"
+    ] = 0.0
+    decoupled_weight_decay: Annotated[
+        NonNegative, "weight decay as in AdamW, times the learning rate"
+    ] = 0.0
+    normalize_kernels: Annotated[
+        bool, "rescale each kernel to the norm √C_out before its update"
+    ] = False
+    skip_nonfinite: Annotated[bool, "skip updates whose gradient is not finite"] = False
 
 
-def sgd(*, momentum: Share = 0.0, nesterov: bool = False) -> optax.GradientTransformation:
+def sgd(
+    *,
+    momentum: Annotated[Share, "momentum; 0 is plain SGD"] = 0.0,
+    nesterov: Annotated[bool, "Nesterov's momentum"] = False,
+) -> optax.GradientTransformation:
     """SGD: v ← momentum·v + g; the update is v, or g + momentum·v with Nesterov."""
     if nesterov and not momentum:
         raise UserError("config.optimizer.nesterov is True, but momentum is 0; expected above 0")
@@ -43,14 +55,20 @@ def sgd(*, momentum: Share = 0.0, nesterov: bool = False) -> optax.GradientTrans
 
 
 def adam(
-    *, b1: Share = 0.9, b2: Share = 0.999, eps: AboveZero = 1e-8
+    *,
+    b1: Annotated[Share, "decay of the mean gradient"] = 0.9,
+    b2: Annotated[Share, "decay of the mean squared gradient"] = 0.999,
+    eps: Annotated[AboveZero, "added to the root of the mean squared gradient"] = 1e-8,
 ) -> optax.GradientTransformation:
     """Adam (arXiv 1412.6980) with epsilon outside the root."""
     return optax.scale_by_adam(b1, b2, eps)
 
 
 def rmsprop(
-    *, decay: Share = 0.99, eps: AboveZero = 1e-8, momentum: Share = 0.0
+    *,
+    decay: Annotated[Share, "decay of the mean squared gradient"] = 0.99,
+    eps: Annotated[AboveZero, "added to the root of the mean squared gradient"] = 1e-8,
+    momentum: Annotated[Share, "momentum of the scaled gradient; 0 is none"] = 0.0,
 ) -> optax.GradientTransformation:
     """RMSprop as in PyTorch: epsilon outside the root, momentum on the scaled gradient."""
     scale = optax.scale_by_rms(decay, eps, eps_in_sqrt=False)
@@ -59,12 +77,14 @@ def rmsprop(
 
 def muon(
     *,
-    momentum: Share,
-    newton_schulz_steps: Positive,
-    rest_momentum: Share,
-    rest_decay: NonNegative,
-    head_factor: NonNegative,
-    bias_factor: NonNegative,
+    momentum: Annotated[Share, "Nesterov momentum of the kernels"],
+    newton_schulz_steps: Annotated[Positive, "Newton–Schulz iterations per update"],
+    rest_momentum: Annotated[Share, "Nesterov momentum of Dense matrices and biases"],
+    rest_decay: Annotated[NonNegative, "weight decay of Dense matrices and biases"],
+    head_factor: Annotated[
+        NonNegative, "learning rate of Dense matrices, as a factor of the kernels'"
+    ],
+    bias_factor: Annotated[NonNegative, "learning rate of biases, as a factor of the kernels'"],
 ) -> optax.GradientTransformation:
     """Muon (Jordan 2024) for convolution kernels; SGD with Nesterov momentum for the rest.
 
@@ -173,7 +193,7 @@ def constant(
 
 def warmup_cosine(
     *,
-    warmup_epochs: NonNegative = 0.0,
+    warmup_epochs: Annotated[NonNegative, "epochs in which the rate rises from 0"] = 0.0,
     learning_rate: Injected[float],
     steps_per_epoch: Injected[int],
     num_epochs: Injected[int],
@@ -198,8 +218,8 @@ def warmup_cosine(
 
 def step_decay(
     *,
-    every_epochs: Positive,
-    factor: NonNegative,
+    every_epochs: Annotated[Positive, "epochs between two changes of the rate"],
+    factor: Annotated[NonNegative, "factor of the rate at each change"],
     learning_rate: Injected[float],
     steps_per_epoch: Injected[int],
     num_epochs: Injected[int],
@@ -211,8 +231,8 @@ def step_decay(
 
 def cosine(
     *,
-    floor: NonNegative = 0.0,
-    period_epochs: Positive,
+    floor: Annotated[NonNegative, "lowest learning rate"] = 0.0,
+    period_epochs: Annotated[Positive, "epochs from the highest rate to the lowest"],
     learning_rate: Injected[float],
     steps_per_epoch: Injected[int],
     num_epochs: Injected[int],
@@ -228,9 +248,9 @@ def cosine(
 
 def triangle(
     *,
-    start: NonNegative,
-    peak: Share,
-    end: NonNegative,
+    start: Annotated[NonNegative, "rate of the first step, as a factor of learning_rate"],
+    peak: Annotated[Share, "fraction of the run after which the rate is learning_rate"],
+    end: Annotated[NonNegative, "rate of the last step, as a factor of learning_rate"],
     learning_rate: Injected[float],
     steps_per_epoch: Injected[int],
     num_epochs: Injected[int],

@@ -20,8 +20,12 @@ class Evaluation(NamedTuple):
     `every_epochs` epochs and after the last.
     """
 
-    views: Annotated[int, Constraint(lambda n: n in VIEWS, "1, 2 or 6")] = 1
-    every_epochs: Positive = 1
+    views: Annotated[
+        int,
+        Constraint(lambda n: n in VIEWS, "1, 2 or 6"),
+        "views of each image whose logits are averaged: 2 adds the mirror image, 6 also shifts",
+    ] = 1
+    every_epochs: Annotated[Positive, "epochs between two evaluations"] = 1
 
     def due(self, epoch: int, num_epochs: int) -> bool:
         """Returns whether an epoch, counted from 1, is scored."""
