@@ -50,7 +50,7 @@ def overview() -> str:
             "examples:",
             *(f"  {example}" for example in EXAMPLES),
             "",
-            "jaxcifar COMMAND --help describes the options of a command, --version prints the",
+            "jaxcifar COMMAND --help describes the options of a command. --version prints the",
             "version, and --completion=bash (or zsh, tcsh, fish) prints a completion script.",
         ]
     )

@@ -1,4 +1,4 @@
-"""Copies the weights of a run into a new folder that is small enough to share.
+"""Copies the weights of a run into a new folder to share.
 
 python -m jaxcifar.release --checkpoint=DIR --out=DIR [--step=latest|best|N]
 """

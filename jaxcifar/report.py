@@ -1,4 +1,4 @@
-"""Makes an HTML page of one run, of several runs, or of all claims.
+"""Makes an HTML page of one or several runs, or of all claims.
 
 python -m jaxcifar.report DIR… [--out=FILE.html] [--step=latest|best|N] [--data_dir=DIR]
 python -m jaxcifar.report --study=results [--out=FILE.html]

@@ -1,4 +1,4 @@
-"""Trains the runs behind the reports' claims and judges each claim.
+"""Trains the runs behind the reports' claims and judges them.
 
 python -m jaxcifar.reproduce [--claims=ID,…] [--seeds=N] [--jobs=N] [--shard=I/N] [--out=results]
 python -m jaxcifar.reproduce --list | --table
