@@ -1,7 +1,7 @@
 """Evaluates the weights of a run on a split of its data.
 
 python -m jaxcifar.evaluate --checkpoint=DIR [--step=N|best|latest] [--split=test|train|validation]
-    [--data_dir=DIR] [--views=1|2|6] [--calibrate] [--against=DIR]
+    [--data_dir=DIR] [--other_classes] [--views=1|2|6] [--calibrate] [--against=DIR]
 """
 
 from jaxcifar.system import command
@@ -32,6 +32,7 @@ def format_result(result: dict[str, Any]) -> str:
     names = list(result["class_accuracy"])
     width = max(map(len, names))
     lines = [
+        *(f"note: {note}" for note in result["notes"]),
         f"{result['data']} data, {result['split']}, {result['examples']:,} images,"
         f" step {result['step']:,}" + VIEWS[result["views"]],
         f"accuracy {_format_accuracy(result)}  loss {result['loss']:.4f}",
@@ -118,9 +119,6 @@ def make_parser() -> argparse.ArgumentParser:
         help="images to evaluate on (default: test)",
     )
     parser.add_argument(
-        "--data_dir", metavar="DIR", help="folder of the data (default: the one in the config)"
-    )
-    parser.add_argument(
         "--views",
         type=int,
         choices=tuple(VIEWS),
@@ -137,6 +135,7 @@ def make_parser() -> argparse.ArgumentParser:
         metavar="DIR",
         help="folder of another run to compare with on the same images (default: none)",
     )
+    command.add_data_options(parser)
     return parser
 
 
@@ -153,6 +152,7 @@ def main() -> None:
         views=given.views,
         calibrate=given.calibrate,
         against=given.against,
+        other_classes=given.other_classes,
     )
     options = f"_views{given.views}" if given.views else ""
     options += "_calibrated" if given.calibrate else ""

@@ -1,6 +1,7 @@
 """Makes an HTML page of one or several runs, or of all claims.
 
 python -m jaxcifar.report DIR… [--out=FILE.html] [--step=latest|best|N] [--data_dir=DIR]
+    [--other_classes]
 python -m jaxcifar.report --study=results [--out=FILE.html]
 """
 
@@ -34,9 +35,7 @@ def make_parser() -> argparse.ArgumentParser:
     )
     text = "step to show: latest (default), best or a number"
     parser.add_argument("--step", default="latest", help=text)
-    parser.add_argument(
-        "--data_dir", metavar="DIR", help="folder of the data (default: the one in the config)"
-    )
+    command.add_data_options(parser)
     return parser
 
 
@@ -50,8 +49,9 @@ def main() -> None:
         text = study_page.page(arguments.study, arguments.out)
     else:
         backend.configure(keep_memory=False)
+        step_and_data = arguments.step, arguments.data_dir, arguments.other_classes
         folders = [pathlib.Path(run) for run in arguments.runs]
-        text = run_page.page(load_runs(folders, arguments.step, arguments.data_dir))
+        text = run_page.page(load_runs(folders, *step_and_data))
     markup.write_page(arguments.out, text)
     print(f"wrote {arguments.out}, {len(text.encode()) / 2**20:.1f} MB")
 

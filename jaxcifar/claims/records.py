@@ -44,9 +44,17 @@ def read(
     a shortened or synthetic run, is left out.
 
     Raises:
-      UserError: a file is not a record.
+      UserError: a file is not a record, or the seeds of a run were trained on different data.
     """
-    return {run: dict(_seeds(out, run, of or config_of)) for run in runs}
+    found = {run: dict(_seeds(out, run, of or config_of)) for run in runs}
+    for run, seeds in found.items():
+        data = {str(record["data"]): path_of(out, run, seed).name for seed, record in seeds.items()}
+        if len(data) > 1:
+            raise UserError(
+                f"{out / 'runs'}: {' and '.join(data.values())} were trained on different data"
+                f" ({' and '.join(data)}); move the records of one data set away"
+            )
+    return found
 
 
 def _seeds(

@@ -6,10 +6,10 @@ from typing import Annotated
 
 from jaxcifar.config.fields import Count, one_of
 from jaxcifar.data import cifar10, npz, synthetic
-from jaxcifar.data.split import Dataset, Split, hold_out
+from jaxcifar.data.split import Dataset, Split, compare_data, hold_out
 from jaxcifar.errors import UserError
 
-__all__ = ["SOURCES", "Dataset", "Split", "load_dataset"]
+__all__ = ["SOURCES", "Dataset", "Split", "compare_data", "load_dataset"]
 
 # name -> function of config.data.dir that returns the data set, nothing held out
 SOURCES: dict[str, Callable[[str], Dataset]] = {

@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -45,6 +46,29 @@ def content_sha256(train: Split, test: Split) -> str:
     for array in (*train, *test):
         digest.update(np.ascontiguousarray(array).data)
     return digest.hexdigest()
+
+
+def compare_data(
+    dataset: Dataset, run: object, checksum: str, class_names: Sequence[str], advice: str
+) -> str:
+    """Returns a line if the data set is not the one that `run` was trained on; "" if it is.
+
+    `checksum` ("" if unknown) and `class_names` are those of the run. `advice` ends the error.
+
+    Raises:
+      UserError: the classes have other names, another order or another number.
+    """
+    if tuple(class_names) != dataset.class_names:
+        raise UserError(
+            f"{run} has other classes ({', '.join(class_names)}); expected"
+            f" {', '.join(dataset.class_names)}, as in {dataset.origin}; {advice}"
+        )
+    if checksum in ("", dataset.checksum):
+        return ""
+    return (
+        f"{run} was trained on other data: their checksum is {checksum}, and that of"
+        f" {dataset.origin} is {dataset.checksum}"
+    )
 
 
 def hold_out(dataset: Dataset, validation: int, train_examples: int) -> Dataset:

@@ -27,7 +27,6 @@ class Scores:
     probabilities: np.ndarray  # [N, K]
     gates: dict[str, np.ndarray]
     matrix: np.ndarray  # [C, C] of counts, rows the true class
-    checksum: str  # of the dataset
 
     @property
     def right(self) -> np.ndarray:
@@ -52,8 +51,12 @@ class Run:
         return self.config["data.source"] == "synthetic"
 
 
-def load_runs(folders: Sequence[pathlib.Path], step: str, data_dir: str | None) -> list[Run]:
+def load_runs(
+    folders: Sequence[pathlib.Path], step: str, data_dir: str | None, other_classes: bool = False
+) -> list[Run]:
     """Loads the runs, each at the step "latest", "best" or a number.
+
+    `data_dir` and `other_classes` are as in `evaluation.evaluate_run`.
 
     Raises:
       UserError: a folder is not a run, or `step` is a number and cannot be loaded.
@@ -61,10 +64,14 @@ def load_runs(folders: Sequence[pathlib.Path], step: str, data_dir: str | None) 
     names = [folder.resolve().name for folder in folders]
     if len(set(names)) < len(names):
         names = [str(folder) for folder in folders]
-    return [_load_run(*run, step, data_dir) for run in zip(names, folders, strict=True)]
+    return [
+        _load_run(*run, step, data_dir, other_classes) for run in zip(names, folders, strict=True)
+    ]
 
 
-def _load_run(name: str, folder: pathlib.Path, step: str, data_dir: str | None) -> Run:
+def _load_run(
+    name: str, folder: pathlib.Path, step: str, data_dir: str | None, other_classes: bool
+) -> Run:
     config = schema.complete_config(workdir.load_config(folder), ("optimizer", "schedule"))
     flat = schema.flatten(json.loads(schema.to_json(config)))
     lines = metrics.read(folder)
@@ -81,19 +88,19 @@ def _load_run(name: str, folder: pathlib.Path, step: str, data_dir: str | None) 
             f"weights could not be loaded, so everything that needs them is left out ({error})"
         )
     try:
-        scores = None if net is None else _score(net, data_dir)
+        if net is not None:
+            dataset, note = evaluation.load_dataset(net, folder, data_dir, other_classes)
+            missing += [note] * bool(note)
+            scores = _score(net, dataset)
     except UserError as error:
         missing.append(
-            f"data could not be loaded, so everything that needs predictions is left out ({error})"
+            f"data could not be used, so everything that needs predictions is left out ({error})"
         )
-    if scores and scores.checksum != meta["data"]["checksum"]:
-        missing.append("the test images here are not from the dataset the run was trained on")
     return Run(name, flat, lines, meta, net, scores, tuple(missing))
 
 
-def _score(net: Net, data_dir: str | None) -> Scores:
-    """Predicts the test images of the run's dataset, loaded from this machine."""
-    dataset = evaluation.load_dataset(net, data_dir)
+def _score(net: Net, dataset: data.Dataset) -> Scores:
+    """Predicts the test images of a data set."""
     images, labels = dataset.test
     predicted = net.predict(images)
     names = dataset.class_names
@@ -103,7 +110,6 @@ def _score(net: Net, data_dir: str | None) -> Scores:
         predicted.probabilities,
         predicted.gates,
         evaluation.confusion_matrix(predicted.logits, labels, len(names)),
-        dataset.checksum,
     )
 
 

@@ -59,6 +59,14 @@ def add_config_option(parser: argparse.ArgumentParser, name: str = "--config") -
     parser.add_argument(name, **required, metavar="FILE[:VARIANT]", help=text)  # type: ignore[arg-type]
 
 
+def add_data_options(parser: argparse.ArgumentParser) -> None:
+    """Adds the options that choose the data to evaluate a run on."""
+    text = "folder or file of the data (default: the one in the config)"
+    parser.add_argument("--data_dir", metavar="DIR", help=text)
+    text = "accept data whose classes have other names or another order, and compare by number"
+    parser.add_argument("--other_classes", action="store_true", help=text)
+
+
 def run_command(main: Callable[[], None]) -> None:
     """Runs a command and exits with its status.
 

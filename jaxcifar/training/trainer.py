@@ -198,13 +198,10 @@ def describe(
 
 def check_data(meta: dict[str, Any], dataset: data.Dataset, workdir: pathlib.Path) -> None:
     """Raises a UserError if the run was trained on other data so far."""
-    before = meta["data"]["checksum"]
-    if before != dataset.checksum:
-        raise UserError(
-            f"{workdir} was trained on other data: their checksum is {before}, and that of"
-            f" {dataset.origin} is {dataset.checksum}; choose another --workdir, or restore the"
-            " original data"
-        )
+    advice = "choose another --workdir, or restore the original data"
+    checksum, class_names = meta["data"]["checksum"], meta["class_names"]
+    if difference := data.compare_data(dataset, workdir, checksum, class_names, advice):
+        raise UserError(f"{difference}; {advice}")
 
 
 def print_introduction(log: RunLog, run: Run, carry: Carry, workdir: pathlib.Path) -> None:

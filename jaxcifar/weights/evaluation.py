@@ -26,6 +26,7 @@ def evaluate_run(
     views: int | None = None,
     calibrate: bool = False,
     against: pathlib.Path | None = None,
+    other_classes: bool = False,
 ) -> dict[str, Any]:
     """Evaluates the weights of a step, "best", "latest" or a number, on a split of the run's data.
 
@@ -33,21 +34,19 @@ def evaluate_run(
     counts, whose rows are the true classes. `data_dir` overrides the folder of the data in the
     run's config, and `views` the number of views of each image. `calibrate` adds the result of
     `fit_temperature`; `against`, the folder of another run, adds the result of `compare_nets`.
+    `notes` say which nets were trained on other data.
 
     Raises:
-      UserError: the split is empty, or the nets have different classes.
+      UserError: the split is empty, or a net has other classes than the data and `other_classes`
+        is False.
     """
     net = load_net_with_views(directory, step, views)
-    dataset = load_dataset(net, data_dir)
+    dataset, note = load_dataset(net, directory, data_dir, other_classes)
     examples: data.Split = getattr(dataset, split)
     if not len(examples.labels):
         raise errors.UserError(f"the run has no {split} images: config.data.{split} is 0")
     other = None if against is None else load_net_with_views(against, step, views)
-    if other and other.class_names != dataset.class_names:
-        raise errors.UserError(
-            f"{against} has other classes ({', '.join(other.class_names)}); expected"
-            f" {', '.join(dataset.class_names)}"
-        )
+    notes = [note, compare_data(other, against, dataset, other_classes) if other else ""]
     logits = net.predict(examples.images).logits
     result = {
         "checkpoint": str(directory),
@@ -55,6 +54,7 @@ def evaluate_run(
         "data": dataset.source,
         "split": split,
         "views": net.parts.evaluation.views,
+        "notes": [note for note in notes if note],
         **score_logits(net, dataset.class_names, examples.labels, logits),
     }
     if calibrate:
@@ -92,12 +92,26 @@ def load_net_with_views(directory: pathlib.Path, step: str, views: int | None) -
     return dataclasses.replace(net, parts=dataclasses.replace(net.parts, evaluation=evaluation))
 
 
-def load_dataset(net: Net, data_dir: str | None) -> data.Dataset:
-    """Loads the data that a net was trained on, from `data_dir` or the folder in its config."""
+def load_dataset(
+    net: Net, directory: object, data_dir: str | None, other_classes: bool
+) -> tuple[data.Dataset, str]:
+    """Loads the data of the net's config, from `data_dir` if given; see `compare_data`."""
     config = net.parts.config.copy_and_resolve_references()
     if data_dir is not None:
         config.data.dir = data_dir
-    return experiment.load_data(config)
+    dataset = experiment.load_data(config)
+    return dataset, compare_data(net, directory, dataset, other_classes)
+
+
+def compare_data(net: Net, directory: object, dataset: data.Dataset, other_classes: bool) -> str:
+    """Returns a line if the net was trained on other data than `dataset`; "" if not.
+
+    Raises:
+      UserError: the net has other classes, unless `other_classes` is True.
+    """
+    names = dataset.class_names if other_classes else net.class_names
+    advice = "--other_classes compares the classes by their numbers"
+    return data.compare_data(dataset, directory, net.data_checksum, names, advice)
 
 
 def fit_temperature(

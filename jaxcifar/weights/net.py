@@ -35,6 +35,7 @@ class Net:
     step: int
     variables: dict[str, Any]
     class_names: tuple[str, ...]
+    data_checksum: str = ""  # of the training data; "" if unknown
     _predictor: Predictor | None = None
 
     def predict(self, images: np.ndarray) -> Prediction:
@@ -73,5 +74,6 @@ def load_net(checkpoint: str | pathlib.Path, step: str | int = "latest") -> Net:
     with Checkpoints(directory) as checkpoints:
         number = checkpoints.find_step(str(step))
         model = checkpoints.restore_model(number, parts.abstract_model())
-        class_names = tuple(checkpoints.meta(number)["class_names"])
-    return Net(parts, number, state.eval_variables(**model), class_names)
+        meta = checkpoints.meta(number)
+    names, checksum = tuple(meta["class_names"]), meta["data"]["checksum"]
+    return Net(parts, number, state.eval_variables(**model), names, checksum)

@@ -3,6 +3,7 @@
 import json
 import math
 import re
+import shutil
 
 import pytest
 from conftest import ROOT, config_of
@@ -228,3 +229,16 @@ def test_every_small_run_has_five_seeds():
 def test_the_checksum_of_the_records_is_that_of_the_real_data(real_data):
     dataset = data.load_dataset("cifar10", real_data, 0, 0)
     assert dataset.checksum == REAL_DATA["checksum"]
+
+
+def test_seeds_trained_on_different_data_are_not_averaged(tmp_path):
+    run = "simple_cnn:base"
+    (tmp_path / "runs").mkdir()
+    for seed in (0, 1):
+        shutil.copy(records.path_of(RESULTS, run, seed), tmp_path / "runs")
+    assert set(records.read(tmp_path, [run])[run]) == {0, 1}
+    record = records.read_record(records.path_of(tmp_path, run, 1))
+    record["data"]["checksum"] = "another"
+    records.write(tmp_path, record)
+    with pytest.raises(UserError, match=r"seed0.json and .*seed1.json were trained on different"):
+        records.read(tmp_path, [run])

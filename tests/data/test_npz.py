@@ -9,6 +9,7 @@ from conftest import random_images, tiny
 
 from jaxcifar import data, evaluate
 from jaxcifar.errors import UserError
+from jaxcifar.pages import runs
 from jaxcifar.training import trainer
 from jaxcifar.weights import evaluation
 
@@ -213,3 +214,33 @@ def test_training_and_evaluation_on_own_data(written, tmp_path, run):
     ):
         trainer.train(tiny(**own), tmp_path / "run")
     assert {f: f.read_bytes() for f in (tmp_path / "run").rglob("*") if f.is_file()} == before
+
+
+def test_data_with_the_classes_in_another_order_are_refused_unless_asked_for(
+    written, tmp_path, run
+):
+    """The same images with reversed class numbers turn every accuracy upside down."""
+    path = written(train=48, test=12, classes=2, class_names=["dark", "bright"])
+    changes = {"data.source": "npz", "data.dir": path, "num_epochs": 1, "model.num_classes": 2}
+    trainer.train(tiny(**changes), tmp_path / "run")
+    whole = arrays(train=48, test=12, classes=2)
+    flipped = {f"{part}_labels": 1 - whole[f"{part}_labels"] for part in ("train", "test")}
+    swapped = {"classes": 2, "train": 48, "test": 12, "class_names": ["bright", "dark"]}
+    other = written(name="other.npz", **swapped, **flipped)
+    words = [f"--checkpoint={tmp_path / 'run'}", f"--data_dir={other}"]
+    status, out, err = run(evaluate.main, words)
+    assert (status, out, err.count("\n")) == (2, "", 1)
+    assert "run has other classes (dark, bright); expected bright, dark, as in" in err
+    status, out, _ = run(evaluate.main, [*words, "--other_classes"])
+    assert status == 0
+    assert f"note: {tmp_path / 'run'} was trained on other data: their checksum is" in out
+    (page,) = runs.load_runs([tmp_path / "run"], "latest", other)
+    assert page.scores is None
+    assert "expected bright, dark" in page.missing[0]
+    (page,) = runs.load_runs([tmp_path / "run"], "latest", other, other_classes=True)
+    assert page.scores is not None
+    assert "was trained on other data" in page.missing[0]
+    # Only the names change places: the checksum, which covers images and labels, is the same.
+    renamed = written(name="own.npz", **swapped)
+    with pytest.raises(UserError, match=r"other classes .*; choose another --workdir"):
+        trainer.train(tiny(**changes | {"data.dir": renamed}), tmp_path / "run")

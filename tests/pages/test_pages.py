@@ -139,7 +139,8 @@ def test_another_dataset_than_in_training_is_reported(trained, monkeypatch):
     other = dataclasses.replace(load(tiny()), checksum="another")
     monkeypatch.setattr(experiment, "load_data", lambda config: other)
     (run,) = load_runs([trained[0] / "plain"], "latest", None)
-    assert run.missing == ("the test images here are not from the dataset the run was trained on",)
+    (note,) = run.missing
+    assert f"plain was trained on other data: their checksum is {load(tiny()).checksum}" in note
 
 
 def test_without_weights_or_metrics_the_page_shows_the_rest(trained, tmp_path):
