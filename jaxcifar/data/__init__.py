@@ -36,8 +36,10 @@ def load_dataset(
     Args:
       source: one of `SOURCES`.
       dir: the file or folder to read, or to search first; "" for the default places.
-      validation: the number of training images to hold out, taken from the end; 0 for none.
-      train_examples: the number of remaining training images to keep, from the start; 0 for all.
+      validation: the number of training images to hold out; 0 for none. They are the last ones or,
+        of the user's own data, a fixed random choice with the classes' proportions.
+      train_examples: the number of remaining training images to keep, chosen likewise from the
+        start; 0 for all.
 
     Raises:
       UserError: `dir` does not exist, there are too few images, a file is damaged, or the data

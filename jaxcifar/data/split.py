@@ -10,6 +10,8 @@ import numpy as np
 from jaxcifar.errors import UserError
 
 SIZE = 32  # height and width of an image in pixels
+# Sources whose images come in a random order; recorded runs depend on it.
+MIXED = ("cifar10", "synthetic")
 
 
 class Split(NamedTuple):
@@ -74,7 +76,8 @@ def compare_data(
 def hold_out(dataset: Dataset, validation: int, train_examples: int) -> Dataset:
     """Holds out the last `validation` training images, then keeps the first `train_examples`.
 
-    `train_examples=0` keeps all.
+    `train_examples=0` keeps all. The user's own data, which may be sorted by class, are first put
+    into an order in which both parts have the classes' proportions.
 
     Raises:
       UserError: there are too few training images.
@@ -90,8 +93,22 @@ def hold_out(dataset: Dataset, validation: int, train_examples: int) -> Dataset:
             f" {total} training images less config.data.validation={validation}"
         )
     kept = train_examples or rest
+    if dataset.source not in MIXED and (validation or train_examples):
+        order = mixed_order(labels)
+        images, labels = images[order], labels[order]
     return dataclasses.replace(
         dataset,
         train=Split(images[:kept], labels[:kept]),
         validation=Split(images[rest:], labels[rest:]),
     )
+
+
+def mixed_order(labels: np.ndarray) -> np.ndarray:
+    """Returns a random order, the same every time, that spreads each class evenly, int [N]."""
+    order = np.random.default_rng(0).permutation(len(labels))
+    shuffled = labels[order]
+    place = np.empty(len(labels))  # of each image within its class, 0 to 1
+    for label in np.unique(labels):
+        count = np.count_nonzero(shuffled == label)
+        place[shuffled == label] = (np.arange(count) + 0.5) / count
+    return order[np.argsort(place, kind="stable")]

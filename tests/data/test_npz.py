@@ -244,3 +244,33 @@ def test_data_with_the_classes_in_another_order_are_refused_unless_asked_for(
     renamed = written(name="own.npz", **swapped)
     with pytest.raises(UserError, match=r"other classes .*; choose another --workdir"):
         trainer.train(tiny(**changes | {"data.dir": renamed}), tmp_path / "run")
+
+
+def test_parts_of_sorted_data_have_the_classes_proportions(written):
+    """Sorted by class, the last or first images would be of one class."""
+    sizes = (40, 20, 4)
+    labels = np.repeat(range(3), sizes)
+    path = written(train=64, train_labels=labels)
+    whole = data.load_dataset("npz", path, 0, 0)
+    np.testing.assert_array_equal(whole.train.labels, labels)
+    split = data.load_dataset("npz", path, 16, 32)
+    np.testing.assert_array_equal(np.bincount(split.validation.labels), (10, 5, 1))
+    np.testing.assert_array_equal(np.bincount(split.train.labels), (20, 10, 2))
+    rest = data.load_dataset("npz", path, 16, 0)
+    np.testing.assert_array_equal(rest.validation.images, split.validation.images)
+    np.testing.assert_array_equal(rest.train.images[:32], split.train.images)
+    labelled = [
+        sorted((image.tobytes(), int(label)) for image, label in zip(*pair, strict=True))
+        for pair in (
+            whole.train,
+            map(np.concatenate, zip(rest.train, rest.validation, strict=True)),
+        )
+    ]
+    assert labelled[0] == labelled[1]
+
+
+def test_the_official_order_is_kept(synthetic):
+    """Recorded runs of CIFAR-10 and synthetic images depend on their split."""
+    split = data.load_dataset("synthetic", "", 100, 50)
+    np.testing.assert_array_equal(split.validation.labels, synthetic.train.labels[-100:])
+    np.testing.assert_array_equal(split.train.labels, synthetic.train.labels[:50])
