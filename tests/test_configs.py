@@ -71,8 +71,40 @@ def test_a_config_trains_two_steps_in_bfloat16(name, small_data):
 
 @pytest.mark.parametrize("name", CONFIGS)
 def test_a_config_can_be_shortened_to_one_epoch(name):
-    """`--config.num_epochs=1` must work even if the warm-up is longer."""
-    experiment.build_experiment(config_of(name, num_epochs=1))
+    """A warm-up as long as the run is allowed; a longer one is refused with both keys."""
+    config = config_of(name, num_epochs=1)
+    if config.schedule.get("warmup_epochs", 0) > 1:
+        with pytest.raises(
+            UserError, match=r"schedule\.warmup_epochs is 5, but config\.num_epochs"
+        ):
+            experiment.build_experiment(config)
+        config = config_of(name, num_epochs=1, **{"schedule.warmup_epochs": 1.0})
+    experiment.build_experiment(config)
+
+
+FLAT = {"name": "mlp", "num_classes": 10, "hidden": (8,), "dropout": 0.0}
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "keys"),
+    [
+        ("adaptive_prelu.py", {"schedule.floor": 0.1}, ["schedule.floor", "learning_rate"]),
+        ("simple_cnn.py:base", {"augment.curriculum": ((0, 24), (2, 32))}, ["24×24", "simple_cnn"]),
+        ("quickstart.py", {"augment.curriculum": ((0, 16),), "model": FLAT}, ["16×16", "mlp"]),
+        ("resnet20.py", {"augment.curriculum": ((0, 10**9),)}, ["curriculum[0]", "1 to 256"]),
+        ("quickstart.py", {"data.validation": 10_000}, ["data.validation", "train_examples"]),
+        ("quickstart.py", {"data.train_examples": 9}, ["batch_size is 128", "train_examples=9"]),
+        ("quickstart.py", {"data.validation": 9_990}, ["batch_size is 128", "validation=9990"]),
+    ],
+)
+def test_values_that_are_meaningless_together_are_refused_with_both_keys(name, changes, keys):
+    with pytest.raises(UserError) as error:
+        experiment.load_data(experiment.build_experiment(config_of(name, **changes)).config)
+    message = str(error.value)
+    assert "\n" not in message
+    for key in keys:
+        assert key in message
+    experiment.build_experiment(config_of("speedrun.py:94"))  # a curriculum that fits
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -133,6 +165,7 @@ def start(config):
 def fast_build(monkeypatch):
     """Skips computing the shapes of the parameters, which is slow and reads no key."""
     monkeypatch.setattr(experiment.Experiment, "abstract_model", lambda self: {})
+    monkeypatch.setattr(experiment, "check_curriculum", lambda parts: None)
 
 
 # Keys whose default contradicts another key of the config.

@@ -85,7 +85,10 @@ def hold_out(dataset: Dataset, validation: int, train_examples: int) -> Dataset:
     images, labels = dataset.train
     total = len(labels)
     if not 0 <= validation < total:
-        raise UserError(f"config.data.validation is {validation}; expected 0 to {total - 1}")
+        raise UserError(
+            f"config.data.validation is {validation}; expected 0 to {total - 1}, because one of the"
+            f" {total} training images must be left for config.data.train_examples"
+        )
     rest = total - validation
     if not 0 <= train_examples <= rest:
         raise UserError(

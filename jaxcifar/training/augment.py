@@ -27,7 +27,7 @@ Pixels = Annotated[int, Constraint(lambda n: 0 <= n <= 32, "0 to 32")]
 UpToOne = Annotated[float, Constraint(lambda x: 0 < x <= 1, "above 0 and at most 1")]
 Mean = Annotated[float, Constraint(lambda x: 0 <= x <= 1, "0 to 1, for pixels divided by 255")]
 Three = Constraint(lambda values: len(values) == 3, "three values, one per channel")
-Stage = Constraint(lambda s: len(s) == 2 and s[1] > 0, "an epoch and a size above 0")
+Stage = Constraint(lambda s: len(s) == 2 and 0 < s[1] <= 256, "an epoch and a size, 1 to 256")
 Rising = Constraint(
     lambda s: not s or (s[0][0] == 0 and rising(s)), "increasing epochs that start at 0"
 )

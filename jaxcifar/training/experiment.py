@@ -5,6 +5,7 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
+import flax
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -15,7 +16,7 @@ from ml_collections import ConfigDict
 
 from jaxcifar import data, models
 from jaxcifar.config import schema
-from jaxcifar.data.split import SIZE
+from jaxcifar.data.split import MIXED, SIZE
 from jaxcifar.errors import UserError
 from jaxcifar.system import devices
 from jaxcifar.training import augment, losses, optim, state, step, views
@@ -62,7 +63,9 @@ class Experiment:
         `images`, uint8 [N, 32, 32, 3], are the training images, from which a whitening layer
         measures its statistics.
         """
-        some = images[: models.count_whitening_images(self.config.model)]
+        count = models.count_whitening_images(self.config.model)
+        apart = 1 if self.config.data.source in MIXED else max(1, len(images) // max(count, 1))
+        some = images[::apart][:count]  # of sorted data, the first would be of one class
         return self.starter(optimizer)(np.int32(self.config.seed), some)
 
     def starter(self, optimizer: optax.GradientTransformation) -> Callable[..., Carry]:
@@ -157,7 +160,41 @@ def build_experiment(
         mesh=mesh,
     )
     experiment.abstract_model()  # fails if an image is too small for a layer
+    if to_train:
+        check_pairs(experiment.config)
+        check_curriculum(experiment)
     return experiment
+
+
+def check_pairs(c: ConfigDict) -> None:
+    """Raises a UserError if two values of the config are meaningless together."""
+    warmup = c.schedule.get("warmup_epochs", 0)  # not every schedule has the key
+    if warmup > c.num_epochs:
+        raise UserError(
+            f"config.schedule.warmup_epochs is {warmup:g}, but config.num_epochs is {c.num_epochs}:"
+            " the run would end within its warm-up; set both"
+        )
+    if c.schedule.get("floor", 0) > c.optimizer.learning_rate:
+        raise UserError(
+            f"config.schedule.floor is {c.schedule.floor:g}, above config.optimizer.learning_rate"
+            f"={c.optimizer.learning_rate:g}; expected at most that rate"
+        )
+
+
+def check_curriculum(experiment: Experiment) -> None:
+    """Raises a UserError if the model cannot train on the image sizes of its curriculum."""
+    c, shapes = experiment.config, experiment.abstract_model()
+    for epoch, size in c.augment.curriculum:
+        images = jax.ShapeDtypeStruct((2, size, size, 3), jnp.float32)
+        variables = {name: shapes[name] for name in ("params", "batch_stats")}
+        forward = functools.partial(experiment.model.apply, train=False)
+        try:
+            jax.eval_shape(forward, variables, images)
+        except (UserError, flax.errors.ScopeParamShapeError) as error:
+            raise UserError(
+                f"config.augment.curriculum has images of {size}×{size} pixels from epoch {epoch}"
+                f" on, but the weights of config.model.name={c.model.name} fit {SIZE}×{SIZE} only"
+            ) from error
 
 
 def load_data(config: ConfigDict) -> data.Dataset:
@@ -172,6 +209,8 @@ def load_data(config: ConfigDict) -> data.Dataset:
     if config.batch_size > examples:
         raise UserError(
             f"config.batch_size is {config.batch_size}, but there are {examples} training images"
+            f" (config.data.validation={config.data.validation},"
+            f" config.data.train_examples={config.data.train_examples})"
         )
     if config.model.num_classes < classes:
         raise UserError(

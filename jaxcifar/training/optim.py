@@ -200,8 +200,7 @@ def warmup_cosine(
 ) -> Schedule:
     """Rises linearly from 0 for `warmup_epochs`, then falls to 0 by half a cosine, step by step.
 
-    This is `get_cosine_schedule_with_warmup` of Hugging Face Transformers, which report 000 uses. A
-    run shorter than its warm-up only warms up.
+    This is `get_cosine_schedule_with_warmup` of Hugging Face Transformers, which report 000 uses.
     """
     warmup_steps = round(warmup_epochs * steps_per_epoch)
     cosine_steps = max(1, num_epochs * steps_per_epoch - warmup_steps)

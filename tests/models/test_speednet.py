@@ -5,8 +5,9 @@ import itertools
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
-from conftest import config_of, tiny
+from conftest import config_of, random_images, tiny
 
 from jaxcifar import models
 from jaxcifar.models import speednet
@@ -121,3 +122,15 @@ def test_any_net_can_be_whitened_and_scaled():
     assert parts.abstract_model()["batch_stats"]["whitening"].shape == (2, 2, 3, 24)
     assert "whitening" not in plain["batch_stats"]
     assert config_of("quickstart.py").model.whitening_size == 0
+
+
+def test_whitening_of_sorted_data_sees_every_class():
+    """The first images of the user's own data may all be of one class."""
+    few = {"model.widths": (4, 6, 8), "model.whitening_examples": 8, "data.source": "npz"}
+    parts = experiment.build_experiment(config_of("speedrun.py:94", **few))
+    images = np.sort(random_images(80, 32, 32, 3), axis=0)
+
+    def statistics(images):
+        return parts.start(optax.identity(), images).state.batch_stats
+
+    jax.tree.map(np.testing.assert_array_equal, statistics(images), statistics(images[::10]))
