@@ -91,8 +91,8 @@ def exit_alone_on_error() -> Iterator[None]:
         os._exit(2)
 
 
-def make_mesh(batch_size: int) -> Mesh:
-    """Returns the mesh of all devices.
+def make_mesh(batch_size: int = 0) -> Mesh:
+    """Returns the mesh of all devices, to train with `batch_size`; 0 if not to train.
 
     Raises:
       UserError: the number of devices does not divide the batch size.

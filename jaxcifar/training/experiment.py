@@ -142,7 +142,8 @@ def build_experiment(
 ) -> Experiment:
     """Returns the parts of `config`, by default for all attached devices.
 
-    With `to_train=False`, as for evaluation, optimizer and schedule are not checked.
+    With `to_train=False`, as for evaluation, optimizer and schedule are not checked, and the number
+    of devices need not divide the batch size.
 
     Raises:
       UserError: a key is unknown or missing, a value is wrong, or 32×32 images do not fit the
@@ -150,7 +151,7 @@ def build_experiment(
     """
     config = schema.complete_config(config, () if to_train else ("optimizer", "schedule"))
     dtype = models.DTYPES[config.compute_dtype]
-    mesh = mesh or devices.make_mesh(config.batch_size)
+    mesh = mesh or devices.make_mesh(config.batch_size if to_train else 0)
     experiment = Experiment(
         config=config,
         model=models.build_model(config.model, dtype, devices.platform(mesh)),

@@ -17,23 +17,25 @@ Forward = Callable[[Any, Array], tuple[Array, dict[str, Array]]]
 
 
 class Predictor:
-    """Runs the forward pass over every image of a split exactly once, for any batch size.
+    """Runs the forward pass over every image of a split exactly once, on any number of devices.
 
-    The last batch is padded, and the results of the padding are dropped.
+    A batch has up to `batch_size` images, rounded up to a multiple of the devices. The last batch
+    is padded, and the results of the padding are dropped.
     """
 
     def __init__(self, forward: Forward, images: np.ndarray, batch_size: int, mesh: Mesh):
-        self.batch_size, self.mesh = batch_size, mesh
+        self._largest, self.mesh = self._whole(batch_size, mesh), mesh
         self.set_images(images)
         self._scanned = devices.is_accelerated(mesh)
 
         def batch(variables: Any, images: Array, i: Array) -> Any:
-            x = lax.dynamic_slice_in_dim(images, i * batch_size, batch_size)
+            size = min(self._largest, len(images))
+            x = lax.dynamic_slice_in_dim(images, i * size, size)
             x = lax.with_sharding_constraint(x, devices.split_batch(mesh))
             return forward(variables, x)
 
         def all_batches(variables: Any, images: Array) -> Any:
-            numbers = jnp.arange(len(images) // batch_size)
+            numbers = jnp.arange(-(-len(images) // self._largest))
             each = lax.map(lambda i: batch(variables, images, i), numbers)
             return jax.tree.map(lambda a: a.reshape(-1, *a.shape[2:]), each)
 
@@ -44,12 +46,18 @@ class Predictor:
     def set_images(self, images: np.ndarray) -> None:
         """Replaces the images; the program is compiled again only if their number changes."""
         self.num_images = len(images)
-        self.num_batches = -(-self.num_images // self.batch_size)
-        padding = self.num_batches * self.batch_size - self.num_images
+        batch_size = min(self._largest, self._whole(self.num_images, self.mesh))
+        self.num_batches = -(-self.num_images // batch_size)
+        padding = self.num_batches * batch_size - self.num_images
         if padding:
             zeros = np.zeros((padding, *images.shape[1:]), images.dtype)
             images = np.concatenate([images, zeros])
         self._images = devices.place(images, self.mesh)
+
+    @staticmethod
+    def _whole(count: int, mesh: Mesh) -> int:
+        """Returns `count` rounded up to a multiple of the devices."""
+        return -(-count // mesh.devices.size) * mesh.devices.size
 
     def program(self, variables: Any) -> Compiled:
         """Returns the compiled program of all batches, or of one batch on CPU.

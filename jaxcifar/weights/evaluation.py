@@ -97,6 +97,7 @@ def load_dataset(
 ) -> tuple[data.Dataset, str]:
     """Loads the data of the net's config, from `data_dir` if given; see `compare_data`."""
     config = net.parts.config.copy_and_resolve_references()
+    config.batch_size = 1  # there may be fewer images than in a batch of training
     if data_dir is not None:
         config.data.dir = data_dir
     dataset = experiment.load_data(config)

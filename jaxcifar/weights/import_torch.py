@@ -68,7 +68,7 @@ def import_state_dict(file: pathlib.Path, config: ConfigDict, out: pathlib.Path)
     """
     if os.path.lexists(out):
         raise UserError(f"--workdir={out} exists; choose a folder that does not")
-    parts = experiment.build_experiment(config)
+    parts = experiment.build_experiment(config, mesh=devices.make_mesh())
     with damage.as_user_error(f"cannot read {file}"):
         content = file.read_bytes()
     tensors = read_state_dict(file, content)

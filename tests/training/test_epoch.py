@@ -42,7 +42,7 @@ def scanned(request, monkeypatch):
 @pytest.mark.parametrize("batch_size", [7, 50, 300, 512])
 def test_predictor_sees_each_image_once_and_in_order(batch_size, scanned):
     def forward(variables, images):
-        assert images.shape[0] == batch_size  # one shape, whatever is left over
+        assert images.shape[0] == min(batch_size, 300)  # one shape, whatever is left over
         index = index_of(images)
         return variables + index[:, None], {"gate": jnp.stack([index, -index], 1)}
 
