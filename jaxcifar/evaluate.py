@@ -7,7 +7,7 @@ python -m jaxcifar.evaluate --checkpoint=DIR [--step=N|best|latest] [--split=tes
 from jaxcifar.system import command
 
 if __name__ == "__main__":
-    command.leave_on_interrupt()  # the imports below take seconds
+    command.start_command()  # the imports below take seconds
 
 import argparse
 import pathlib
@@ -19,7 +19,7 @@ import numpy as np
 from jaxcifar.figures import heatmaps, png
 from jaxcifar.run import workdir
 from jaxcifar.stats.accuracy import p_text
-from jaxcifar.system import backend
+from jaxcifar.system import backend, output
 from jaxcifar.training.views import VIEWS
 from jaxcifar.weights.evaluation import evaluate_run
 
@@ -144,16 +144,17 @@ def main() -> None:
     given = make_parser().parse_args()
     backend.configure(keep_memory=False)  # there are only a few large batches
     directory = given.checkpoint
-    result = evaluate_run(
-        directory,
-        given.step,
-        given.split,
-        given.data_dir,
-        views=given.views,
-        calibrate=given.calibrate,
-        against=given.against,
-        other_classes=given.other_classes,
-    )
+    with output.busy(f"evaluating {directory}"):
+        result = evaluate_run(
+            directory,
+            given.step,
+            given.split,
+            given.data_dir,
+            views=given.views,
+            calibrate=given.calibrate,
+            against=given.against,
+            other_classes=given.other_classes,
+        )
     options = f"_views{given.views}" if given.views else ""
     options += "_calibrated" if given.calibrate else ""
     options += f"_against_{given.against.resolve().name}" if given.against else ""

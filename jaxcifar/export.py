@@ -7,12 +7,12 @@ python -m jaxcifar.export --checkpoint=DIR --to=safetensors|jax|torch --out=FILE
 from jaxcifar.system import command
 
 if __name__ == "__main__":
-    command.leave_on_interrupt()  # the imports below take seconds
+    command.start_command()  # the imports below take seconds
 
 import argparse
 import pathlib
 
-from jaxcifar.system import backend
+from jaxcifar.system import backend, output
 from jaxcifar.weights.export import FORMATS, export_weights
 
 
@@ -39,7 +39,8 @@ def main() -> None:
     arguments = make_parser().parse_args()
     backend.configure()
     source, out = arguments.checkpoint, arguments.out
-    size = export_weights(source, arguments.step, arguments.to, out)
+    with output.busy(f"exporting {source}"):
+        size = export_weights(source, arguments.step, arguments.to, out)
     print(f"wrote {out} ({arguments.to}, {size / 2**20:.1f} MB)")
 
 

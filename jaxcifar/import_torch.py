@@ -6,13 +6,13 @@ python -m jaxcifar.import_torch FILE --config=CONFIG [--workdir=DIR] [--config.K
 from jaxcifar.system import command
 
 if __name__ == "__main__":
-    command.leave_on_interrupt()  # the imports below take seconds
+    command.start_command()  # the imports below take seconds
 
 import argparse
 import pathlib
 
 from jaxcifar.config import overrides
-from jaxcifar.system import backend
+from jaxcifar.system import backend, output
 from jaxcifar.training import experiment
 from jaxcifar.weights.import_torch import import_state_dict
 
@@ -48,7 +48,8 @@ def main() -> None:
     backend.configure()
     out = known.workdir or pathlib.Path("checkpoints", known.file.stem)
     config = overrides.load_config(known.config, words)
-    model = import_state_dict(known.file, config, out)
+    with output.busy(f"importing {known.file}"):
+        model = import_state_dict(known.file, config, out)
     size = experiment.describe_parameters(model["params"])
     print(f"saved {known.file.name} in {out}: {config.model.name}, {size}")
     mean, std = (", ".join(map(str, config.augment[key])) for key in ("mean", "std"))

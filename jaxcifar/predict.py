@@ -6,7 +6,7 @@ python -m jaxcifar.predict --checkpoint=DIR [--step=N|best|latest] [--json|--csv
 from jaxcifar.system import command
 
 if __name__ == "__main__":
-    command.leave_on_interrupt()  # the imports below take seconds
+    command.start_command()  # the imports below take seconds
 
 import argparse
 import csv
@@ -23,7 +23,7 @@ import numpy as np
 from jaxcifar.data import image_files
 from jaxcifar.data.image_files import CroppedImage
 from jaxcifar.errors import UserError
-from jaxcifar.system import backend
+from jaxcifar.system import backend, output
 from jaxcifar.weights.net import Net, load_net
 
 TOP = 5  # classes shown for each image
@@ -141,7 +141,8 @@ def main() -> None:
     """Runs the command, which exits with status 1 if an image could not be read."""
     arguments = make_parser().parse_args()
     backend.configure()
-    net = load_net(arguments.checkpoint, arguments.step)
+    with output.busy(f"loading {arguments.checkpoint}"):
+        net = load_net(arguments.checkpoint, arguments.step)
     images, failures = [], 0
     for file, name in open_images(arguments.images):
         try:
@@ -149,7 +150,8 @@ def main() -> None:
         except UserError as error:
             failures += 1
             print(f"error: {error}", file=sys.stderr)
-    found = list(zip(images, rank_classes(net, images), strict=True))
+    with output.busy(f"classifying {len(images):,} images"):
+        found = list(zip(images, rank_classes(net, images), strict=True))
     if arguments.json:
         print(format_json(net, found))
     elif arguments.csv:

@@ -6,12 +6,12 @@ python -m jaxcifar.release --checkpoint=DIR --out=DIR [--step=latest|best|N]
 from jaxcifar.system import command
 
 if __name__ == "__main__":
-    command.leave_on_interrupt()  # the imports below take seconds
+    command.start_command()  # the imports below take seconds
 
 import argparse
 import pathlib
 
-from jaxcifar.system import backend
+from jaxcifar.system import backend, output
 from jaxcifar.weights.release import release_weights
 
 
@@ -36,7 +36,9 @@ def main() -> None:
     """Runs the command."""
     arguments = make_parser().parse_args()
     backend.configure()
-    print(release_weights(arguments.checkpoint, arguments.step, arguments.out), end="")
+    with output.busy(f"releasing {arguments.checkpoint}"):
+        card = release_weights(arguments.checkpoint, arguments.step, arguments.out)
+    print(card, end="")
 
 
 if __name__ == "__main__":

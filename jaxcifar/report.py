@@ -8,7 +8,7 @@ python -m jaxcifar.report --study=results [--out=FILE.html]
 from jaxcifar.system import command
 
 if __name__ == "__main__":
-    command.leave_on_interrupt()  # the imports below take seconds
+    command.start_command()  # the imports below take seconds
 
 import argparse
 import pathlib
@@ -16,7 +16,7 @@ import pathlib
 from jaxcifar.errors import UserError
 from jaxcifar.pages import markup, run_page, study_page
 from jaxcifar.pages.runs import load_runs
-from jaxcifar.system import backend
+from jaxcifar.system import backend, output
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -45,13 +45,14 @@ def main() -> None:
     if bool(arguments.runs) == bool(arguments.study):
         raise UserError("expected either the workdirs of runs or --study=results")
     markup.check_writable(arguments.out)
-    if arguments.study:
-        text = study_page.page(arguments.study, arguments.out)
-    else:
-        backend.configure(keep_memory=False)
-        step_and_data = arguments.step, arguments.data_dir, arguments.other_classes
-        folders = [pathlib.Path(run) for run in arguments.runs]
-        text = run_page.page(load_runs(folders, *step_and_data))
+    with output.busy(f"making {arguments.out}"):
+        if arguments.study:
+            text = study_page.page(arguments.study, arguments.out)
+        else:
+            backend.configure(keep_memory=False)
+            step_and_data = arguments.step, arguments.data_dir, arguments.other_classes
+            folders = [pathlib.Path(run) for run in arguments.runs]
+            text = run_page.page(load_runs(folders, *step_and_data))
     markup.write_page(arguments.out, text)
     print(f"wrote {arguments.out}, {len(text.encode()) / 2**20:.1f} MB")
 

@@ -7,7 +7,7 @@ python -m jaxcifar.reproduce --list | --table
 from jaxcifar.system import command
 
 if __name__ == "__main__":
-    command.leave_on_interrupt()  # the imports below take seconds
+    command.start_command()  # the imports below take seconds
 
 import argparse
 import math

@@ -6,7 +6,7 @@ python -m jaxcifar.show_config FILE[:VARIANT] [--config.KEY=VALUE ...]
 from jaxcifar.system import command
 
 if __name__ == "__main__":
-    command.leave_on_interrupt()  # the imports below take seconds
+    command.start_command()  # the imports below take seconds
 
 import argparse
 

@@ -6,7 +6,7 @@ python -m jaxcifar.sweep --config=FILE.py[:VARIANT] --sweep=KEY=V1,V2,… [--see
 from jaxcifar.system import command
 
 if __name__ == "__main__":
-    command.leave_on_interrupt()  # the imports below take seconds
+    command.start_command()  # the imports below take seconds
 
 import argparse
 import pathlib

@@ -8,7 +8,7 @@ python -m jaxcifar.train --config=configs/adaptive.py [--workdir=DIR] [--config.
 from jaxcifar.system import command
 
 if __name__ == "__main__":
-    command.leave_on_interrupt()  # the imports below take seconds
+    command.start_command()  # the imports below take seconds
 
 import argparse
 import pathlib

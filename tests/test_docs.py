@@ -14,7 +14,7 @@ from jaxcifar.claims.reports import CLAIMS
 
 BLOCK = re.compile(r"(?:`(\S+)`:\n\n)?^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 COMMAND = re.compile(r"^    \.venv/bin/python -m (jaxcifar\.(?:.*\\\n)*.*)$", re.MULTILINE)
-ACCURACY = re.compile(r"^epoch (\d+)/\d+ .* test loss \S+ accuracy (\S+)", re.MULTILINE)
+ACCURACY = re.compile(r"^epoch (\d+)/\d+ .* test loss \S+ acc (\S+)", re.MULTILINE)
 OWN = "--workdir=checkpoints/own"
 
 

@@ -16,7 +16,7 @@ from jaxcifar import data
 TUTORIAL = (ROOT / "docs" / "tutorial.md").read_text()
 NOTEBOOK = runpy.run_path(str(ROOT / "docs" / "notebook.py"))["notebook"](TUTORIAL)
 NUMBER = re.compile(r"\d[\d,]*(?:\.\d+)?(?:e[+-]\d+)?")
-IGNORED = re.compile(r"  rate .*|█")  # speed, seconds and bars
+IGNORED = re.compile(r"  \d[\d.]* s$|█")  # seconds and bars
 
 
 def near(shown, printed, line):

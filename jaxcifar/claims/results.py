@@ -9,7 +9,7 @@ from jaxcifar.claims.judge import judge_all
 from jaxcifar.claims.reports import CLAIMS, RUNS
 from jaxcifar.errors import UserError
 from jaxcifar.run import workdir
-from jaxcifar.system import atomic
+from jaxcifar.system import atomic, output
 
 
 def write_table(out: pathlib.Path) -> None:
@@ -20,7 +20,8 @@ def write_table(out: pathlib.Path) -> None:
     found = records.read(out, RUNS)
     judged = judge_all(CLAIMS, found)
     atomic.check_writable(out, "--out")
-    pictures = figures.draw(out, found, judged)
+    with output.busy("drawing the figures"):
+        pictures = figures.draw(out, found, judged)
     workdir.write_text(out / "README.md", tables.results_readme(out, found, judged, pictures))
     print(f"wrote {out / 'README.md'} and {len(pictures)} figures; {tables.verdicts(judged)}")
     readme = out.resolve().parent / "README.md"

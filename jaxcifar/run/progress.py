@@ -69,10 +69,9 @@ class RunLog:
         self._events = Events(path / "tensorboard", last_step + 1) if writing else None
         self.live = writing and sys.stdout is not None and sys.stdout.isatty()
         self._bar = _make_bar(self.live)
+        self._epoch = self._bar.add_task("", total=None, text="")
         total = num_epochs * steps_per_epoch
-        self._task = self._bar.add_task(
-            "", total=total, completed=last_step, epoch=1, epochs=num_epochs, text=""
-        )
+        self._run = self._bar.add_task("the run", total=total, completed=last_step, text="")
         self._last_update = 0.0
         if ahead:
             where = f"step {last_step:,}" if last_step else "the start: no saved step was found"
@@ -97,13 +96,19 @@ class RunLog:
             return
         self._last_update = now
         means = sums.means()
-        text = f"loss {means['loss']:.3f}  accuracy {means['accuracy']:.3f}"
         self._bar.update(
-            self._task,
-            completed=(epoch - 1) * self.steps_per_epoch + done,
-            epoch=epoch,
-            text=f"{text}  {examples_per_second:,.0f} examples/s",
+            self._epoch,
+            description=f"epoch {epoch}/{self.num_epochs}",
+            total=self.steps_per_epoch,
+            completed=done,
+            text=f"loss {means['loss']:.3f} acc {means['accuracy']:.3f}",
         )
+        steps = (epoch - 1) * self.steps_per_epoch + done
+        self._bar.update(self._run, completed=steps, text=f"{examples_per_second:,.0f} images/s")
+
+    def show_phase(self, what: str) -> None:
+        """Shows what the run does while it takes no step, such as "compiling", in the bar."""
+        self._bar.reset(self._epoch, description=what, total=None, text="")
 
     def write_epoch(self, line: dict[str, Any]) -> None:
         """Writes the metrics of a finished epoch to metrics.jsonl and TensorBoard."""
@@ -119,6 +124,8 @@ class RunLog:
         """Prints the metrics of the last epoch; warns the first time that one is not finite."""
         line = self.lines[-1]
         self.say(format_epoch(line, self.num_epochs))
+        if skipped := line.get("skipped_updates"):
+            self.say(f"      {skipped:,} updates skipped so far: their gradients were not finite")
         bad = [key for key, value in line.items() if value is None]
         if bad and not self._warned and not self.diverged:
             self._warned = True
@@ -163,31 +170,26 @@ def _make_bar(live: bool) -> Any:
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
     return Progress(
-        TextColumn("epoch {task.fields[epoch]}/{task.fields[epochs]}"),
+        TextColumn("{task.description}"),
         BarColumn(),
         TextColumn("{task.fields[text]}"),
-        TimeRemainingColumn(),
+        TimeRemainingColumn(compact=True, elapsed_when_finished=True),
         disable=not live,
         transient=True,
     )
 
 
 def format_epoch(line: dict[str, Any], num_epochs: int) -> str:
-    """Returns the metrics of an epoch as one line of text."""
+    """Returns the metrics of an epoch as one line, of up to 80 columns below epoch 1,000."""
     split = selection.split(line)
-    held_out = ""  # not every epoch is evaluated
-    if f"{split}_loss" in line:
-        loss, accuracy = (format_metric(line[f"{split}_{key}"]) for key in ("loss", "accuracy"))
-        held_out = f"  {split} loss {loss} accuracy {accuracy}"
-    train_loss, train_accuracy = (format_metric(line[f"train_{k}"]) for k in ("loss", "accuracy"))
-    skipped = f"  skipped {line['skipped_updates']}" if line.get("skipped_updates") else ""
-    return (
-        f"epoch {line['epoch']:>{len(str(num_epochs))}}/{num_epochs}"
-        f"  train loss {train_loss} accuracy {train_accuracy}"
-        f"{held_out}{skipped}"
-        f"  rate {line['learning_rate']:.2g}"
-        f"  {line['examples_per_second']:,.0f} examples/s  {line['seconds']:.1f} s"
-    )
+    parts = [f"epoch {line['epoch']:>{len(str(num_epochs))}}/{num_epochs}"]
+    for name, short in (("train", "train"), (split, "val" if split == "validation" else split)):
+        if f"{name}_loss" in line:  # not every epoch is evaluated
+            loss, accuracy = (format_metric(line[f"{name}_{k}"]) for k in ("loss", "accuracy"))
+            parts.append(f"{short} loss {loss} acc {accuracy}")
+    seconds = line["seconds"]
+    parts.append(f"{seconds:.1f} s" if seconds < 100 else f"{seconds:.0f} s")
+    return "  ".join(parts)
 
 
 def format_metric(value: float | None) -> str:

@@ -75,6 +75,8 @@ def run_command(main: Callable[[], None]) -> None:
     command exits silently with 141. Any other error is a bug and keeps its traceback.
     """
     output.open_closed_streams()
+    if sys.stderr.isatty():
+        output.attempt(lambda: print("\033[K", end="", file=sys.stderr, flush=True), sys.stderr)
     if signal.getsignal(signal.SIGINT) is _exit_on_interrupt:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     if "--debug" not in sys.argv[1:]:
@@ -98,8 +100,15 @@ def run_command(main: Callable[[], None]) -> None:
         sys.exit(141)
 
 
-def leave_on_interrupt() -> None:
-    """Makes ctrl-C print one line and exit during imports, until `run_command` takes over."""
+def start_command() -> None:
+    """Says "loading" on a terminal, and makes ctrl-C print one line and exit during imports.
+
+    `run_command` takes over from here.
+    """
+    if sys.stderr and sys.stderr.isatty():
+        output.attempt(
+            lambda: print("loading JAX …", end="\r", file=sys.stderr, flush=True), sys.stderr
+        )
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, _exit_on_interrupt)
 

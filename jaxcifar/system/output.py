@@ -8,7 +8,7 @@ import contextlib
 import io
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TextIO
 
 
@@ -35,6 +35,25 @@ def attempt(write: Callable[[], object], stream: TextIO | None = None) -> None:
             discard(stream.fileno())
     except (ValueError, RuntimeError):  # a closed stream; a signal that came while printing
         pass
+
+
+@contextlib.contextmanager
+def busy(what: str) -> Iterator[None]:
+    """Shows what a command is doing, and for how long, on stderr if that is a terminal."""
+    if not (sys.stderr and sys.stderr.isatty()):
+        yield
+        return
+    from rich.console import Console
+    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    columns = SpinnerColumn(), TextColumn(what, markup=False), TimeElapsedColumn()
+    shown = Progress(*columns, console=Console(stderr=True), transient=True)
+    shown.add_task("", total=None)
+    attempt(shown.start, sys.stderr)
+    try:
+        yield
+    finally:
+        attempt(shown.stop, sys.stderr)
 
 
 def discard(descriptor: int) -> None:

@@ -20,7 +20,7 @@ from jaxcifar.run import workdir as workdirs
 from jaxcifar.run.checkpoint import Checkpoints
 from jaxcifar.run.progress import RunLog
 from jaxcifar.run.signals import Interrupt
-from jaxcifar.system import devices
+from jaxcifar.system import devices, output
 from jaxcifar.training import experiment, losses, optim, state
 from jaxcifar.training.epoch import TrainLoop
 from jaxcifar.training.scoring import HeldOut, held_out_splits, score
@@ -49,10 +49,12 @@ def train(config: ConfigDict, workdir: pathlib.Path) -> Result:
       UserError: the config or the data are wrong, or the folder belongs to another run.
     """
     parts = experiment.build_experiment(config)
-    dataset = experiment.load_data(parts.config)
+    with output.busy("loading the data"):
+        dataset = experiment.load_data(parts.config)
     if devices.is_leader():
         workdirs.check_workdir(workdir, config)
-    run = Run.prepare(config, parts, dataset)
+    with output.busy("preparing the run"):
+        run = Run.prepare(config, parts, dataset)
 
     with open_workdir(workdir, config, parts) as (checkpoints, interrupt):
         carry = run.latest(checkpoints)
@@ -140,6 +142,8 @@ def train_epochs(
     config, step = run.parts.config, int(carry.state.step)
     if step < run.last_step and not log.diverged:
         began = time.perf_counter()
+        log.say("compiling …")
+        log.show_phase("compiling")
         run.loop.compile(carry, config.num_epochs)
         log.say(f"compiled in {time.perf_counter() - began:.1f} s")
     while step < run.last_step and not (devices.any_process(interrupt.wanted) or log.diverged):
@@ -151,6 +155,7 @@ def train_epochs(
         step = int(carry.state.step)
         if step % run.steps_per_epoch:
             break  # stopped within an epoch; its sums are saved with the state
+        log.show_phase("scoring")
         line = score(run.parts, run.schedule, carry, run.splits, epoch)
         examples = (run.steps_per_epoch - began_at) * config.batch_size
         line["examples_per_second"] = examples / train_seconds
