@@ -27,7 +27,6 @@ from jaxcifar.system import backend, output
 from jaxcifar.weights.net import Net, load_net
 
 TOP = 5  # classes shown for each image
-MAX_STDIN_BYTES = 2**28  # a longer stream is cut off here, and then refused as no image
 
 RankedClasses = list[tuple[str, float]]  # classes and their probabilities, the most likely first
 
@@ -55,7 +54,7 @@ def open_images(words: Sequence[str]) -> Iterator[tuple[pathlib.Path | BinaryIO,
     for word in words:
         path = pathlib.Path(word)
         if word == "-":
-            yield io.BytesIO(sys.stdin.buffer.read(MAX_STDIN_BYTES)), "stdin"
+            yield io.BytesIO(sys.stdin.buffer.read(image_files.MAX_BYTES)), "stdin"
         elif path.is_dir():
             files = image_files.list_images(path) or [path]
             yield from ((file, _printable(str(file))) for file in files)

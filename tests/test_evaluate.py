@@ -5,6 +5,7 @@ import dataclasses
 import io
 import json
 import os
+import shutil
 import subprocess
 import sys
 
@@ -152,7 +153,7 @@ def other(tmp_path_factory, small_data_for_module):
 
 def test_the_option_views_equals_views_in_the_config(trained, tmp_path):
     folder, _ = trained
-    (tmp_path / "steps").symlink_to(folder / "steps")
+    shutil.copytree(folder / "steps", tmp_path / "steps")
     config = json.loads((folder / "config.json").read_text()) | {"evaluation": {"views": 6}}
     (tmp_path / "config.json").write_text(json.dumps(config))
     want = evaluation.evaluate_run(tmp_path, "latest", "test")

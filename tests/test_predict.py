@@ -6,6 +6,7 @@ import io
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 
@@ -98,7 +99,7 @@ def test_a_run_is_restored_without_its_optimizer(trained, monkeypatch, tmp_path)
     """Its optimizer or schedule may come from another version and be unknown here."""
     folder = tmp_path / "run"
     folder.mkdir()
-    (folder / "steps").symlink_to(trained[0] / "steps")
+    shutil.copytree(trained[0] / "steps", folder / "steps")
     text = (trained[0] / "config.json").read_text()
     text = text.replace('"name": "adam"', '"name": "sophia"').replace('"b1"', '"rho"')
     (folder / "config.json").write_text(text.replace('"warmup_cosine"', '"of_tomorrow"'))

@@ -10,6 +10,7 @@ from jaxcifar.claims.judge import EXCEEDED, UNDECIDED, VERDICTS, Judgement, Test
 from jaxcifar.claims.records import Records
 from jaxcifar.claims.reports import HEADLINES, RUNS
 from jaxcifar.stats.intervals import LEVEL, holm, mean_std
+from jaxcifar.system import files
 
 Judged = Mapping[Claim, Judgement]
 MARKS = ("<!-- claims: made by `python -m jaxcifar.reproduce --table` -->", "<!-- /claims -->")
@@ -237,7 +238,7 @@ def results_readme(
         JUDGING,
         "## Runs\n",
         runs_table(records),
-        "\n" + notes.read_text() if notes.exists() else "",
+        "\n" + files.read_text(notes) if notes.exists() else "",
         PICTURES,
         *(f"![{name}](figures/{name})\n" for name in pictures),
     ]

@@ -13,7 +13,7 @@ import numpy as np
 from jaxcifar.data import official, tfds
 from jaxcifar.data.split import Dataset, Split, content_sha256, make_dataset
 from jaxcifar.errors import UserError
-from jaxcifar.system import atomic
+from jaxcifar.system import atomic, files
 from jaxcifar.system.backend import cache_folder
 
 CLASS_NAMES: tuple[str, ...] = (
@@ -100,7 +100,7 @@ def read_cache(path: Path) -> tuple[Split, Split] | None:
     if not path.exists():
         return None
     try:
-        with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
+        with files.open_plain(path, follow=True) as raw, np.load(raw, allow_pickle=False) as file:
             train = Split(file["train_images"], file["train_labels"])
             test = Split(file["test_images"], file["test_labels"])
         problem = "" if content_sha256(train, test) == CIFAR10_SHA256 else "its sha256 differs"

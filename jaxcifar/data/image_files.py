@@ -1,5 +1,6 @@
 """Reads image files of any size and the usual formats as the 32×32 pixels that a net sees."""
 
+import io
 import pathlib
 import warnings
 from typing import BinaryIO, NamedTuple
@@ -9,10 +10,12 @@ from PIL import Image, ImageOps
 
 from jaxcifar.data.split import SIZE
 from jaxcifar.errors import UserError, first_line
+from jaxcifar.system import files
 
 # The formats that Pillow may open. For some others, such as EPS, it starts another program.
 FORMATS = ("PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP")
 SUFFIXES = (".png", ".jpg", ".jpeg", ".gif", ".bmp", ".tif", ".tiff", ".webp")
+MAX_BYTES = 2**28
 MAX_PIXELS = 2**26  # 67 million pixels take 0.3 GB; below Pillow's own limit
 
 
@@ -57,6 +60,8 @@ def read_image(file: pathlib.Path | BinaryIO, name: str) -> CroppedImage:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about odd files that can still be read
             warnings.simplefilter("error", Image.DecompressionBombWarning)
+            if isinstance(file, pathlib.Path):
+                file = io.BytesIO(files.read_bytes(file, MAX_BYTES, follow=True))
             with Image.open(file, formats=FORMATS) as image:
                 if image.width * image.height > MAX_PIXELS:
                     raise Image.DecompressionBombError

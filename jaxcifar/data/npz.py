@@ -14,6 +14,7 @@ import numpy as np
 
 from jaxcifar.data.split import Dataset, Split, content_sha256, make_dataset
 from jaxcifar.errors import UserError, first_line
+from jaxcifar.system import files
 
 NEEDED = ("train_images", "train_labels", "test_images", "test_labels")
 NAMES = "class_names"
@@ -35,7 +36,7 @@ def load(dir: str) -> Dataset:
         raise UserError(f"config.data.source=npz needs config.data.dir=FILE.npz; {EXPECTED}")
     path = Path(dir).expanduser()
     try:
-        with zipfile.ZipFile(path) as archive:
+        with files.open_plain(path, follow=True) as file, zipfile.ZipFile(file) as archive:
             arrays = _read(path, archive)
     except (OSError, MemoryError) as error:
         raise UserError(f"cannot read {path}: {first_line(error)}") from error

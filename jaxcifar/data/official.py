@@ -19,6 +19,7 @@ import numpy as np
 
 from jaxcifar.data.split import Split
 from jaxcifar.errors import UserError, first_line
+from jaxcifar.system import files
 
 NUM_TRAIN = 50_000
 PER_FILE = 10_000
@@ -66,7 +67,7 @@ def read_folder(kind: Kind, folder: Path) -> tuple[Split, Split]:
     def blobs() -> Iterator[tuple[str, bytes]]:
         for name in kind.md5:
             if (folder / name).exists():
-                yield name, (folder / name).read_bytes()
+                yield name, files.read_bytes(folder / name, MAX_FILE, follow=True)
 
     try:
         return _assemble(kind, folder, blobs())
@@ -88,7 +89,11 @@ def read_tar(kind: Kind, path: Path) -> tuple[Split, Split]:
 
     try:
         # as a stream, so that no read is large
-        with _Bounded(path) as unpacked, tarfile.open(fileobj=unpacked, mode="r|") as tar:
+        with (
+            files.open_plain(path, follow=True) as file,
+            _Bounded(fileobj=file) as unpacked,
+            tarfile.open(fileobj=unpacked, mode="r|") as tar,
+        ):
             return _assemble(kind, path, blobs(tar))
     except (tarfile.TarError, EOFError, zlib.error, OSError) as error:
         raise UserError(

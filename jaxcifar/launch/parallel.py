@@ -19,6 +19,7 @@ from jaxcifar.errors import UserError, first_line
 from jaxcifar.launch.job import Folders, Job, Outcome, write_task
 from jaxcifar.launch.overview import Overview
 from jaxcifar.run.signals import Interrupt
+from jaxcifar.system import files
 from jaxcifar.system.slots import Slot
 
 POLL_SECONDS = 0.5
@@ -118,7 +119,7 @@ def name_of(batch: Sequence[Job]) -> str:
 def start_child(batch: Sequence[Job], folders: Folders, slot: Slot) -> subprocess.Popen:
     """Starts a child process that trains a batch; ctrl-C in the terminal does not reach it."""
     folders.workdirs.mkdir(parents=True, exist_ok=True)
-    with folders.log(batch[0]).open("ab") as log, tempfile.TemporaryFile("w+") as task:
+    with files.open_plain(folders.log(batch[0]), "ab") as log, tempfile.TemporaryFile("w+") as task:
         task.write(write_task(batch, folders, slot))
         task.seek(0)
         command = [sys.executable, "-m", "jaxcifar.launch.job"]

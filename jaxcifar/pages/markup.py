@@ -1,5 +1,6 @@
 """Builds HTML from elements, so that names given by users are always text and never markup."""
 
+import os
 import pathlib
 from collections.abc import Iterable
 from importlib import resources
@@ -8,9 +9,13 @@ from xml.etree import ElementTree
 from xml.etree.ElementTree import Element
 
 from jaxcifar.errors import UserError
-from jaxcifar.system import atomic
+from jaxcifar.system import atomic, files
 
 GENERATOR = "jaxcifar.report"
+START = (
+    '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
+    f'<meta name="generator" content="{GENERATOR}">'
+).encode()  # of every page
 # The page may fetch nothing: no script, style, font or image.
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
 Child = Element | str | None
@@ -80,7 +85,10 @@ def page(title: str, lead: Iterable[Child], sections: Iterable[Section]) -> str:
 def check_writable(path: pathlib.Path) -> None:
     """Raises a UserError if the file exists and is not a page made by this command."""
     try:
-        ours = not path.exists() or GENERATOR.encode() in path.read_bytes()[:500]
+        if not os.path.lexists(path):
+            return
+        with files.open_plain(path, follow=True) as file:
+            ours = file.read(len(START)) == START
     except OSError as error:
         raise UserError(f"cannot write to --out={path}: {error.strerror}") from error
     if not ours:

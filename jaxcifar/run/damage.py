@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from jaxcifar.errors import UserError, first_line
+from jaxcifar.system import files
 
 # TensorStore raises ValueErrors with a status. These statuses mean wrong content, unless the text
 # has the number of an error of the operating system other than 2, "no such file".
@@ -134,7 +135,7 @@ def _find_read_error(folder: pathlib.Path) -> OSError | None:
 
 
 def _read_through(file: pathlib.Path) -> None:
-    with file.open("rb") as content:
+    with files.open_plain(file) as content:
         while content.read(2**20):
             pass
 

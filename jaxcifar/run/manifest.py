@@ -9,7 +9,7 @@ import json
 import pathlib
 import zlib
 
-from jaxcifar.system import atomic
+from jaxcifar.system import atomic, files
 
 FILE = "manifest.json"
 UNREAD = "commit_success.txt"  # Orbax's note with the path of the machine, which nothing reads
@@ -39,6 +39,8 @@ def mismatch(folder: pathlib.Path) -> str:
     try:
         files = json.loads((folder / FILE).read_bytes())
         expected = {name: [int(size), int(crc32)] for name, (size, crc32) in files.items()}
+        if any(pathlib.Path(name).is_absolute() or ".." in name.split("/") for name in expected):
+            raise ValueError("a file of another folder")
     except (ValueError, TypeError, AttributeError):
         return f"{FILE} is not a manifest"
     for name, described in expected.items():
@@ -58,7 +60,7 @@ def _names(folder: pathlib.Path) -> list[str]:
 def _describe(path: pathlib.Path) -> list[int]:
     """Returns the size of a file and the CRC-32 of its content."""
     size = crc32 = 0
-    with path.open("rb") as file:
+    with files.open_plain(path) as file:
         while chunk := file.read(CHUNK):
             size, crc32 = size + len(chunk), zlib.crc32(chunk, crc32)
     return [size, crc32]

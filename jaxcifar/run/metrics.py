@@ -9,10 +9,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from jaxcifar.errors import UserError
-from jaxcifar.system import atomic
+from jaxcifar.system import atomic, files
 
 FILE = "metrics.jsonl"
 ASIDE = "metrics_aside.jsonl"
+MAX_BYTES = 2**28
 Line = dict[str, Any]
 
 
@@ -46,7 +47,7 @@ def resume(folder: pathlib.Path, last_step: int, writing: bool = True) -> tuple[
         warnings.warn(text, stacklevel=2)
     if later or damaged or torn:
         moved = [raw for raw, line in content if line is None or line["step"] > last_step]
-        with (folder / ASIDE).open("ab") as file:
+        with files.open_plain(folder / ASIDE, "ab") as file:
             file.write(b"".join(raw + b"\n" for raw in moved))
         with atomic.replacing(folder / FILE) as file:
             file.write(b"".join(raw + b"\n" for raw, _ in kept))
@@ -55,7 +56,7 @@ def resume(folder: pathlib.Path, last_step: int, writing: bool = True) -> tuple[
 
 def append(folder: pathlib.Path, line: Line) -> None:
     """Appends the metrics of a finished epoch."""
-    with (folder / FILE).open("ab+") as file:
+    with files.open_plain(folder / FILE, "ab+") as file:
         if file.tell():
             file.seek(-1, os.SEEK_END)
             if file.read() != b"\n":  # a last line that lost its newline
@@ -106,7 +107,7 @@ def _read(folder: pathlib.Path) -> list[tuple[bytes, Line | None]]:
     """Returns each line of the file, raw and parsed; None if it is not a line of metrics."""
     file = folder / FILE
     try:
-        content = file.read_bytes() if file.exists() else b""
+        content = files.read_bytes(file, MAX_BYTES) if os.path.lexists(file) else b""
     except OSError as error:
         raise UserError(f"cannot read {file}: {error.strerror}") from error
     return [(raw, _parse(raw)) for raw in content.split(b"\n") if raw.strip()]

@@ -17,10 +17,11 @@ from ml_collections import ConfigDict
 from jaxcifar.config import compare, schema
 from jaxcifar.errors import UserError
 from jaxcifar.run import damage, metrics
-from jaxcifar.system import atomic
+from jaxcifar.system import atomic, files
 
 TEMPORARY = "*.[0-9]*.tmp"  # files of `atomic.replacing`
 NO_LOCKS = (errno.ENOSYS, errno.ENOTSUP, errno.ENOLCK)  # of some network file systems
+MAX_CONFIG = 2**20  # bytes
 LEFTOVERS = (".lock", ".writable", TEMPORARY)  # of a process that was killed at its start
 
 
@@ -38,9 +39,10 @@ def check_workdir(path: pathlib.Path, config: ConfigDict) -> None:
 
     Raises:
       UserError: the folder belongs to a run of another config (the message lists the differences),
-        is not empty and does not hold a run, or cannot be written.
+        is not empty and does not hold a run, holds a link or a device, or cannot be written.
     """
     check_path(path)
+    files.check_folder(path)
     try:
         if (path / "config.json").exists():
             differences = compare.differences(load_config(path), config)
@@ -69,15 +71,19 @@ def claim_workdir(path: pathlib.Path, config: ConfigDict) -> Iterator[None]:
       UserError: this config may not use the folder, or another process is training in it.
     """
     check_workdir(path, config)
-    with (path / ".lock").open("a+") as file:  # "w" would erase the name of the holder
+    with damage.as_user_error(f"cannot lock --workdir {path}"):
+        # "w" would erase the name of the holder
+        file = files.open_plain(path / ".lock", "a+", errors="replace")
+    with file:
         _lock(file, path)
         file.truncate(0)
         file.write(f"process {os.getpid()} on {socket.gethostname()}")
         file.flush()
         check_workdir(path, config)  # another process may have claimed it in the meantime
         with damage.as_user_error(f"cannot write to --workdir {path}"):
-            for leftover in path.glob(TEMPORARY):
-                leftover.unlink()
+            for pattern in LEFTOVERS[1:]:
+                for leftover in path.glob(pattern):
+                    leftover.unlink()
             if not (path / "config.json").exists():
                 write_text(path / "config.json", schema.to_json(config) + "\n")
         yield
@@ -89,7 +95,7 @@ def _lock(file: IO[str], path: pathlib.Path) -> None:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
         file.seek(0)
-        holder = file.read() or "another process"
+        holder = file.read(200) or "another process"
         raise UserError(
             f"{holder} is training in {path}; wait for it, or choose another --workdir"
         ) from error
@@ -124,10 +130,11 @@ def load_config(path: pathlib.Path) -> ConfigDict:
       UserError: there is no run, or its config.json cannot be read.
     """
     file = path / "config.json"
-    if not file.is_file():
+    if not os.path.lexists(file):
         raise UserError(f"{path} is not a run's folder: it has no config.json, which train writes")
+    files.check_folder(path)
     try:
-        return schema.from_json(file.read_text())
+        return schema.from_json(files.read_bytes(file, MAX_CONFIG).decode())
     except UserError as error:
         raise UserError(f"{file}: {error}") from error
     except OSError as error:

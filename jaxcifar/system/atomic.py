@@ -3,10 +3,13 @@
 import contextlib
 import os
 import pathlib
+import secrets
+import tempfile
 from collections.abc import Iterator
 from typing import IO
 
 from jaxcifar.errors import UserError
+from jaxcifar.system import files
 
 
 def check_writable(folder: pathlib.Path, option: str) -> None:
@@ -17,8 +20,7 @@ def check_writable(folder: pathlib.Path, option: str) -> None:
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / ".writable").touch()
-        (folder / ".writable").unlink()
+        tempfile.TemporaryFile(dir=folder).close()
     except OSError as error:
         raise UserError(f"cannot write to {option} {folder}: {error.strerror}") from error
 
@@ -26,9 +28,9 @@ def check_writable(folder: pathlib.Path, option: str) -> None:
 @contextlib.contextmanager
 def replacing(path: pathlib.Path) -> Iterator[IO[bytes]]:
     """Yields a binary file that replaces `path` if the block ends without an error."""
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")  # unique to this process
+    temporary = path.with_name(f"{path.name}.{os.getpid()}{secrets.token_hex(4)}.tmp")
     try:
-        with temporary.open("wb") as file:
+        with temporary.open("xb") as file:  # never a file or link that exists
             yield file
         temporary.replace(path)
     except BaseException:
@@ -40,9 +42,9 @@ def replace_between_marks(path: pathlib.Path, marks: tuple[str, str], text: str)
     """Replaces the text between the two lines `marks` of a file.
 
     Raises:
-      UserError: the file lacks the marks; it is left unchanged.
+      UserError: the file cannot be read or lacks the marks; it is left unchanged.
     """
-    before, start, rest = path.read_text().partition(marks[0])
+    before, start, rest = files.read_text(path).partition(marks[0])
     _, end, after = rest.partition(marks[1])
     if not (start and end):
         raise UserError(f"{path} lacks the lines {marks[0]!r} and {marks[1]!r}")

@@ -15,10 +15,11 @@ from jaxcifar.config import schema
 from jaxcifar.data import cifar10
 from jaxcifar.errors import UserError
 from jaxcifar.run import damage, provenance
-from jaxcifar.system import devices
+from jaxcifar.system import devices, files
 from jaxcifar.training import experiment
 from jaxcifar.weights import release, torch_names
 
+MAX_BYTES = 2**31
 STATE_DICT = "state_dict"  # the usual key, if the file also holds the epoch and the like
 PARALLEL = "module."  # the prefix that torch.nn.DataParallel puts before each name
 COUNTER = ".num_batches_tracked"  # a counter of PyTorch's BatchNorm that is not needed here
@@ -70,7 +71,7 @@ def import_state_dict(file: pathlib.Path, config: ConfigDict, out: pathlib.Path)
         raise UserError(f"--workdir={out} exists; choose a folder that does not")
     parts = experiment.build_experiment(config, mesh=devices.make_mesh())
     with damage.as_user_error(f"cannot read {file}"):
-        content = file.read_bytes()
+        content = files.read_bytes(file, MAX_BYTES, follow=True)
     tensors = read_state_dict(file, content)
     like = parts.abstract_model()
     variables = {name: like[name] for name in ("params", "batch_stats")}

@@ -1,7 +1,7 @@
 """Copies the weights of a run to a new folder, which is small enough to share."""
 
+import os
 import pathlib
-import shutil
 from typing import Any
 
 from jaxcifar.config import schema
@@ -24,7 +24,7 @@ def release_weights(source: pathlib.Path, step: str, out: pathlib.Path) -> str:
       UserError: `out` exists or cannot be written, the run or step does not exist, or its weights
         were imported.
     """
-    if out.exists():
+    if os.path.lexists(out):
         raise UserError(f"--out={out} exists; choose a folder that does not")
     config = workdir.load_config(source).copy_and_resolve_references()
     with config.unlocked():
@@ -40,11 +40,12 @@ def release_weights(source: pathlib.Path, step: str, out: pathlib.Path) -> str:
             " unknown; share that file instead"
         )
     meta["config"] = schema.to_json(config)
-    line = next((line for line in metrics.read(source) if line["step"] == number), {})
+    lines = metrics.read(source)
+    line = next((line for line in lines if line["step"] == number), {})
     with damage.as_user_error(f"cannot write to --out {out}"):
         write_weights(out, number, model, meta, line.get("test_accuracy"))
-        if (source / metrics.FILE).exists():  # not yet in the first epoch
-            shutil.copy(source / metrics.FILE, out)
+        for each in lines:
+            metrics.append(out, each)
         size = sum(file.stat().st_size for file in out.rglob("*") if file.is_file())
         card = format_card(out, meta, line, experiment.describe_parameters(model["params"]), size)
         workdir.write_text(out / CARD_FILE, card)

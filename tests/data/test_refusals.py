@@ -8,7 +8,7 @@ import tarfile
 import time
 
 import pytest
-from reading import assert_one_line
+from reading import assert_one_line, load
 
 from jaxcifar.data import official, tfds
 from jaxcifar.errors import UserError
@@ -55,3 +55,13 @@ def test_an_archive_that_unpacks_to_far_more_is_refused(tmp_path, member, monkey
     with pytest.raises(UserError) as raised:
         official.read_binary_tar(path)
     assert_one_line(raised, "unpacks to more than 1,000,000 bytes", "expected")
+
+
+@pytest.mark.parametrize("source", ["npz", "cifar10"])
+def test_data_in_a_fifo_are_refused_at_once(source, tmp_path):
+    name = "own.npz" if source == "npz" else "data_batch_1"
+    os.mkfifo(tmp_path / name)
+    (tmp_path / "test_batch").write_text("so that the folder is a copy")
+    place = tmp_path / name if source == "npz" else tmp_path
+    with pytest.raises(UserError, match="It is a FIFO, not a plain file"):
+        load(place, source=source)
