@@ -11,11 +11,16 @@ if __name__ == "__main__":
     command.start_command()  # the imports below take seconds
 
 import argparse
+import json
 import pathlib
 import statistics
 import sys
+from typing import Any
 
-from jaxcifar.config import files, overrides
+from ml_collections import ConfigDict
+
+from jaxcifar.config import files, overrides, schema
+from jaxcifar.errors import UserError
 from jaxcifar.run import metrics, provenance, selection
 from jaxcifar.run.progress import format_metric
 from jaxcifar.system import backend, devices, output
@@ -84,8 +89,19 @@ def make_parser() -> argparse.ArgumentParser:
 def parse(arguments: list[str]) -> tuple[argparse.Namespace, list[str]]:
     """Returns the options of a command line and the remaining words, which override the config."""
     known, words = make_parser().parse_known_args(arguments)
+    joining = known.coordinator, known.processes, known.process
+    if not known.distributed and any(option is not None for option in joining):
+        raise UserError("--coordinator, --processes and --process need --distributed")
     known.workdir = pathlib.Path(known.workdir or f"checkpoints/{files.config_name(known.config)}")
     return known, words
+
+
+def identity(config: ConfigDict, known: argparse.Namespace) -> dict[str, Any]:
+    """Returns what must be the same in all processes of a run, except the data."""
+    flat = schema.flatten(json.loads(schema.to_json(config)))
+    flat.pop("data.dir", None)  # each machine may have its own copy
+    options = {name: str(getattr(known, name)) for name in ("workdir", "find_rate", "profile")}
+    return flat | options | {"commit": provenance.commit()} | provenance.versions()
 
 
 def main() -> None:
@@ -97,6 +113,8 @@ def main() -> None:
     if known.distributed:
         devices.join(known.coordinator, known.processes, known.process)
     with devices.exit_alone_on_error():
+        if known.distributed:
+            devices.check_same(identity(config, known))
         if known.find_rate:
             return find_rate.run(config, known.workdir)
         if known.profile is not None:

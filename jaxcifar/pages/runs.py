@@ -13,7 +13,6 @@ from jaxcifar import data
 from jaxcifar.config import schema
 from jaxcifar.errors import UserError
 from jaxcifar.run import metrics, workdir
-from jaxcifar.run.checkpoint import Checkpoints
 from jaxcifar.weights import evaluation
 from jaxcifar.weights.net import Net, load_net
 
@@ -79,8 +78,7 @@ def _load_run(
     net, scores, meta = None, None, {}
     try:
         net = load_net(folder, step)
-        with Checkpoints(folder) as checkpoints:
-            meta = checkpoints.meta(net.step)
+        meta = net.meta
     except UserError as error:
         if step.isdigit():
             raise

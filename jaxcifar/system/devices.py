@@ -6,9 +6,11 @@ processes run the same program, and only process 0, the leader, writes files bes
 """
 
 import contextlib
+import json
 import os
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import jax
@@ -16,7 +18,7 @@ import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from jaxcifar.errors import UserError, first_line
-from jaxcifar.system import output
+from jaxcifar.system import output, rendezvous
 
 HEARTBEAT_SECONDS = 30  # a process that is silent for longer counts as dead
 
@@ -27,8 +29,11 @@ def join(coordinator: str | None, processes: int | None, process: int | None) ->
     Arguments that are None are taken from SLURM, Open MPI or Kubernetes.
 
     Raises:
-      UserError: an argument is neither given nor found, or the others cannot be reached.
+      UserError: an argument is wrong or neither given nor found, or the others cannot be reached.
     """
+    address = None if coordinator is None else rendezvous.parse_address(coordinator)
+    if address and processes and process is not None and 0 <= process < processes:
+        rendezvous.meet(address, processes, process)
     try:
         jax.distributed.initialize(
             coordinator, processes, process, heartbeat_timeout_seconds=HEARTBEAT_SECONDS
@@ -51,6 +56,35 @@ def barrier(name: str) -> None:
         from jax.experimental import multihost_utils
 
         multihost_utils.sync_global_devices(name)
+
+
+def check_same(mine: Mapping[str, Any]) -> None:
+    """Checks that a flat dictionary of JSON values is the same in all processes.
+
+    All processes must call it, and all of them raise the same error.
+
+    Raises:
+      UserError: a value differs from that of process 0; the message names the key and both values.
+    """
+    if jax.process_count() == 1:
+        return
+    from jax.experimental import multihost_utils
+
+    text = np.frombuffer(json.dumps(mine).encode(), np.uint8)
+    sizes = multihost_utils.process_allgather(np.array(text.size))
+    texts = multihost_utils.process_allgather(np.pad(text, (0, int(sizes.max()) - text.size)))
+    first, *others = (
+        json.loads(text[:size].tobytes()) for text, size in zip(texts, sizes.ravel(), strict=True)
+    )
+    for process, other in enumerate(others, 1):
+        keys = sorted(k for k in first.keys() | other.keys() if first.get(k) != other.get(k))
+        if keys:
+            values = (f"{k} {first.get(k)!r} and {other.get(k)!r}" for k in keys[:3])
+            raise UserError(
+                f"processes 0 and {process} differ: {'; '.join(values)}"
+                f"{', …' if len(keys) > 3 else ''}; start all processes with the same command, code"
+                " and data"
+            )
 
 
 def any_process(flag: bool) -> bool:
@@ -88,6 +122,8 @@ def exit_alone_on_error() -> Iterator[None]:
                 f" resume from the last saved step ({why[:200]})"
             )
         output.say(f"error: process {jax.process_index()}: {why}", sys.stderr)
+        if is_leader():
+            time.sleep(1)  # JAX aborts the others when the leader leaves; they report first
         os._exit(2)
 
 

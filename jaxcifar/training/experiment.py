@@ -202,10 +202,11 @@ def load_data(config: ConfigDict) -> data.Dataset:
     """Returns the data set of `config`.
 
     Raises:
-      UserError: the data cannot be loaded, are fewer than a batch, or have more classes than the
-        model.
+      UserError: the data cannot be loaded, are fewer than a batch, have more classes than the
+        model, or differ between the processes.
     """
     dataset = data.load_dataset(**config.data)
+    devices.check_same({"data checksum": dataset.checksum})
     examples, classes = len(dataset.train.labels), len(dataset.class_names)
     if config.batch_size > examples:
         raise UserError(

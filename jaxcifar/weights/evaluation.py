@@ -112,7 +112,7 @@ def compare_data(net: Net, directory: object, dataset: data.Dataset, other_class
     """
     names = dataset.class_names if other_classes else net.class_names
     advice = "--other_classes compares the classes by their numbers"
-    return data.compare_data(dataset, directory, net.data_checksum, names, advice)
+    return data.compare_data(dataset, directory, net.meta["data"]["checksum"], names, advice)
 
 
 def fit_temperature(

@@ -9,7 +9,7 @@ import numpy as np
 
 from jaxcifar.errors import UserError
 from jaxcifar.run import workdir
-from jaxcifar.run.checkpoint import Checkpoints
+from jaxcifar.run.saved_model import read_model
 from jaxcifar.training import experiment, state
 from jaxcifar.training.predictor import Predictor
 
@@ -35,7 +35,7 @@ class Net:
     step: int
     variables: dict[str, Any]
     class_names: tuple[str, ...]
-    data_checksum: str = ""  # of the training data; "" if unknown
+    meta: dict[str, Any] = dataclasses.field(default_factory=dict)  # saved with the step
     _predictor: Predictor | None = None
 
     def predict(self, images: np.ndarray) -> Prediction:
@@ -71,9 +71,6 @@ def load_net(checkpoint: str | pathlib.Path, step: str | int = "latest") -> Net:
     """
     directory = pathlib.Path(checkpoint)
     parts = experiment.build_experiment(workdir.load_config(directory), to_train=False)
-    with Checkpoints(directory) as checkpoints:
-        number = checkpoints.find_step(str(step))
-        model = checkpoints.restore_model(number, parts.abstract_model())
-        meta = checkpoints.meta(number)
-    names, checksum = tuple(meta["class_names"]), meta["data"]["checksum"]
-    return Net(parts, number, state.eval_variables(**model), names, checksum)
+    saved = read_model(directory, str(step), parts.abstract_model())
+    variables = state.eval_variables(**saved.model)
+    return Net(parts, saved.step, variables, tuple(saved.meta["class_names"]), saved.meta)

@@ -8,6 +8,7 @@ from jaxcifar.config import schema
 from jaxcifar.errors import UserError
 from jaxcifar.run import damage, metrics, workdir
 from jaxcifar.run.checkpoint import Checkpoints
+from jaxcifar.run.saved_model import read_model
 from jaxcifar.training import experiment
 from jaxcifar.training.views import VIEWS
 
@@ -30,10 +31,7 @@ def release_weights(source: pathlib.Path, step: str, out: pathlib.Path) -> str:
     with config.unlocked():
         config.data.dir = ""
     parts = experiment.build_experiment(config, to_train=False)
-    with Checkpoints(source) as checkpoints:
-        number = checkpoints.find_step(step)
-        model = checkpoints.restore_model(number, parts.abstract_model())
-        meta = checkpoints.meta(number)
+    number, model, meta = read_model(source, step, parts.abstract_model())
     if "imported" in meta:
         raise UserError(
             f"{source} was imported from {meta['imported']['file']}, whose training and licence are"

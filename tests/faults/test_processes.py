@@ -7,8 +7,9 @@ import subprocess
 import sys
 
 import chex
+import numpy as np
 import pytest
-from conftest import ROOT, config_of, overrides
+from conftest import ROOT, config_of, overrides, random_images
 
 from jaxcifar import train
 from jaxcifar.run import metrics
@@ -25,16 +26,16 @@ CHANGES = {
 }
 
 
-def start(folder):
-    """Starts the two processes of a run on this machine."""
+def start(folder, *words_of_second, words=()):
+    """Starts two processes on this machine; `words` go to both."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
-    words = [sys.executable, "-m", "jaxcifar.train", f"--config={ROOT / 'configs' / CONFIG}"]
-    words += [f"--workdir={folder}", *overrides(**CHANGES), "--distributed"]
-    words += [f"--coordinator=127.0.0.1:{port}", "--processes=2"]
+    command = [sys.executable, "-m", "jaxcifar.train", f"--config={ROOT / 'configs' / CONFIG}"]
+    command += [f"--workdir={folder}", *overrides(**CHANGES), "--distributed", *words]
+    command += [f"--coordinator=127.0.0.1:{port}", "--processes=2"]
     return [
         subprocess.Popen(
-            [*words, f"--process={i}"],
+            [*command, f"--process={i}", *(words_of_second if i else ())],
             cwd=ROOT,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -116,6 +117,51 @@ def test_an_error_in_one_process_ends_both(tmp_path):
     assert "is not empty and does not hold a run" in outputs[0][1]
     itself = {2: "start all processes again", -signal.SIGABRT: "another task died"}
     assert itself[statuses[1]] in outputs[1][1]
+
+
+def save_images(file, seed):
+    images, labels = random_images(64, 32, 32, 3, seed=seed), np.arange(64) % 10
+    arrays = {"train_images": images, "train_labels": labels}
+    np.savez(file, **arrays, test_images=images, test_labels=labels)
+    return [f"--config.data.dir={file}", "--config.data.source=npz"]
+
+
+def test_processes_that_differ_refuse_to_train(tmp_path):
+    """They would train along, and the checkpoint would carry the config of process 0."""
+    statuses, outputs = finish(start(tmp_path / "run", "--config.optimizer.learning_rate=0.03"))
+    assert statuses == [2, 2], outputs
+    for process, (_, error) in enumerate(outputs):
+        assert error.startswith(f"error: process {process}: processes 0 and 1 differ: ")
+        assert "optimizer.learning_rate 0.02 and 0.03" in error
+        assert error.count("\n") == 1
+    assert not (tmp_path / "run").exists()
+
+
+def test_processes_with_other_data_refuse_to_train(tmp_path):
+    first = save_images(tmp_path / "first.npz", 0)
+    second = save_images(tmp_path / "second.npz", 1)
+    statuses, outputs = finish(start(tmp_path / "run", *second, words=first))
+    assert statuses == [2, 2], outputs
+    for _, error in outputs:
+        assert "processes 0 and 1 differ: data checksum" in error
+        assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--coordinator=localhost:1234"],
+        ["--processes=2"],
+        ["--process=0"],
+        ["--distributed", "--coordinator=localhost:99999", "--processes=2", "--process=0"],
+        ["--distributed", "--coordinator=localhost", "--processes=2", "--process=0"],
+    ],
+)
+def test_options_that_cannot_work_are_refused(words, run):
+    status, _, err = run(train.main, [f"--config={ROOT / 'configs' / CONFIG}", *words])
+    assert status == 2
+    assert err.count("\n") == 1
+    assert "need --distributed" in err or "expected HOST:PORT" in err
 
 
 def test_without_a_cluster_the_error_names_the_options(run, tmp_path):
