@@ -1,7 +1,7 @@
 """Trains a config, or resumes its run.
 
 python -m jaxcifar.train --config=configs/adaptive.py [--workdir=DIR] [--config.KEY=VALUE ...]
-    [--find_rate | --profile=STEPS]
+    [--init_from=DIR|FILE] [--find_rate | --profile=STEPS]
     [--distributed [--coordinator=HOST:PORT --processes=N --process=I]]
 """
 
@@ -61,6 +61,11 @@ def make_parser() -> argparse.ArgumentParser:
     command.add_config_option(parser)
     text = "the folder of the run (default: checkpoints/<name of the config and variant>)"
     parser.add_argument("--workdir", metavar="DIR", help=text)
+    text = (
+        "start from the latest weights of this run's folder, or from a file of export"
+        " --to=safetensors; the same as --config.init_from (default: random weights)"
+    )
+    parser.add_argument("--init_from", metavar="DIR|FILE", help=text)
     instead = parser.add_argument_group("diagnostics, instead of training")
     only = instead.add_mutually_exclusive_group()
     text = (
@@ -92,6 +97,8 @@ def parse(arguments: list[str]) -> tuple[argparse.Namespace, list[str]]:
     joining = known.coordinator, known.processes, known.process
     if not known.distributed and any(option is not None for option in joining):
         raise UserError("--coordinator, --processes and --process need --distributed")
+    if known.init_from is not None:
+        words.append(f"--config.init_from={known.init_from}")
     known.workdir = pathlib.Path(known.workdir or f"checkpoints/{files.config_name(known.config)}")
     return known, words
 

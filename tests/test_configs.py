@@ -26,6 +26,10 @@ VARIANTS = {
     "pooled_cnn.py": "lr0.005 lr0.01 lr0.001 lr0.0001",
     "speedrun.py": "90 93 94 96",
 }
+SMALLER = {  # of the large nets
+    "resnet18.py": {"model.width": 8, "model.depth": 8, "model.blocks": (1, 1, 1)},
+    "wrn28_10.py": {"model.widen": 1, "model.depth": 10},
+}
 NAMES = [f"{name}:{v}" for name, variants in VARIANTS.items() for v in variants.split()]
 
 
@@ -34,6 +38,7 @@ def test_a_config_trains_two_steps_and_is_evaluated(name, small_data, tmp_path):
     config = config_of(
         name,
         **{"data.source": "synthetic", "data.train_examples": 16, "batch_size": 8, "num_epochs": 1},
+        **SMALLER.get(name, {}),
     )
     if config.schedule.name == "warmup_cosine":
         with config.unlocked():
@@ -58,6 +63,7 @@ def test_a_config_trains_two_steps_in_bfloat16(name, small_data):
             "data.train_examples": 8,
             "batch_size": 4,
             "num_epochs": 1,
+            **SMALLER.get(name, {}),
         },
     )
     parts, dataset = experiment.build_experiment(config), experiment.load_data(config)
@@ -138,6 +144,8 @@ EXPECTED = {
     "adaptive_softmax.py": {"augment.cutout_size": 16, "batch_size": 64, "schedule.factor": 0.1},
     "adaptive_prelu.py": {"accumulate_steps": 2, "optimizer.eps": 1e-8, "num_epochs": 40},
     "resnet20.py": {"schedule.every_epochs": 50, "num_epochs": 200, "optimizer.momentum": 0.9},
+    "resnet18.py": {"optimizer.weight_decay": 5e-4, "schedule.period_epochs": 200},
+    "wrn28_10.py": {"schedule.at_epochs": (60, 120, 160), "schedule.factor": 0.2},
 }
 
 
@@ -171,6 +179,8 @@ def fast_build(monkeypatch):
 # Keys whose default contradicts another key of the config.
 INCONSISTENT = {
     ("speedrun.py", "augment.flip"): "alternating_flip is True, but flip is False",
+    ("resnet18.py", "model.blocks"): r"depth is 18; expected 6n\+2",
+    ("wrn28_10.py", "model.preactivation"): r"depth is 28; expected 6n\+2",
 }
 
 

@@ -8,6 +8,7 @@ without importing JAX.
 import importlib
 import inspect
 import json
+import pathlib
 from collections.abc import Collection, Mapping
 from typing import Annotated, Any, NamedTuple
 
@@ -39,6 +40,11 @@ class Config(NamedTuple):
         "type of activations and gradients; parameters are always float32",
     ] = "float32"
     accumulate_steps: Annotated[Positive, "batches per update of the weights"] = 1
+    init_from: Annotated[
+        str,
+        "run's folder, or file of export --to=safetensors, whose weights to start from; "
+        '"" starts from random weights',
+    ] = ""
     evaluation: Mapping = {}  # empty: evaluate after every epoch, in one view
     log_norms: Annotated[bool, "log the norms of the gradient and the weights"] = (
         False  # log the norms of the gradient and the weights
@@ -115,6 +121,16 @@ def check_top_level(config: ConfigDict) -> ConfigDict:
     """Checks the top-level keys of a config and returns it locked, without added defaults."""
     fields.complete_keys("config", config.to_dict(), fields.parameters(Config))
     return config.lock()
+
+
+def without_paths(config: ConfigDict) -> ConfigDict:
+    """Returns the config without the paths of folders, which are private to the user's machine."""
+    public = config.copy_and_resolve_references()
+    with public.unlocked():
+        public.data.dir = ""
+        if "init_from" in public:
+            public.init_from = pathlib.Path(public.init_from).name
+    return public
 
 
 def to_json(config: ConfigDict) -> str:

@@ -1,20 +1,24 @@
-"""ResNet of depth 6n+2 for 32×32 images (He et al. 2015, arXiv 1512.03385, section 4.2)."""
+"""Residual nets for 32×32 images: ResNet-20, ResNet-18, wide ResNets.
+
+ResNets are by He et al. (2015, arXiv 1512.03385, section 4.2), wide ones by Zagoruyko and Komodakis
+(arXiv 1605.07146).
+"""
 
 import functools
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any, ClassVar
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from jaxcifar.config.fields import Constraint, Injected, NumClasses, Positive, one_of
+from jaxcifar.config.fields import Injected, NumClasses, Positive, one_of
+from jaxcifar.errors import UserError
 from jaxcifar.models import layers
 from jaxcifar.ops.batch_norm import batch_norm
 
 Array = jax.Array
-Depth = Annotated[int, Constraint(lambda n: n >= 8 and n % 6 == 2, "6n+2: 20, 32, 44, 56 …")]
 TORCH_NAMES = {  # of the modules of the common CIFAR ResNets in PyTorch
     "conv": "conv1",
     "norm": "bn1",
@@ -40,6 +44,10 @@ class BasicBlock(nn.Module):
 
     Where the shape changes, shortcut "A" takes every second pixel and pads the channels with zeros,
     half on each side, without parameters; "B" is a 1×1 convolution with BN.
+
+    With `preactivation` (arXiv 1603.05027) the order is BN-ReLU-conv3×3-BN-ReLU-conv3×3, with no
+    ReLU after the sum. A shortcut then starts after the first ReLU where the shape changes, and "B"
+    has no BN.
     """
 
     features: int
@@ -47,56 +55,101 @@ class BasicBlock(nn.Module):
     shortcut: str
     dtype: Any
     platform: str
+    preactivation: bool = False
 
     @nn.compact
     def __call__(self, x: Array, *, train: bool) -> Array:
         conv = paper_conv(self.dtype, self.platform)
-        y = conv(self.features, 3, 1, self.stride, name="conv1")(x)
-        y = nn.relu(batch_norm(train, self.dtype, "norm1", self.platform)(y))
+
+        def norm(y: Array, name: str) -> Array:
+            return batch_norm(train, self.dtype, name, self.platform)(y)
+
+        first = nn.relu(norm(x, "norm1")) if self.preactivation else x
+        y = conv(self.features, 3, 1, self.stride, name="conv1")(first)
+        y = nn.relu(norm(y, "norm2" if self.preactivation else "norm1"))
         y = conv(self.features, 3, 1, name="conv2")(y)
-        y = batch_norm(train, self.dtype, "norm2", self.platform)(y)
+        y = y if self.preactivation else norm(y, "norm2")
         if x.shape != y.shape and self.shortcut == "A":
             extra = self.features - x.shape[-1]
-            x = x[:, :: self.stride, :: self.stride]
+            x = first[:, :: self.stride, :: self.stride]
             x = jnp.pad(x, ((0, 0), (0, 0), (0, 0), (extra // 2, extra - extra // 2)))
         elif x.shape != y.shape:
-            x = conv(self.features, 1, 0, self.stride, name="skip")(x)
-            x = batch_norm(train, self.dtype, "skip_norm", self.platform)(x)
-        return nn.relu(x.astype(y.dtype) + y)
+            x = conv(self.features, 1, 0, self.stride, name="skip")(first)
+            x = x if self.preactivation else norm(x, "skip_norm")
+        x = x.astype(y.dtype) + y
+        return x if self.preactivation else nn.relu(x)
 
 
 class ResNet(nn.Module):
-    """conv3×3, three stages of n basic blocks of widths (w, 2w, 4w), mean, Dense; depth 6n+2."""
+    """conv3×3, stages of basic blocks, mean, Dense.
+
+    Stage i, counted from 0, has `blocks[i]` blocks of width `width`·`widen`·2^i, and from the
+    second stage on the first block halves H and W. By default there are three stages of n blocks.
+    `depth` counts the convolutions on the longest path and the Dense layer: 6n+2 or, with
+    `preactivation`, whose usual count includes the shortcuts of its three stages, 6n+4.
+    """
 
     num_classes: NumClasses
-    depth: Annotated[Depth, "layers with weights"]
-    width: Annotated[Positive, "channels of the first stage; each further stage has twice as many"]
+    depth: Annotated[int, "layers with weights; 6n+2, or 6n+4 with preactivation"]
+    width: Annotated[Positive, "channels of the first convolution"]
     shortcut: Annotated[
         str,
         one_of(("A", "B")),
         'shortcut where the shape changes: "A" pads with zeros, "B" is a 1×1 convolution',
     ]
+    blocks: Annotated[
+        Sequence[Positive], "blocks of each stage; () divides the depth among three stages"
+    ] = ()
+    widen: Annotated[
+        Positive,
+        "channels of the first stage, as a factor of width; each further stage has twice as many",
+    ] = 1
+    preactivation: Annotated[
+        bool, "BatchNorm and ReLU before each convolution, as in wide ResNets"
+    ] = False
     dtype: Injected[Any] = jnp.float32
     platform: Injected[str] = ""
     # torchvision's names -> those of the common CIFAR ResNets
     torch_aliases: ClassVar[Mapping[str, str]] = {"fc": "linear", "downsample": "shortcut"}
 
+    def __post_init__(self) -> None:
+        more = 4 if self.preactivation else 2
+        depth = 2 * sum(self.blocks) + more
+        if self.blocks and self.depth != depth:
+            raise UserError(
+                f"config.model.depth is {self.depth}, but config.model.blocks={self.blocks} makes"
+                f" a depth of {depth}"
+            )
+        if not self.blocks and (self.depth < 6 + more or self.depth % 6 != more):
+            few = ", ".join(str(6 * n + more) for n in (3, 5, 7, 9))
+            raise UserError(
+                f"config.model.depth is {self.depth}; expected 6n+{more}: {few} …, or"
+                " config.model.blocks, the number of blocks of each stage"
+            )
+        super().__post_init__()
+
     @nn.compact
     def __call__(self, x: Array, *, train: bool) -> tuple[Array, dict[str, Array]]:
         """Images [B, H, W, 3] -> logits [B, num_classes] float32 and no intermediates."""
+
+        def norm_and_relu(x: Array) -> Array:
+            return nn.relu(batch_norm(train, self.dtype, "norm", self.platform)(x))
+
         x = paper_conv(self.dtype, self.platform)(self.width, 3, 1, name="conv")(x)
-        x = nn.relu(batch_norm(train, self.dtype, "norm", self.platform)(x))
-        for stage in range(3):
-            for block in range((self.depth - 2) // 6):
+        x = x if self.preactivation else norm_and_relu(x)
+        for stage, blocks in enumerate(self.blocks or ((self.depth - 2) // 6,) * 3):
+            for block in range(blocks):
                 stride = 2 if stage and not block else 1
                 x = BasicBlock(
-                    self.width * 2**stage,
+                    self.width * self.widen * 2**stage,
                     stride,
                     self.shortcut,
                     self.dtype,
                     self.platform,
+                    self.preactivation,
                     name=f"stage{stage}_block{block}",
                 )(x, train=train)
+        x = norm_and_relu(x) if self.preactivation else x
         x = layers.Dense(self.num_classes, self.dtype, name="head")(x.mean((1, 2)))
         return x.astype(jnp.float32), {}
 

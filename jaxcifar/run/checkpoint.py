@@ -24,7 +24,7 @@ from jaxcifar.run import damage, manifest, selection
 from jaxcifar.run import workdir as workdirs
 from jaxcifar.system import devices
 
-DIRECTORY, DAMAGED = "steps", "damaged"
+DIRECTORY, DAMAGED = workdirs.STEPS, "damaged"
 RELEASED = "released"  # key in the metadata of a step that lacks the item `train`
 NO_ACCURACY = -1.0  # below every accuracy, and valid JSON
 LATEST = 2  # latest steps to keep, so that one damaged file never costs a run
@@ -198,6 +198,15 @@ class Checkpoints:
     def restore_model(self, step: int, like: dict[str, Any]) -> dict[str, Any]:
         """Returns the item `model` of a step; `like` gives its tree, shapes and shardings."""
         return self._load(step, {"model": like})["model"]
+
+    def restore_any_model(self, step: int, sharding: Any) -> dict[str, Any]:
+        """Returns the item `model` of a step, whatever its shapes."""
+        with self._reading(step):
+            saved = _saved_tree(self._folder(step) / "model", self._meta(step)["crc32"])
+        like = jax.tree.map(
+            lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding), saved
+        )
+        return self.restore_model(step, like)
 
     def _load(self, step: int, like: dict[str, Any]) -> dict[str, Any]:
         folder = self._folder(step)

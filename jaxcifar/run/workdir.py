@@ -19,6 +19,7 @@ from jaxcifar.errors import UserError
 from jaxcifar.run import damage, metrics
 from jaxcifar.system import atomic, files
 
+STEPS = "steps"  # the folder of the checkpoints
 TEMPORARY = "*.[0-9]*.tmp"  # files of `atomic.replacing`
 NO_LOCKS = (errno.ENOSYS, errno.ENOTSUP, errno.ENOLCK)  # of some network file systems
 MAX_CONFIG = 2**20  # bytes
@@ -58,6 +59,11 @@ def check_workdir(path: pathlib.Path, config: ConfigDict) -> None:
     except OSError as error:
         raise UserError(f"cannot write to --workdir {path}: {error.strerror}") from error
     atomic.check_writable(path, "--workdir")
+
+
+def has_steps(path: pathlib.Path) -> bool:
+    """Returns whether a step of the run was ever saved, so that training resumes."""
+    return any(folder.name.isdigit() for folder in (path / STEPS).glob("*"))
 
 
 @contextlib.contextmanager

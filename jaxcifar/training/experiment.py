@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from flax import traverse_util
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
@@ -19,7 +20,7 @@ from jaxcifar.config import schema
 from jaxcifar.data.split import MIXED, SIZE
 from jaxcifar.errors import UserError
 from jaxcifar.system import devices
-from jaxcifar.training import augment, losses, optim, state, step, views
+from jaxcifar.training import augment, initial, losses, optim, state, step, views
 from jaxcifar.training.augment import Batch
 from jaxcifar.training.epoch import TrainLoop, Update
 from jaxcifar.training.predictor import Predictor
@@ -57,16 +58,55 @@ class Experiment:
         )
         return optim.build_optimizer(c.optimizer, schedule, c.accumulate_steps), schedule
 
-    def start(self, optimizer: optax.GradientTransformation, images: np.ndarray) -> Carry:
+    def start(
+        self,
+        optimizer: optax.GradientTransformation,
+        images: np.ndarray,
+        weights: initial.Weights | None = None,
+    ) -> Carry:
         """Returns the state before the first step, placed on the mesh.
 
         `images`, uint8 [N, 32, 32, 3], are the training images, from which a whitening layer
-        measures its statistics.
+        measures its statistics. `weights` are those of `config.init_from` if they were read before.
         """
         count = models.count_whitening_images(self.config.model)
         apart = 1 if self.config.data.source in MIXED else max(1, len(images) // max(count, 1))
         some = images[::apart][:count]  # of sorted data, the first would be of one class
-        return self.starter(optimizer)(np.int32(self.config.seed), some)
+        carry = self.starter(optimizer)(np.int32(self.config.seed), some)
+        weights = weights or self.initial_weights()
+        if weights is None:
+            return carry
+
+        def replace(old: state.State, leaves: dict[str, Any]) -> state.State:
+            new = initial.flatten({"params": old.params, "batch_stats": old.batch_stats}) | leaves
+            tree = {"batch_stats": {}} | traverse_util.unflatten_dict(new, sep="/")
+            ema = None if old.ema is None else tree["params"]
+            opt_state = optimizer.init(tree["params"])
+            return dataclasses.replace(old, **tree, opt_state=opt_state, ema=ema)
+
+        jitted = jax.jit(replace, out_shardings=devices.replicated(self.mesh))
+        return carry._replace(state=jitted(carry.state, weights.leaves))
+
+    def initial_weights(self) -> initial.Weights | None:
+        """Reads the weights of `config.init_from`; None if it is off.
+
+        Raises:
+          UserError: they cannot be read or do not fit the model.
+        """
+        if not self.config.init_from:
+            return None
+        keys = self.config.model.to_dict()
+        keys["num_classes"] += 1  # changes the last layer alone
+        dtype = models.DTYPES[self.config.compute_dtype]
+        model = models.build_model(keys, dtype, devices.platform(self.mesh))
+        other = dataclasses.replace(self, model=model)
+        like, more = (
+            {k: each.abstract_model()[k] for k in ("params", "batch_stats")}
+            for each in (self, other)
+        )
+        shapes = [{p: leaf.shape for p, leaf in initial.flatten(t).items()} for t in (like, more)]
+        head = {path for path, shape in shapes[0].items() if shapes[1][path] != shape}
+        return initial.read_weights(self.config.init_from, like, head, self.mesh)
 
     def starter(self, optimizer: optax.GradientTransformation) -> Callable[..., Carry]:
         """Returns `start` as a compiled function of the seed and the images for whitening."""

@@ -16,7 +16,7 @@ import optax
 from optax import contrib
 
 from jaxcifar.config import fields
-from jaxcifar.config.fields import AboveZero, Injected, NonNegative, Positive, Share
+from jaxcifar.config.fields import AboveZero, Injected, NonNegative, Positive, Share, Sizes
 from jaxcifar.errors import UserError
 
 NEVER = 2**31 - 1  # consecutive bad gradients after which `apply_if_finite` gives up
@@ -228,6 +228,19 @@ def step_decay(
     return lambda step: learning_rate * factor ** (step // every_steps)
 
 
+def multistep(
+    *,
+    at_epochs: Annotated[Sizes, "numbers of epochs after which the rate changes"],
+    factor: Annotated[NonNegative, "factor of the rate at each change"],
+    learning_rate: Injected[float],
+    steps_per_epoch: Injected[int],
+    num_epochs: Injected[int],
+) -> Schedule:
+    """Multiplies the rate by `factor` after each number of epochs in `at_epochs`."""
+    ends = [epochs * steps_per_epoch for epochs in at_epochs]
+    return lambda step: learning_rate * factor ** sum(step >= end for end in ends)
+
+
 def cosine(
     *,
     floor: Annotated[NonNegative, "lowest learning rate"] = 0.0,
@@ -269,6 +282,7 @@ SCHEDULES: dict[str, Callable[..., Schedule]] = {
     "constant": constant,
     "warmup_cosine": warmup_cosine,
     "step": step_decay,
+    "multistep": multistep,
     "cosine": cosine,
     "triangle": triangle,
 }

@@ -21,7 +21,7 @@ from jaxcifar.run.checkpoint import Checkpoints
 from jaxcifar.run.progress import RunLog
 from jaxcifar.run.signals import Interrupt
 from jaxcifar.system import devices, output
-from jaxcifar.training import experiment, losses, optim, state
+from jaxcifar.training import experiment, initial, losses, optim, state
 from jaxcifar.training.epoch import TrainLoop
 from jaxcifar.training.scoring import HeldOut, held_out_splits, score
 from jaxcifar.training.state import Carry
@@ -54,13 +54,16 @@ def train(config: ConfigDict, workdir: pathlib.Path) -> Result:
     if devices.is_leader():
         workdirs.check_workdir(workdir, config)
     with output.busy("preparing the run"):
-        run = Run.prepare(config, parts, dataset)
+        weights = None if workdirs.has_steps(workdir) else parts.initial_weights()
+        run = Run.prepare(config, parts, dataset, weights)
 
     with open_workdir(workdir, config, parts) as (checkpoints, interrupt):
         carry = run.latest(checkpoints)
         step = int(carry.state.step)
         if step in checkpoints.steps():
-            check_data(checkpoints.meta(step), dataset, workdir)
+            saved = checkpoints.meta(step)
+            check_data(saved, dataset, workdir)
+            run.meta.update({initial.KEY: saved[initial.KEY]} if initial.KEY in saved else {})
         log = RunLog(
             workdir, config.num_epochs, run.steps_per_epoch, step, writing=devices.is_leader()
         )
@@ -90,16 +93,23 @@ class Run:
     loop: TrainLoop
     splits: dict[str, HeldOut]
     meta: dict[str, Any]
+    weights: initial.Weights | None
 
     @classmethod
     def prepare(
-        cls, config: ConfigDict, parts: experiment.Experiment, dataset: data.Dataset
+        cls,
+        config: ConfigDict,
+        parts: experiment.Experiment,
+        dataset: data.Dataset,
+        weights: initial.Weights | None = None,
     ) -> "Run":
         """Returns the run of `config`; its metadata holds the config without added defaults."""
         optimizer, schedule = parts.optimizer(len(dataset.train.labels) // config.batch_size)
         loop = parts.train_loop(dataset.train, optimizer)
         meta = describe(config, dataset, parts)
-        return cls(parts, dataset, optimizer, schedule, loop, held_out_splits(parts, dataset), meta)
+        meta |= {initial.KEY: weights.about} if weights else {}
+        splits = held_out_splits(parts, dataset)
+        return cls(parts, dataset, optimizer, schedule, loop, splits, meta, weights)
 
     @property
     def steps_per_epoch(self) -> int:
@@ -115,7 +125,7 @@ class Run:
         """Returns the latest checkpoint, or the initial state if there is none."""
         carry = checkpoints.restore_latest(self.parts.abstract_start(self.optimizer))
         if carry is None:
-            return self.parts.start(self.optimizer, self.dataset.train.images)
+            return self.parts.start(self.optimizer, self.dataset.train.images, self.weights)
         return carry
 
 
@@ -217,6 +227,12 @@ def print_introduction(log: RunLog, run: Run, carry: Carry, workdir: pathlib.Pat
     log.say(f"      from {dataset.origin}")
     size = experiment.describe_parameters(carry.state.params)
     log.say(f"model: {parts.config.model.name}, {size}, {parts.config.compute_dtype}")
+    if not step and (start := run.meta.get(initial.KEY)):
+        log.say(f"initial weights: {start['name']}, step {start['step']:,}")
+        if start["left_out"]:
+            log.say(f"      without {', '.join(start['left_out'])}, which do not fit")
+        if any(list(parts.config.augment[key]) != list(start[key]) for key in ("mean", "std")):
+            log.say(f"      WARNING: trained with mean {start['mean']} and std {start['std']}")
     log.say(f"device: {devices.describe(parts.mesh)}")
     log.say(f"workdir: {workdir}" + (f", resumed at step {step:,}" if step else ""))
 

@@ -32,8 +32,7 @@ def to_safetensors(net: Net) -> bytes:
     import safetensors.numpy
 
     flat = traverse_util.flatten_dict(net.variables, sep="/")
-    config = net.parts.config.copy_and_resolve_references()
-    config.data.dir = ""  # a path on the user's machine is private
+    config = schema.without_paths(net.parts.config)
     metadata = {
         "config": schema.to_json(config),
         "class_names": json.dumps(net.class_names),

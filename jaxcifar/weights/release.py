@@ -9,7 +9,7 @@ from jaxcifar.errors import UserError
 from jaxcifar.run import damage, metrics, workdir
 from jaxcifar.run.checkpoint import Checkpoints
 from jaxcifar.run.saved_model import read_model
-from jaxcifar.training import experiment
+from jaxcifar.training import experiment, initial
 from jaxcifar.training.views import VIEWS
 
 CARD_FILE = "README.md"
@@ -27,9 +27,7 @@ def release_weights(source: pathlib.Path, step: str, out: pathlib.Path) -> str:
     """
     if os.path.lexists(out):
         raise UserError(f"--out={out} exists; choose a folder that does not")
-    config = workdir.load_config(source).copy_and_resolve_references()
-    with config.unlocked():
-        config.data.dir = ""
+    config = schema.without_paths(workdir.load_config(source))
     parts = experiment.build_experiment(config, to_train=False)
     number, model, meta = read_model(source, step, parts.abstract_model())
     if "imported" in meta:
@@ -74,11 +72,13 @@ def format_card(
 ) -> str:
     """Returns the card of released weights as Markdown; `line` is the step's line of metrics."""
     config = schema.from_json(meta["config"])
+    start = meta.get(initial.KEY)
     views = VIEWS[config.get("evaluation", {}).get("views", 1)]
     accuracy = f"{line['test_accuracy']:.4f}{views}" if "test_accuracy" in line else "not scored"
     rows = {
         "model": f"{config.model.name}, {parameters}, float32",
         "trained on": f"{meta['data']['source']} ({meta['data']['checksum'][:12]}…)",
+        **({"initial weights": start["name"]} if start else {}),
         "epochs, seed": f"{line.get('epoch', '?')} of {config.num_epochs}, seed {config.seed}",
         "test accuracy": accuracy,
         "commit": meta["commit"],

@@ -18,6 +18,10 @@ CONFIGS = {
     "simple_cnn": config_of("simple_cnn.py:batchnorm", **SIMPLE),
     "resnet": config_of("resnet20.py", **RESNET),
     "resnet_b": config_of("resnet20.py", **RESNET, **{"model.shortcut": "B"}),
+    "resnet18": config_of("resnet18.py", **{"model.width": 4, "batch_size": 50}),
+    "wide": config_of(
+        "wrn28_10.py", **{"model.depth": 10, "model.width": 4, "model.widen": 1, "batch_size": 50}
+    ),
     "prelu": config_of("adaptive_prelu.py", **{"model.widths": (4,) * 4, "model.branches": 2}),
     "mlp": tiny(model=MLP),
     "whitened_mlp": tiny(model={**MLP, "whitening_size": 2, "logit_scale": 0.5}),

@@ -35,6 +35,10 @@ PARAMETERS = [  # config, changes, number of parameters
     ("resnet20.py", {"model.depth": 32}, 464_154),
     ("resnet20.py", {"model.depth": 56}, 853_018),
     ("resnet20.py", {"model.shortcut": "B"}, 272_474),
+    ("resnet18.py", {}, 11_173_962),  # this one and the next as in kuangliu/pytorch-cifar
+    ("resnet18.py", {"model.depth": 34, "model.blocks": (3, 4, 6, 3)}, 21_282_122),
+    ("wrn28_10.py", {}, 36_479_194),
+    ("wrn28_10.py", {"model.depth": 16, "model.widen": 4}, 2_748_890),
 ]
 
 
@@ -194,6 +198,8 @@ def test_wrong_models_are_refused(change, message):
         ("simple_cnn.py", {"model.hidden": (0,)}, "hidden"),
         ("resnet20.py", {"model.width": 0}, "width is 0"),
         ("resnet20.py", {"model.shortcut": "C"}, "A, B"),
+        ("resnet18.py", {"model.depth": 34}, r"blocks=\(2, 2, 2, 2\) makes a depth of 18"),
+        ("wrn28_10.py", {"model.depth": 20}, r"depth is 20; expected 6n\+4: 22, 34, "),
     ],
     ids=str,
 )

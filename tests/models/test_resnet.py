@@ -39,21 +39,34 @@ def test_shortcut_a_takes_every_second_pixel_and_pads_channels_with_zeros():
 
 
 @PLATFORMS
+@pytest.mark.parametrize("preactivation", [False, True])
 @pytest.mark.parametrize(("shortcut", "stride"), [("A", 1), ("A", 2), ("B", 2)])
-def test_basic_block_is_its_slow_version(shortcut, stride, platform):
+def test_basic_block_is_its_slow_version(shortcut, stride, preactivation, platform):
     x = np.random.default_rng(0).normal(size=(2, 8, 8, 4)).astype(np.float32)
-    block = BasicBlock(4 * stride, stride, shortcut, jnp.float32, platform)
+    block = BasicBlock(4 * stride, stride, shortcut, jnp.float32, platform, preactivation)
     variables = random_like(jax.eval_shape(lambda: block.init(jax.random.key(0), x, train=False)))
     p, s = jax.tree.map(np.float64, (variables["params"], variables["batch_stats"]))
-    y = slow_conv(x, p["conv1"]["kernel"], 0, 1, stride)
-    y = np.maximum(slow_norm(y, p["norm1"], s["norm1"], False), 0)
-    y = slow_norm(slow_conv(y, p["conv2"]["kernel"], 0, 1), p["norm2"], s["norm2"], False)
-    if shortcut == "B":
-        skip = slow_conv(x, p["skip"]["kernel"], 0, 0, stride)
-        skip = slow_norm(skip, p["skip_norm"], s["skip_norm"], False)
+
+    def norm(y, name):
+        return slow_norm(y, p[name], s[name], False)
+
+    def conv(y, name, padding=1, stride=1):
+        return slow_conv(y, p[name]["kernel"], 0, padding, stride)
+
+    if preactivation:
+        first = np.maximum(norm(x, "norm1"), 0)
+        y = conv(np.maximum(norm(conv(first, "conv1", 1, stride), "norm2"), 0), "conv2")
     else:
+        first = x
+        y = norm(conv(np.maximum(norm(conv(x, "conv1", 1, stride), "norm1"), 0), "conv2"), "norm2")
+    if shortcut == "B":
+        skip = conv(first, "skip", 0, stride)
+        skip = skip if preactivation else norm(skip, "skip_norm")
+    elif stride == 2:
         extra = (4 * stride - 4) // 2
-        skip = np.pad(x[:, ::stride, ::stride], ((0, 0), (0, 0), (0, 0), (extra, extra)))
-    want = np.maximum(y + skip, 0)
+        skip = np.pad(first[:, ::2, ::2], ((0, 0), (0, 0), (0, 0), (extra, extra)))
+    else:
+        skip = x
+    want = y + skip if preactivation else np.maximum(y + skip, 0)
     got = jax.jit(lambda v: block.apply(v, x, train=False))(variables)
     np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-4)

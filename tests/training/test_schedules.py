@@ -41,6 +41,11 @@ def test_warmup_cosine_equals_that_of_hugging_face(warmup_epochs, jitted):
             {"every_epochs": 3, "factor": 0.1},
             {0: 0.4, 29: 0.4, 30: 0.04, 59: 0.04, 60: 0.004, 95: 0.0004},
         ),
+        (  # PyTorch's MultiStepLR
+            "multistep",
+            {"at_epochs": (3, 5), "factor": 0.2},
+            {0: 0.4, 29: 0.4, 30: 0.08, 49: 0.08, 50: 0.016, 999: 0.016},
+        ),
         (
             "cosine",
             {"floor": 0.2, "period_epochs": 4},

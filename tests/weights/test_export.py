@@ -141,23 +141,27 @@ def test_a_state_dict_fits_a_net_that_flattens_as_pytorch_does():
     assert_same(logits, net.predict(IMAGES).logits)
 
 
-def common_resnet(torch, blocks, width, shortcut):
+def common_resnet(torch, blocks, width, shortcut, preactivation=False):
     """The CIFAR ResNet as it is commonly written in PyTorch, with its common names."""
     nn, F = torch.nn, torch.nn.functional
 
     class Block(nn.Module):
         def __init__(self, c_in, c_out, stride):
             super().__init__()
+            self.bn1 = nn.BatchNorm2d(c_in if preactivation else c_out)
             self.conv1 = nn.Conv2d(c_in, c_out, 3, stride, 1, bias=False)
-            self.bn1 = nn.BatchNorm2d(c_out)
             self.conv2 = nn.Conv2d(c_out, c_out, 3, 1, 1, bias=False)
             self.bn2 = nn.BatchNorm2d(c_out)
             self.shortcut, self.extra, self.stride = None, c_out - c_in, stride
             if self.extra and shortcut == "B":
-                skip = nn.Conv2d(c_in, c_out, 1, stride, bias=False)
-                self.shortcut = nn.Sequential(skip, nn.BatchNorm2d(c_out))
+                skip = [nn.Conv2d(c_in, c_out, 1, stride, bias=False), nn.BatchNorm2d(c_out)]
+                self.shortcut = nn.Sequential(*skip[: 1 if preactivation else 2])
 
         def forward(self, x):
+            if preactivation:
+                first = F.relu(self.bn1(x))
+                y = self.conv2(F.relu(self.bn2(self.conv1(first))))
+                return y + (self.shortcut(first) if self.shortcut else x)
             y = self.bn2(self.conv2(F.relu(self.bn1(self.conv1(x)))))
             if self.shortcut:
                 x = self.shortcut(x)
@@ -169,29 +173,41 @@ def common_resnet(torch, blocks, width, shortcut):
     class Net(nn.Module):
         def __init__(self):
             super().__init__()
+            widths = [width, *(width * 2**i for i in range(len(blocks)))]
             self.conv1 = nn.Conv2d(3, width, 3, 1, 1, bias=False)
-            self.bn1 = nn.BatchNorm2d(width)
-            for i in range(3):
-                c, c_in = width * 2**i, width * 2 ** max(i - 1, 0)
+            self.bn1 = nn.BatchNorm2d(widths[-1] if preactivation else width)
+            for i, count in enumerate(blocks):
+                c_in, c = widths[i : i + 2]
                 first = Block(c_in, c, 2 if i else 1)
-                rest = (Block(c, c, 1) for _ in range(blocks - 1))
+                rest = (Block(c, c, 1) for _ in range(count - 1))
                 setattr(self, f"layer{i + 1}", nn.Sequential(first, *rest))
-            self.linear = nn.Linear(4 * width, 10)
+            self.linear = nn.Linear(widths[-1], 10)
 
         def forward(self, x):
-            x = F.relu(self.bn1(self.conv1(x)))
-            x = self.layer3(self.layer2(self.layer1(x)))
+            x = self.conv1(x)
+            x = x if preactivation else F.relu(self.bn1(x))
+            for i in range(len(blocks)):
+                x = getattr(self, f"layer{i + 1}")(x)
+            x = F.relu(self.bn1(x)) if preactivation else x
             return self.linear(x.mean((2, 3)))
 
     return Net()
 
 
-@pytest.mark.parametrize("shortcut", ["A", "B"])
-def test_a_common_pytorch_resnet_loads_the_state_dict(shortcut, tmp_path):
+@pytest.mark.parametrize(
+    ("name", "arguments"),
+    [
+        ("resnet", ((2, 2, 2), 4, "A")),
+        ("resnet_b", ((2, 2, 2), 4, "B")),
+        ("resnet18", ((2, 2, 2, 2), 4, "B")),
+        ("wide", ((1, 1, 1), 4, "B", True)),
+    ],
+)
+def test_a_common_pytorch_resnet_loads_the_state_dict(name, arguments, tmp_path):
     torch = torch_or_skip()
-    net = net_of(CONFIGS["resnet" if shortcut == "A" else "resnet_b"])
+    net = net_of(CONFIGS[name])
     (tmp_path / "net.pt").write_bytes(export.to_torch(net))
-    twin = common_resnet(torch, 2, 4, shortcut)
+    twin = common_resnet(torch, *arguments)
     twin.load_state_dict(torch.load(tmp_path / "net.pt", weights_only=True))  # all names must match
     with torch.no_grad():
         logits = twin.eval()(torch.from_numpy(torch_images(net))).numpy()

@@ -1,0 +1,95 @@
+"""Weights to start a run from, `config.init_from`: those of another run, or of a file.
+
+Whatever wrote a run's folder will do: train, release or import_torch. A file is one that
+`export --to=safetensors` wrote.
+"""
+
+import hashlib
+import json
+import pathlib
+from collections.abc import Collection, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+from flax import traverse_util
+from jax.sharding import Mesh
+
+from jaxcifar.errors import UserError
+from jaxcifar.run import damage
+from jaxcifar.run.checkpoint import Checkpoints
+from jaxcifar.system import devices
+from jaxcifar.training.state import eval_variables
+
+SUFFIX = ".safetensors"
+KEY = "initial_weights"  # in the metadata of a run that started from them
+
+
+class Weights(NamedTuple):
+    """The leaves to start from by path, such as params/head/kernel, and JSON about their origin."""
+
+    leaves: dict[str, Any]
+    about: dict[str, Any]
+
+
+def read_weights(source: str, like: Mapping, head: Collection[str], mesh: Mesh) -> Weights:
+    """Returns the leaves of `source` that fit `like`, {params, batch_stats}.
+
+    These are averaged weights if the run has them, of its latest step. `head` lists the leaves of
+    the last layer, the only ones that may be missing or have another shape.
+
+    Raises:
+      UserError: the source cannot be read, or leaves outside the head do not fit.
+    """
+    path = pathlib.Path(source)
+    found, about = _read_file(path) if path.suffix == SUFFIX else _read_run(path, mesh)
+    wanted = flatten(like)
+    shapes = [{p: tuple(leaf.shape) for p, leaf in tree.items()} for tree in (found, wanted)]
+    differ = sorted(p for p in found | wanted if shapes[0].get(p) != shapes[1].get(p))
+    if wrong := [p for p in differ if p not in head]:
+        old, new = (shape.get(wrong[0], "no such array") for shape in shapes)
+        raise UserError(
+            f"config.init_from={source} does not fit config.model in {len(wrong)} arrays, such as"
+            f" {wrong[0]} ({old} there, {new} here); only the last layer"
+            f" ({', '.join(sorted(head))}) may differ"
+        )
+    digest = hashlib.sha256()
+    for _, leaf in sorted(found.items()):
+        digest.update(np.ascontiguousarray(leaf).tobytes())
+    about |= {"name": path.resolve().name, "sha256": digest.hexdigest(), "left_out": differ}
+    leaves = {p: found[p] for p in wanted if p not in differ}
+    return Weights(devices.place(leaves, mesh), about)
+
+
+def flatten(variables: Mapping) -> dict[str, Any]:
+    """Returns the leaves of {params, batch_stats} by path."""
+    return traverse_util.flatten_dict(dict(variables), sep="/")
+
+
+def _read_run(path: pathlib.Path, mesh: Mesh) -> tuple[dict[str, Any], dict[str, Any]]:
+    if not path.is_dir():
+        raise UserError(
+            f"config.init_from: {path} is not a run's folder or a file *{SUFFIX} that export wrote;"
+            " import_torch makes a run's folder from PyTorch's weights"
+        )
+    with Checkpoints(path) as checkpoints:
+        step = checkpoints.find_step("latest")
+        model = checkpoints.restore_any_model(step, devices.replicated(mesh))
+        meta = checkpoints.meta(step)
+    about = {"step": step, "mean": meta["mean"], "std": meta["std"]}
+    return flatten(eval_variables(**{"batch_stats": {}, "ema": None} | model)), about
+
+
+def _read_file(path: pathlib.Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    import safetensors.numpy
+
+    with damage.as_user_error(f"cannot read config.init_from={path}"):
+        try:
+            with safetensors.safe_open(path, "numpy") as file:
+                metadata = file.metadata()
+            leaves = safetensors.numpy.load_file(path)
+            mean, std = (json.loads(metadata[key]) for key in ("mean", "std"))
+            return leaves, {"step": int(metadata["step"]), "mean": mean, "std": std}
+        except (safetensors.SafetensorError, KeyError, TypeError, ValueError) as error:
+            raise UserError(
+                f"config.init_from: {path} is damaged or was not written by export --to=safetensors"
+            ) from error
