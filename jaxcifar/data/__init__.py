@@ -1,22 +1,26 @@
 """The data sets: `config.data` -> images and labels in memory."""
 
+import inspect
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
-from jaxcifar.config.fields import Count, one_of
-from jaxcifar.data import cifar10, npz, synthetic
+from jaxcifar.config.fields import Constraint, Count, one_of
+from jaxcifar.data import cifar10, folder, npz, synthetic
 from jaxcifar.data.split import Dataset, Split, hold_out
 from jaxcifar.errors import UserError
 
 __all__ = ["SOURCES", "Dataset", "Split", "load_dataset"]
 
-# name -> function of config.data.dir that returns the data set, nothing held out
-SOURCES: dict[str, Callable[[str], Dataset]] = {
+# name -> function of config.data.dir, and of the keys of `config.data` that are for this source
+# alone, that returns the data set, nothing held out
+SOURCES: dict[str, Callable[..., Dataset]] = {
     "cifar10": cifar10.load,
     "synthetic": synthetic.load,
     "npz": npz.load,
+    "folder": folder.load,
 }
+BelowOne = Annotated[float, Constraint(lambda x: 0 < x < 1, "above 0 and below 1")]
 
 
 def load_dataset(
@@ -24,6 +28,7 @@ def load_dataset(
     dir: str = "",
     validation: Count = 0,
     train_examples: Count = 0,
+    test_share: BelowOne = 0.2,
 ) -> Dataset:
     """Loads a data set; the arguments are the keys of `config.data`.
 
@@ -32,6 +37,7 @@ def load_dataset(
       dir: the file or folder to read, or to search first; "" for the default places.
       validation: the number of training images to hold out, taken from the end; 0 for none.
       train_examples: the number of remaining training images to keep, from the start; 0 for all.
+      test_share: the share of each class that becomes the test images of a `folder` without any.
 
     Raises:
       UserError: `dir` does not exist, there are too few images, a file is damaged, or the data
@@ -39,4 +45,10 @@ def load_dataset(
     """
     if dir and not Path(dir).expanduser().exists():
         raise UserError(f"config.data.dir: {dir} does not exist; expected a file or folder of data")
-    return hold_out(SOURCES[source](dir), validation, train_examples)
+    own = {"test_share": test_share}
+    read = inspect.signature(SOURCES[source]).parameters
+    for key, value in own.items():
+        if key not in read and value != inspect.signature(load_dataset).parameters[key].default:
+            raise UserError(f"config.data.{key} is {value}, but {source} data have no such choice")
+    dataset = SOURCES[source](dir, **{key: own[key] for key in own if key in read})
+    return hold_out(dataset, validation, train_examples)

@@ -1,19 +1,13 @@
 """Loads CIFAR-10 from the user's folders, the cache or the network, in this order."""
 
 import functools
-import logging
 import os
-import zipfile
-import zlib
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
-
-from jaxcifar.data import official, tfds
+from jaxcifar.data import cache, official, tfds
 from jaxcifar.data.split import Dataset, Split, content_sha256, make_dataset
 from jaxcifar.errors import UserError
-from jaxcifar.system import atomic
 from jaxcifar.system.backend import cache_folder
 
 CLASS_NAMES: tuple[str, ...] = (
@@ -31,6 +25,8 @@ CLASS_NAMES: tuple[str, ...] = (
 # `content_sha256` of the 60,000 official images and labels.
 CIFAR10_SHA256 = "9bb26ea52d5b395389569734654d923ce7ba78a18a63b56115e3cecfb33f114d"
 
+CACHED = ("train_images", "train_labels", "test_images", "test_labels")
+
 Reader = Callable[[Path], tuple[Split, Split]]
 
 
@@ -46,7 +42,7 @@ def load(dir: str) -> Dataset:
 
 def _find_and_read(dir: str) -> tuple[Split, Split, str]:
     folders = [Path(name).expanduser() for name in (dir, os.environ.get("JAXCIFAR_DATA")) if name]
-    cache = cache_folder() / "cifar10.npz"
+    cached_file = cache_folder() / "cifar10.npz"
     for folder in folders:
         try:
             found = find_copy(folder)
@@ -54,27 +50,27 @@ def _find_and_read(dir: str) -> tuple[Split, Split, str]:
             raise UserError(f"cannot read {folder}: {error}") from error
         if found:
             path, read, slow = found
-            if slow and (cached := read_cache(cache)):
-                return *cached, f"{cache}, a copy of {path}"
+            if slow and (cached := read_cache(cached_file)):
+                return *cached, f"{cached_file}, a copy of {path}"
             train, test = read(path)
             if slow:
-                write_cache(cache, train, test)
+                write_cache(cached_file, train, test)
             return train, test, str(path)
-    if cached := read_cache(cache):
-        return *cached, str(cache)
-    tfds_dir = cache.parent / "tfds"
+    if cached := read_cache(cached_file):
+        return *cached, str(cached_file)
+    tfds_dir = cached_file.parent / "tfds"
     try:
         copy = tfds.find_copy(tfds_dir) or tfds.download(tfds_dir, CLASS_NAMES)
     except UserError as error:
-        looked = ", ".join(map(str, [*folders, cache.parent]))
+        looked = ", ".join(map(str, [*folders, cached_file.parent]))
         raise UserError(
             f"no CIFAR-10 in {looked}, and {error}; set config.data.dir or JAXCIFAR_DATA to a"
             " folder with an official archive, unpacked or not, or use synthetic data:"
             " --config.data.source=synthetic"
         ) from error
     train, test = read_tfds(copy)
-    write_cache(cache, train, test)
-    return train, test, f"{tfds.URL} through TFDS, in {cache.parent}"
+    write_cache(cached_file, train, test)
+    return train, test, f"{tfds.URL} through TFDS, in {cached_file.parent}"
 
 
 def find_copy(folder: Path) -> tuple[Path, Reader, bool] | None:
@@ -97,39 +93,19 @@ def find_copy(folder: Path) -> tuple[Path, Reader, bool] | None:
 
 def read_cache(path: Path) -> tuple[Split, Split] | None:
     """Returns the training and test images in the cache; None if it is missing or damaged."""
-    if not path.exists():
+    arrays = cache.read(path, CACHED)
+    if arrays is None:
         return None
-    try:
-        with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
-            train = Split(file["train_images"], file["train_labels"])
-            test = Split(file["test_images"], file["test_labels"])
-        problem = "" if content_sha256(train, test) == CIFAR10_SHA256 else "its sha256 differs"
-    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile, zlib.error) as error:
-        problem = f"{type(error).__name__}: {error}"
-    if problem:
-        logging.getLogger(__name__).warning(
-            "%s is damaged (%s); reading CIFAR-10 again", path, problem
-        )
+    train, test = Split(*arrays[:2]), Split(*arrays[2:])
+    if content_sha256(train, test) != CIFAR10_SHA256:
+        cache.warn_damaged(path, "its sha256 differs")
         return None
     return train, test
 
 
 def write_cache(path: Path, train: Split, test: Split) -> None:
-    """Writes the images to the cache, uncompressed and atomically; failing only logs a warning."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with atomic.replacing(path) as file:
-            np.savez(
-                file,
-                train_images=train.images,
-                train_labels=train.labels,
-                test_images=test.images,
-                test_labels=test.labels,
-            )
-    except OSError as error:
-        logging.getLogger(__name__).warning(
-            "cannot write a copy of CIFAR-10 to %s: %s", path, error
-        )
+    """Writes the images to the cache."""
+    cache.write(path, **dict(zip(CACHED, (*train, *test), strict=True)))
 
 
 def read_tfds(copy: Path) -> tuple[Split, Split]:
