@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Annotated
 
 from jaxcifar.config.fields import Constraint, Count, one_of
-from jaxcifar.data import cifar10, folder, npz, synthetic
+from jaxcifar.data import cifar10, cifar100, folder, npz, synthetic
 from jaxcifar.data.split import Dataset, Split, hold_out
 from jaxcifar.errors import UserError
 
@@ -16,6 +16,7 @@ __all__ = ["SOURCES", "Dataset", "Split", "load_dataset"]
 # alone, that returns the data set, nothing held out
 SOURCES: dict[str, Callable[..., Dataset]] = {
     "cifar10": cifar10.load,
+    "cifar100": cifar100.load,
     "synthetic": synthetic.load,
     "npz": npz.load,
     "folder": folder.load,
@@ -28,6 +29,7 @@ def load_dataset(
     dir: str = "",
     validation: Count = 0,
     train_examples: Count = 0,
+    labels: Annotated[str, one_of(cifar100.CLASS_NAMES)] = "fine",
     test_share: BelowOne = 0.2,
 ) -> Dataset:
     """Loads a data set; the arguments are the keys of `config.data`.
@@ -37,6 +39,7 @@ def load_dataset(
       dir: the file or folder to read, or to search first; "" for the default places.
       validation: the number of training images to hold out, taken from the end; 0 for none.
       train_examples: the number of remaining training images to keep, from the start; 0 for all.
+      labels: "fine" for the 100 classes of `cifar100`, "coarse" for its 20 superclasses.
       test_share: the share of each class that becomes the test images of a `folder` without any.
 
     Raises:
@@ -45,10 +48,12 @@ def load_dataset(
     """
     if dir and not Path(dir).expanduser().exists():
         raise UserError(f"config.data.dir: {dir} does not exist; expected a file or folder of data")
-    own = {"test_share": test_share}
+    own = {"labels": labels, "test_share": test_share}
     read = inspect.signature(SOURCES[source]).parameters
     for key, value in own.items():
         if key not in read and value != inspect.signature(load_dataset).parameters[key].default:
-            raise UserError(f"config.data.{key} is {value}, but {source} data have no such choice")
+            raise UserError(
+                f"config.data.{key} is {value!r}, but {source} data have no such choice"
+            )
     dataset = SOURCES[source](dir, **{key: own[key] for key in own if key in read})
     return hold_out(dataset, validation, train_examples)
