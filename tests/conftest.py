@@ -92,9 +92,9 @@ def use_few_images(synthetic, monkeypatch):
     whole = data.load_dataset
 
     @functools.wraps(whole)  # its signature is the schema of config.data
-    def load(source, dir="", validation=0, train_examples=0):
+    def load(source, dir="", validation=0, train_examples=0, **more):
         if source not in ("cifar10", "synthetic"):
-            return whole(source, dir, validation, train_examples)
+            return whole(source, dir, validation, train_examples, **more)
 
         def cut(split, start, stop):
             return data.Split(*(a[start:stop] for a in split))

@@ -60,7 +60,7 @@ def run(copy, *words, **variables):
 def test_each_command_gives_a_valid_config_and_images_become_grey(changed):
     copy, commands = changed
     trains = [words[1:] for words in commands if words[0] == "jaxcifar.train"]
-    assert len(trains) == 4
+    assert len(trains) == 5
     code = f"""
 import jax
 import jax.numpy as jnp
@@ -111,6 +111,16 @@ def test_your_own_images_are_learned_as_shown(changed):
     assert float(printed["1"]) < 0.75
     assert float(printed["6"]) > 0.99
     assert f"\naccuracy {printed['6']}, 95 % interval" in run(copy, "-m", *evaluate)
+
+
+def test_a_folder_of_images_is_read_as_shown(changed):
+    copy, commands = changed
+    (train,) = (words for words in commands if "--workdir=checkpoints/photos" in words)
+    output = run(copy, "-m", *train, "--config.num_epochs=1", XDG_CACHE_HOME=str(copy / "cache"))
+    shown = (ROOT / "docs" / "change_one_thing.md").read_text()
+    for line in ("data: folder, 320 training and 80", "      from photos, 400 images of 64×48"):
+        assert f"\n{line}" in shown
+        assert f"{line}" in output
 
 
 def test_every_claim_is_listed_in_the_document_of_the_reports():

@@ -1,22 +1,27 @@
 """The data sets: `config.data` -> images and labels in memory."""
 
+import inspect
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
-from jaxcifar.config.fields import Count, one_of
-from jaxcifar.data import cifar10, npz, synthetic
+from jaxcifar.config.fields import Constraint, Count, one_of
+from jaxcifar.data import cifar10, cifar100, folder, npz, synthetic
 from jaxcifar.data.split import Dataset, Split, compare_data, hold_out
 from jaxcifar.errors import UserError
 
 __all__ = ["SOURCES", "Dataset", "Split", "compare_data", "load_dataset"]
 
-# name -> function of config.data.dir that returns the data set, nothing held out
-SOURCES: dict[str, Callable[[str], Dataset]] = {
+# name -> function of config.data.dir, and of the keys of `config.data` that are for this source
+# alone, that returns the data set, nothing held out
+SOURCES: dict[str, Callable[..., Dataset]] = {
     "cifar10": cifar10.load,
+    "cifar100": cifar100.load,
     "synthetic": synthetic.load,
     "npz": npz.load,
+    "folder": folder.load,
 }
+BelowOne = Annotated[float, Constraint(lambda x: 0 < x < 1, "above 0 and below 1")]
 
 
 def load_dataset(
@@ -30,6 +35,12 @@ def load_dataset(
     train_examples: Annotated[
         Count, "training images to keep, counted without the validation images; 0 keeps all"
     ] = 0,
+    labels: Annotated[
+        str, one_of(cifar100.CLASS_NAMES), "cifar100 only: its 100 classes or its 20 superclasses"
+    ] = "fine",
+    test_share: Annotated[
+        BelowOne, "folder only: share of each class that becomes test images if there are none"
+    ] = 0.2,
 ) -> Dataset:
     """Loads a data set; the arguments are the keys of `config.data`.
 
@@ -40,6 +51,8 @@ def load_dataset(
         of the user's own data, a fixed random choice with the classes' proportions.
       train_examples: the number of remaining training images to keep, chosen likewise from the
         start; 0 for all.
+      labels: "fine" for the 100 classes of `cifar100`, "coarse" for its 20 superclasses.
+      test_share: the share of each class that becomes the test images of a `folder` without any.
 
     Raises:
       UserError: `dir` does not exist, there are too few images, a file is damaged, or the data
@@ -47,4 +60,12 @@ def load_dataset(
     """
     if dir and not Path(dir).expanduser().exists():
         raise UserError(f"config.data.dir: {dir} does not exist; expected a file or folder of data")
-    return hold_out(SOURCES[source](dir), validation, train_examples)
+    own = {"labels": labels, "test_share": test_share}
+    read = inspect.signature(SOURCES[source]).parameters
+    for key, value in own.items():
+        if key not in read and value != inspect.signature(load_dataset).parameters[key].default:
+            raise UserError(
+                f"config.data.{key} is {value!r}, but {source} data have no such choice"
+            )
+    dataset = SOURCES[source](dir, **{key: own[key] for key in own if key in read})
+    return hold_out(dataset, validation, train_examples)

@@ -1,20 +1,9 @@
 """Loads CIFAR-10 from the user's folders, the cache or the network, in this order."""
 
-import functools
-import logging
-import os
-import zipfile
-import zlib
-from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
-
-from jaxcifar.data import official, tfds
+from jaxcifar.data import locate, official, tfds
 from jaxcifar.data.split import Dataset, Split, content_sha256, make_dataset
-from jaxcifar.errors import UserError
-from jaxcifar.system import atomic, files
-from jaxcifar.system.backend import cache_folder
 
 CLASS_NAMES: tuple[str, ...] = (
     "airplane",
@@ -31,8 +20,6 @@ CLASS_NAMES: tuple[str, ...] = (
 # `content_sha256` of the 60,000 official images and labels.
 CIFAR10_SHA256 = "9bb26ea52d5b395389569734654d923ce7ba78a18a63b56115e3cecfb33f114d"
 
-Reader = Callable[[Path], tuple[Split, Split]]
-
 
 def load(dir: str) -> Dataset:
     """Returns CIFAR-10 from `dir`, $JAXCIFAR_DATA, the cache or the network, in this order.
@@ -40,105 +27,33 @@ def load(dir: str) -> Dataset:
     Raises:
       UserError: no copy was found, or the one that was found is damaged.
     """
-    train, test, origin = _find_and_read(dir)
+    train, test, origin = _published().read(dir)
     return make_dataset("cifar10", origin, CLASS_NAMES, train, test, CIFAR10_SHA256)
 
 
-def _find_and_read(dir: str) -> tuple[Split, Split, str]:
-    folders = [Path(name).expanduser() for name in (dir, os.environ.get("JAXCIFAR_DATA")) if name]
-    cache = cache_folder() / "cifar10.npz"
-    for folder in folders:
-        try:
-            found = find_copy(folder)
-        except OSError as error:
-            raise UserError(f"cannot read {folder}: {error}") from error
-        if found:
-            path, read, slow = found
-            if slow and (cached := read_cache(cache)):
-                return *cached, f"{cache}, a copy of {path}"
-            train, test = read(path)
-            if slow:
-                write_cache(cache, train, test)
-            return train, test, str(path)
-    if cached := read_cache(cache):
-        return *cached, str(cache)
-    tfds_dir = cache.parent / "tfds"
-    try:
-        copy = tfds.find_copy(tfds_dir) or tfds.download(tfds_dir, CLASS_NAMES)
-    except UserError as error:
-        looked = ", ".join(map(str, [*folders, cache.parent]))
-        raise UserError(
-            f"no CIFAR-10 in {looked}, and {error}; set config.data.dir or JAXCIFAR_DATA to a"
-            " folder with an official archive, unpacked or not, or use synthetic data:"
-            " --config.data.source=synthetic"
-        ) from error
-    train, test = read_tfds(copy)
-    write_cache(cache, train, test)
-    return train, test, f"{tfds.URL} through TFDS, in {cache.parent}"
-
-
-def find_copy(folder: Path) -> tuple[Path, Reader, bool] | None:
-    """Returns the path of a copy of CIFAR-10, its reader, and whether reading it is slow.
-
-    The copy is in `folder`, or is this folder or file itself; None if there is none.
-    """
-    for kind in (official.PYTHON, official.BINARY):
-        for place in (folder / kind.folder, folder):
-            if any((place / name).is_file() for name in kind.md5):
-                return place, functools.partial(official.read_folder, kind), False
-    for kind in (official.PYTHON, official.BINARY):
-        for place in (folder / kind.tar, folder):
-            if place.name == kind.tar and place.is_file():
-                return place, functools.partial(official.read_tar, kind), True
-    if copy := tfds.find_copy(folder):
-        return copy, read_tfds, True
-    return None
-
-
-def read_cache(path: Path) -> tuple[Split, Split] | None:
-    """Returns the training and test images in the cache; None if it is missing or damaged."""
-    if not path.exists():
-        return None
-    try:
-        with files.open_plain(path, follow=True) as raw, np.load(raw, allow_pickle=False) as file:
-            train = Split(file["train_images"], file["train_labels"])
-            test = Split(file["test_images"], file["test_labels"])
-        problem = "" if content_sha256(train, test) == CIFAR10_SHA256 else "its sha256 differs"
-    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile, zlib.error) as error:
-        problem = f"{type(error).__name__}: {error}"
-    if problem:
-        logging.getLogger(__name__).warning(
-            "%s is damaged (%s); reading CIFAR-10 again", path, problem
-        )
-        return None
-    return train, test
-
-
-def write_cache(path: Path, train: Split, test: Split) -> None:
-    """Writes the images to the cache, uncompressed and atomically; failing only logs a warning."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with atomic.replacing(path) as file:
-            np.savez(
-                file,
-                train_images=train.images,
-                train_labels=train.labels,
-                test_images=test.images,
-                test_labels=test.labels,
-            )
-    except OSError as error:
-        logging.getLogger(__name__).warning(
-            "cannot write a copy of CIFAR-10 to %s: %s", path, error
-        )
+def find_copy(folder: Path) -> tuple[Path, locate.Reader, bool] | None:
+    """Returns the path of a copy of CIFAR-10, its reader, and whether reading it is slow."""
+    return _published().find_copy(folder)
 
 
 def read_tfds(copy: Path) -> tuple[Split, Split]:
     """Returns the training and test images of a TFDS copy after checking their sha256."""
-    train, test = tfds.read(copy)
+    return _published().read_tfds(copy)
+
+
+def tfds_copies() -> tfds.Copies:
+    """Returns what TFDS needs to know to make a copy."""
+    digest, read = official.BINARY_SHA256, official.read_binary_tar
+    return tfds.Copies("cifar10", official.BINARY.tar, digest, {"label": CLASS_NAMES}, read)
+
+
+def _published() -> locate.Published:
+    kinds = (official.PYTHON, official.BINARY)
+    return locate.Published("CIFAR-10", kinds, tfds_copies(), _find_problem)
+
+
+def _find_problem(train: Split, test: Split) -> str:
     found = content_sha256(train, test)
-    if found != CIFAR10_SHA256:
-        raise UserError(
-            f"{copy} is not CIFAR-10: {len(train.labels):,} + {len(test.labels):,} images with"
-            f" sha256 {found}; expected 50,000 + 10,000 with sha256 {CIFAR10_SHA256}"
-        )
-    return train, test
+    if found == CIFAR10_SHA256:
+        return ""
+    return f"with sha256 {found}; expected 50,000 + 10,000 with sha256 {CIFAR10_SHA256}"

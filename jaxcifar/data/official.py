@@ -1,7 +1,7 @@
-"""Reads the official python and binary versions of CIFAR-10, unpacked or as archives.
+"""Reads the official python and binary versions of CIFAR-10 and CIFAR-100, packed or unpacked.
 
-Every file is checked by its MD5, and pickles are read by an unpickler that runs no code.
-Source: https://www.cs.toronto.edu/~kriz/cifar.html (Krizhevsky, 2009).
+A file is checked by its MD5 if that is published, and pickles are read by an unpickler that runs no
+code. Source: https://www.cs.toronto.edu/~kriz/cifar.html (Krizhevsky, 2009).
 """
 
 import codecs
@@ -21,9 +21,7 @@ from jaxcifar.data.split import Split
 from jaxcifar.errors import UserError, first_line
 from jaxcifar.system import files
 
-NUM_TRAIN = 50_000
-PER_FILE = 10_000
-MAX_FILE = 2**25  # bytes; official files are smaller
+MAX_FILE = 2**28  # bytes; official files are smaller
 MAX_TAR = 2**28  # bytes; official archives unpack to less
 
 BINARY_SHA256 = "c4a38c50a1bc5f3a1c5537f2155ab9d68f9f25eb1ed8d9ddda3db29a59bca1dd"  # of the archive
@@ -44,16 +42,24 @@ BINARY_MD5 = {
     "data_batch_5.bin": "53f37980c15c3d472c316c40844f3f0d",
     "test_batch.bin": "803d5f7f4d78ea53de84dbe85f74fb6d",
 }
+# The files of CIFAR-100. No MD5 of the two binary files is published.
+PYTHON_100_MD5 = {
+    "train": "16019d7e3df5f24257cddd939b257f8d",
+    "test": "f0ef6b0ae62326f3e7ffdfab6717acfc",
+}
+BINARY_100_MD5 = {"train.bin": "", "test.bin": ""}
+BINARY_100_SHA256 = "58a81ae192c23a4be8b1804d68e518ed807d710a4eb253b1f2a199162a40d8ec"
 
 
 class Kind(NamedTuple):
-    """One of the two official versions."""
+    """An official version of a data set; the last of its files holds the test images."""
 
     folder: str  # that the archive unpacks to
     tar: str
     tar_digest: str
-    md5: dict[str, str]
-    decode: Callable[[bytes], tuple[np.ndarray, np.ndarray]]  # labels [N], pixels [N, 3·32·32]
+    md5: dict[str, str]  # by file; "" if it is not known
+    # labels [N] or, of CIFAR-100, coarse and fine labels [N, 2]; pixels [N, 3·32·32]
+    decode: Callable[[bytes], tuple[np.ndarray, np.ndarray]]
 
 
 def read_binary_tar(path: Path) -> tuple[Split, Split]:
@@ -113,32 +119,31 @@ class _Bounded(gzip.GzipFile):
 
 
 def _assemble(kind: Kind, where: Path, blobs: Iterable[tuple[str, bytes]]) -> tuple[Split, Split]:
-    """Verifies and decodes the six files, given in any order; returns the official order."""
+    """Verifies and decodes the files, given in any order; returns the official order."""
     names = list(kind.md5)
-    images = np.empty((len(names), PER_FILE, 32, 32, 3), np.uint8)
-    labels = np.empty((len(names), PER_FILE), np.int32)
-    missing = set(names)
+    splits: dict[str, Split] = {}
     for name, blob in blobs:
         found = hashlib.md5(blob, usedforsecurity=False).hexdigest()
-        if found != kind.md5[name]:
+        if kind.md5[name] not in ("", found):
             raise UserError(
                 f"{where / name} is damaged or truncated: {len(blob):,} bytes with MD5 {found};"
                 f" expected MD5 {kind.md5[name]}; download the official {kind.tar} again"
             )
-        i = names.index(name)
-        labels[i], pixels = kind.decode(blob)
-        images[i] = pixels.reshape(PER_FILE, 3, 32, 32).transpose(0, 2, 3, 1)
-        missing.discard(name)
-    if missing:
+        try:
+            labels, pixels = kind.decode(blob)
+        except ValueError as error:
+            raise UserError(
+                f"{where / name} is damaged or truncated: {len(blob):,} bytes; download the"
+                f" official {kind.tar} again"
+            ) from error
+        images = pixels.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
+        splits[name] = Split(np.ascontiguousarray(images), labels)
+    if missing := set(names) - splits.keys():
         first = min(missing)
-        raise UserError(
-            f"{where / first} (MD5 {kind.md5[first]}) is missing; expected {', '.join(names)}"
-        )
-    whole = Split(images.reshape(-1, 32, 32, 3), labels.reshape(-1))
-    return (
-        Split(whole.images[:NUM_TRAIN], whole.labels[:NUM_TRAIN]),
-        Split(whole.images[NUM_TRAIN:], whole.labels[NUM_TRAIN:]),
-    )
+        digest = f" (MD5 {kind.md5[first]})" if kind.md5[first] else ""
+        raise UserError(f"{where / first}{digest} is missing; expected {', '.join(names)}")
+    *train, test = (splits[name] for name in names)
+    return Split(*map(np.concatenate, zip(*train, strict=True))), test
 
 
 class _Unpickler(pickle.Unpickler):
@@ -173,9 +178,20 @@ def _decode_python(blob: bytes) -> tuple[np.ndarray, np.ndarray]:
     return np.array(batch[b"labels"], np.int32), batch[b"data"]
 
 
+def _decode_python_100(blob: bytes) -> tuple[np.ndarray, np.ndarray]:
+    batch = unpickle(blob)
+    labels = np.array([batch[b"coarse_labels"], batch[b"fine_labels"]], np.int32)
+    return np.ascontiguousarray(labels.T), batch[b"data"]
+
+
 def _decode_binary(blob: bytes) -> tuple[np.ndarray, np.ndarray]:
-    rows = np.frombuffer(blob, np.uint8).reshape(PER_FILE, 1 + 3072)
+    rows = np.frombuffer(blob, np.uint8).reshape(-1, 1 + 3072)
     return rows[:, 0].astype(np.int32), rows[:, 1:]
+
+
+def _decode_binary_100(blob: bytes) -> tuple[np.ndarray, np.ndarray]:
+    rows = np.frombuffer(blob, np.uint8).reshape(-1, 2 + 3072)
+    return rows[:, :2].astype(np.int32), rows[:, 2:]
 
 
 PYTHON = Kind(
@@ -191,4 +207,18 @@ BINARY = Kind(
     f"sha256 {BINARY_SHA256}",
     BINARY_MD5,
     _decode_binary,
+)
+PYTHON_100 = Kind(
+    "cifar-100-python",
+    "cifar-100-python.tar.gz",
+    "MD5 eb9058c3a382ffc7106e4002c42a8d85",
+    PYTHON_100_MD5,
+    _decode_python_100,
+)
+BINARY_100 = Kind(
+    "cifar-100-binary",
+    "cifar-100-binary.tar.gz",
+    f"sha256 {BINARY_100_SHA256}",
+    BINARY_100_MD5,
+    _decode_binary_100,
 )

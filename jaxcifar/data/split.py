@@ -11,7 +11,7 @@ from jaxcifar.errors import UserError
 
 SIZE = 32  # height and width of an image in pixels
 # Sources whose images come in a random order; recorded runs depend on it.
-MIXED = ("cifar10", "synthetic")
+MIXED = ("cifar10", "cifar100", "synthetic")
 
 
 class Split(NamedTuple):
@@ -19,6 +19,10 @@ class Split(NamedTuple):
 
     images: np.ndarray  # uint8 [N, 32, 32, 3]
     labels: np.ndarray  # int32 [N]
+
+    def take(self, which: np.ndarray | slice) -> "Split":
+        """Returns the images that an index, a mask or a slice selects."""
+        return Split(self.images[which], self.labels[which])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,11 +46,12 @@ def make_dataset(
     return Dataset(source, origin, class_names, train, none, test, digest[:16])
 
 
-def content_sha256(train: Split, test: Split) -> str:
+def content_sha256(*splits: Split) -> str:
     """Returns the sha256 of all images and labels, the training split first."""
     digest = hashlib.sha256()
-    for array in (*train, *test):
-        digest.update(np.ascontiguousarray(array).data)
+    for split in splits:
+        for array in split:
+            digest.update(np.ascontiguousarray(array).data)
     return digest.hexdigest()
 
 
@@ -73,6 +78,15 @@ def compare_data(
     )
 
 
+def split_classes(labels: np.ndarray, share: float) -> np.ndarray:
+    """Returns a mask [N] of `share` of each class, chosen at random by a fixed seed.
+
+    Of a class with at least two images, at least one is chosen and at least one is not.
+    """
+    ranks, counts = _ranks(labels), np.bincount(labels)[labels]
+    return ranks < np.clip(np.rint(share * counts), 1, np.maximum(counts - 1, 0))
+
+
 def hold_out(dataset: Dataset, validation: int, train_examples: int) -> Dataset:
     """Holds out the last `validation` training images, then keeps the first `train_examples`.
 
@@ -83,7 +97,12 @@ def hold_out(dataset: Dataset, validation: int, train_examples: int) -> Dataset:
       UserError: there are too few training images.
     """
     images, labels = dataset.train
-    total = len(labels)
+    total, own = len(labels), len(dataset.validation.labels)
+    if validation and own:
+        raise UserError(
+            f"config.data.validation is {validation}, but the data have {own} validation images of"
+            " their own; expected 0"
+        )
     if not 0 <= validation < total:
         raise UserError(
             f"config.data.validation is {validation}; expected 0 to {total - 1}, because one of the"
@@ -102,16 +121,20 @@ def hold_out(dataset: Dataset, validation: int, train_examples: int) -> Dataset:
     return dataclasses.replace(
         dataset,
         train=Split(images[:kept], labels[:kept]),
-        validation=Split(images[rest:], labels[rest:]),
+        validation=dataset.validation if own else Split(images[rest:], labels[rest:]),
     )
 
 
 def mixed_order(labels: np.ndarray) -> np.ndarray:
     """Returns a random order, the same every time, that spreads each class evenly, int [N]."""
-    order = np.random.default_rng(0).permutation(len(labels))
-    shuffled = labels[order]
-    place = np.empty(len(labels))  # of each image within its class, 0 to 1
+    return np.argsort((_ranks(labels) + 0.5) / np.bincount(labels)[labels], kind="stable")
+
+
+def _ranks(labels: np.ndarray) -> np.ndarray:
+    """Returns each image's place, from 0, in a random order of the images of its class."""
+    ranks = np.empty(len(labels), np.int64)
+    rng = np.random.default_rng(0)
     for label in np.unique(labels):
-        count = np.count_nonzero(shuffled == label)
-        place[shuffled == label] = (np.arange(count) + 0.5) / count
-    return order[np.argsort(place, kind="stable")]
+        of_class = np.flatnonzero(labels == label)
+        ranks[of_class] = rng.permutation(len(of_class))
+    return ranks

@@ -1,7 +1,7 @@
-"""Downloads and reads CIFAR-10 with TensorFlow Datasets, without TensorFlow.
+"""Downloads and reads CIFAR-10 and CIFAR-100 with TensorFlow Datasets, without TensorFlow.
 
 TFDS is imported inside the functions because it takes most of a second and few runs need it.
-Its cifar10 builder needs TensorFlow to unpack, read and encode the images. Our subclass of the
+Its builders need TensorFlow to unpack, read and encode the images. Our subclass of the
 builder takes arrays and encodes them with Pillow instead, and writes an ordinary TFDS copy in
 array_record format.
 """
@@ -9,13 +9,12 @@ array_record format.
 import io
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxcifar.data.official import BINARY_SHA256, read_binary_tar
 from jaxcifar.data.split import Split
 from jaxcifar.errors import UserError, first_line
 
@@ -23,13 +22,27 @@ URL = "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz"
 MANUAL_TAR = "downloads/manual/cifar-10-binary.tar.gz"  # TFDS looks there before it downloads
 
 
-def find_copy(directory: Path) -> Path | None:
+class Copies(NamedTuple):
+    """What TFDS needs to know to make copies of a data set."""
+
+    name: str  # of the data set in TFDS
+    tar: str  # the official binary version
+    sha256: str  # of the archive
+    class_names: Mapping[str, tuple[str, ...]]  # by feature; with several, labels are [N, features]
+    read_tar: Callable[[Path], tuple[Split, Split]]
+
+    def url(self) -> str:
+        """Returns the address of the archive."""
+        return f"{URL.rpartition('/')[0]}/{self.tar}"
+
+
+def find_copy(directory: Path, name: str = "cifar10") -> Path | None:
     """Returns the folder of the newest copy in a TFDS data_dir or one of its subfolders."""
-    for folder in (directory / "cifar10", directory):
+    for folder in (directory / name, directory):
         copies = [path.parent for path in folder.glob("*/dataset_info.json")]
         if folder == directory and (directory / "dataset_info.json").exists():
             copies = [directory]
-        copies = [copy for copy in copies if any(copy.glob("cifar10-train.array_record*"))]
+        copies = [copy for copy in copies if any(copy.glob(f"{name}-train.array_record*"))]
         if copies:
             return max(copies, key=lambda copy: _version(copy.name))
     return None
@@ -40,7 +53,7 @@ def _version(name: str) -> tuple[int, ...]:
     return tuple(int(part) for part in parts) if all(map(str.isdecimal, parts)) else ()
 
 
-def read(copy: Path) -> tuple[Split, Split]:
+def read(copy: Path, copies: Copies) -> tuple[Split, Split]:
     """Returns the training and test images of a copy in the official order.
 
     TFDS shuffles images when it writes them; their ids, such as "train_00001", give the official
@@ -54,51 +67,48 @@ def read(copy: Path) -> tuple[Split, Split]:
 
     try:
         builder = tfds.builder_from_directory(copy)
-        return _collect(builder, "train"), _collect(builder, "test")
+        features = list(copies.class_names)
+        return _collect(builder, "train", features), _collect(builder, "test", features)
     except Exception as error:  # array_record, protobuf and Pillow raise many kinds
         raise UserError(
-            f"{copy} is not a complete TFDS copy of cifar10 in array_record format:"
+            f"{copy} is not a complete TFDS copy of {copies.name} in array_record format:"
             f" {first_line(error)}; delete it or make it again"
         ) from error
 
 
-def _collect(builder: Any, split: str) -> Split:
+def _collect(builder: Any, split: str, features: list[str]) -> Split:
     source = builder.as_data_source(split)
     images = np.empty((len(source), 32, 32, 3), np.uint8)
-    labels = np.empty(len(source), np.int32)
+    labels = np.empty((len(source), len(features)), np.int32)
     index = np.empty(len(source), np.int64)
     for i, example in enumerate(source):
-        images[i], labels[i] = example["image"], example["label"]
+        images[i], labels[i] = example["image"], [example[name] for name in features]
         index[i] = int(example["id"].decode().removeprefix(f"{split}_"))
     order = np.argsort(index)
-    return Split(images[order], labels[order])
+    return Split(images[order], labels[order] if len(features) > 1 else labels[order, 0])
 
 
-def download(
-    data_dir: Path,
-    class_names: tuple[str, ...],
-    max_examples: int | None = None,
-) -> Path:
-    """Downloads CIFAR-10 into a TFDS data_dir and returns the folder of the copy.
+def download(data_dir: Path, copies: Copies, max_examples: int | None = None) -> Path:
+    """Downloads a data set into a TFDS data_dir and returns the folder of the copy.
 
-    An archive at MANUAL_TAR in `data_dir` is used instead of a download.
+    An archive beside MANUAL_TAR in `data_dir` is used instead of a download.
 
     Args:
       data_dir: where TFDS keeps its copies and `downloads`.
-      class_names: the names of the classes, in the order of the labels.
+      copies: the data set.
       max_examples: the maximum number of examples per split; for tests.
 
     Raises:
       UserError: the download failed. The network is probed first, because TFDS would retry for
         minutes.
     """
-    if not (data_dir / MANUAL_TAR).exists():
-        probe(URL)
+    if not (data_dir / MANUAL_TAR).with_name(copies.tar).exists():
+        probe(copies.url())
     import tensorflow_datasets as tfds
 
     if not sys.stderr.isatty():
         tfds.disable_progress_bar()
-    builder = _builder(data_dir, class_names)
+    builder = _builder(data_dir, copies)
     config = tfds.download.DownloadConfig(
         force_checksums_validation=True,
         try_download_gcs=False,
@@ -112,7 +122,7 @@ def download(
         raise
     except Exception as error:  # from requests, TFDS or the file system
         raise UserError(
-            f"downloading {URL} (sha256 {BINARY_SHA256}) into {data_dir} failed:"
+            f"downloading {copies.url()} (sha256 {copies.sha256}) into {data_dir} failed:"
             f" {first_line(error)}"
         ) from error
     return Path(builder.data_dir)
@@ -140,14 +150,11 @@ def probe(url: str, seconds: float = 6.0) -> None:
     thread.join(seconds)
     problem = outcome[0] if outcome else f"no answer within {seconds:g} s"
     if problem:
-        raise UserError(f"{url} (sha256 {BINARY_SHA256}) cannot be reached: {problem}")
+        raise UserError(f"{url} cannot be reached: {problem}")
 
 
-def _builder(
-    data_dir: Path,
-    class_names: tuple[str, ...],
-) -> Any:
-    """Returns the official cifar10 builder with its three TensorFlow steps replaced."""
+def _builder(data_dir: Path, copies: Copies) -> Any:
+    """Returns the official builder with its three TensorFlow steps replaced."""
     from PIL import Image
     from tensorflow_datasets.core import registered
     from tensorflow_datasets.image_classification import cifar
@@ -157,16 +164,19 @@ def _builder(
             png = io.BytesIO()
             Image.fromarray(image).save(png, format="png")
             name = f"{prefix}_{i:05d}"
-            yield i, {"id": name, "image": png.getvalue(), "label": int(label)}
+            classes = dict(zip(copies.class_names, np.ravel(label).tolist(), strict=True))
+            yield i, {"id": name, "image": png.getvalue(), **classes}
 
     with registered.skip_registration():  # the official builder has the same name
 
-        class Cifar10(cifar.Cifar10):
+        class Builder(getattr(cifar, copies.name.capitalize())):  # type: ignore[misc]
+            name = copies.name
             pkg_dir_path = None
 
             def _split_generators(self, dl_manager: Any) -> dict[str, Any]:
-                train, test = read_binary_tar(Path(dl_manager.download(URL)))
-                self.info.features["label"].names = class_names
+                train, test = copies.read_tar(Path(dl_manager.download(copies.url())))
+                for feature, names in copies.class_names.items():
+                    self.info.features[feature].names = names
                 return {"train": examples("train", train), "test": examples("test", test)}
 
-    return Cifar10(data_dir=data_dir)
+    return Builder(data_dir=data_dir)

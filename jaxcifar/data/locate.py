@@ -1,0 +1,114 @@
+"""Finds a published data set in the user's folders, the cache or the network, in this order."""
+
+import functools
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+from jaxcifar.data import cache, official, tfds
+from jaxcifar.data.split import Split
+from jaxcifar.errors import UserError
+from jaxcifar.system.backend import cache_folder
+
+CACHED = ("train_images", "train_labels", "test_images", "test_labels")
+
+Reader = Callable[[Path], tuple[Split, Split]]
+
+
+class Published(NamedTuple):
+    """A data set that is published in two official versions and in TFDS."""
+
+    title: str
+    kinds: tuple[official.Kind, ...]
+    copies: tfds.Copies
+    find_problem: Callable[[Split, Split], str]  # what differs from the official data; "" if none
+
+    def read_tfds(self, copy: Path) -> tuple[Split, Split]:
+        """Returns the training and test images of a TFDS copy after checking them."""
+        train, test = tfds.read(copy, self.copies)
+        if problem := self.find_problem(train, test):
+            raise UserError(
+                f"{copy} is not {self.title}: {len(train.labels):,} + {len(test.labels):,} images"
+                f" {problem}"
+            )
+        return train, test
+
+    def find_copy(self, folder: Path) -> tuple[Path, Reader, bool] | None:
+        """Returns the path of a copy of the data, its reader, and whether reading it is slow.
+
+        The copy is in `folder`, or is this folder or file itself; None if there is none.
+        """
+        for kind in self.kinds:
+            for place in (folder / kind.folder, folder):
+                if any((place / name).is_file() for name in kind.md5):
+                    return place, functools.partial(official.read_folder, kind), False
+        for kind in self.kinds:
+            for place in (folder / kind.tar, folder):
+                if place.name == kind.tar and place.is_file():
+                    return place, functools.partial(official.read_tar, kind), True
+        if copy := tfds.find_copy(folder, self.copies.name):
+            return copy, self.read_tfds, True
+        return None
+
+    def read(self, dir: str) -> tuple[Split, Split, str]:
+        """Returns the training and test images and where they came from, as text.
+
+        They are looked for in `dir`, $JAXCIFAR_DATA, the cache and the network, in this order.
+
+        Raises:
+          UserError: no copy was found, or the one that was found is damaged.
+        """
+        folders = [
+            Path(name).expanduser() for name in (dir, os.environ.get("JAXCIFAR_DATA")) if name
+        ]
+        cached_file = cache_folder() / f"{self.copies.name}.npz"
+        for folder in folders:
+            try:
+                found = self.find_copy(folder)
+            except OSError as error:
+                raise UserError(f"cannot read {folder}: {error}") from error
+            if found:
+                path, read, slow = found
+                if slow and (cached := self.read_cache(cached_file)):
+                    return *cached, f"{cached_file}, a copy of {path}"
+                train, test = read(path)
+                if slow:
+                    write_cache(cached_file, train, test)
+                return train, test, str(path)
+        if cached := self.read_cache(cached_file):
+            return *cached, str(cached_file)
+        return self._download(folders, cached_file)
+
+    def _download(self, folders: list[Path], cached_file: Path) -> tuple[Split, Split, str]:
+        tfds_dir = cached_file.parent / "tfds"
+        try:
+            copy = tfds.find_copy(tfds_dir, self.copies.name) or tfds.download(
+                tfds_dir, self.copies
+            )
+        except UserError as error:
+            looked = ", ".join(map(str, [*folders, cached_file.parent]))
+            raise UserError(
+                f"no {self.title} in {looked}, and {error}; set config.data.dir or JAXCIFAR_DATA to"
+                f" a folder with an official archive (sha256 {self.copies.sha256}), unpacked or"
+                " not, or use synthetic data: --config.data.source=synthetic"
+            ) from error
+        train, test = self.read_tfds(copy)
+        write_cache(cached_file, train, test)
+        return train, test, f"{self.copies.url()} through TFDS, in {cached_file.parent}"
+
+    def read_cache(self, path: Path) -> tuple[Split, Split] | None:
+        """Returns the training and test images in the cache; None if it is missing or damaged."""
+        arrays = cache.read(path, CACHED)
+        if arrays is None:
+            return None
+        train, test = Split(*arrays[:2]), Split(*arrays[2:])
+        if problem := self.find_problem(train, test):
+            cache.warn_damaged(path, problem)
+            return None
+        return train, test
+
+
+def write_cache(path: Path, train: Split, test: Split) -> None:
+    """Writes the images to the cache."""
+    cache.write(path, **dict(zip(CACHED, (*train, *test), strict=True)))
