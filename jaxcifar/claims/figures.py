@@ -36,7 +36,8 @@ def draw(out: pathlib.Path, records: Records, judged: Mapping[Claim, Judgement])
     """
     directory = out / "figures"
     directory.mkdir(parents=True, exist_ok=True)
-    png.draw_forests(directory / OVERVIEW, forests(judged), FOREST_TITLE, COLOURS, MARKERS)
+    if plots := forests(judged):
+        png.draw_forests(directory / OVERVIEW, plots, FOREST_TITLE, COLOURS, MARKERS)
     names = []
     for file, (title, charts) in curve_charts(records).items():
         png.draw_charts(directory / file, charts, title)
@@ -93,17 +94,17 @@ def gate_heatmaps(records: Records) -> dict[str, list[Heatmap]]:
 
 
 def forests(judged: Mapping[Claim, Judgement]) -> list[Forest]:
-    """Returns one forest plot per unit, which shows the distance of each claim from its bound.
+    """Returns one forest plot per unit, with the distance of each measured claim from its bound.
 
     A statement with several comparisons shows the one closest to its bound, relative to the width
     of its interval.
     """
     units: dict[str, list[Row]] = {}
     for claim, judgement in judged.items():
-        rows = units.setdefault(claim.comparisons[0].metric.unit, [])
-        estimates = [_estimate(claim, judgement)] if judgement.n else []
-        diamond = claim.reported is None
-        rows.append(Row(claim.id, estimates, diamond, judgement.verdict))
+        if judgement.n:
+            rows = units.setdefault(claim.comparisons[0].metric.unit, [])
+            diamond = claim.reported is None
+            rows.append(Row(claim.id, [_estimate(claim, judgement)], diamond, claim.text))
     found = []
     for unit, rows in units.items():
         ends = [end for row in rows for e in row.estimates for end in (e.low, e.high)]

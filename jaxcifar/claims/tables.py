@@ -14,6 +14,9 @@ from jaxcifar.system import files
 
 Judged = Mapping[Claim, Judgement]
 MARKS = ("<!-- claims: made by `python -m jaxcifar.reproduce --table` -->", "<!-- /claims -->")
+OVERVIEW = (
+    "![every measured claim with its interval beside the reported number](figures/claims.png)\n"
+)
 INTRODUCTION = """# Results
 
 Every claim of the five reports, judged from the records in `runs/`: one JSON file per run and
@@ -233,7 +236,7 @@ def results_readme(
     parts = [
         INTRODUCTION,
         f"{verdicts(judged)}.\n",
-        "![every claim's number with its interval beside the reported one](figures/claims.png)\n",
+        OVERVIEW if any(judgement.n for judgement in judged.values()) else "",
         claims_table(judged),
         JUDGING,
         "## Runs\n",

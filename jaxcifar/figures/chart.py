@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 Values = Sequence[float | None]
+Span = tuple[float, float]
 FAR = 100  # times the upper quartile: only a run that diverged, or its band, gets there
 
 
@@ -40,10 +41,23 @@ class Chart:
     y_label: str
     log: bool = False
     integers: bool = False
-    x_range: tuple[float, float] | None = None
-    y_range: tuple[float, float] | None = None
+    x_range: Span | None = None
+    y_range: Span | None = None
 
-    def y_span(self) -> tuple[float, float]:
+    @property
+    def has_line(self) -> bool:
+        """Whether a series has two values or more, without which a chart would be a dot."""
+        return any(sum(map(finite, series.y)) > 1 for series in self.series)
+
+    def x_span(self) -> Span:
+        """Returns the ends of the x axis."""
+        if self.x_range:
+            return self.x_range
+        x = [value for series in self.series for value in series.x] or [0.0]
+        low, high = float(min(x)), float(max(x))
+        return (low, high) if high > low else (low - 0.5, low + 0.5)
+
+    def y_span(self) -> Span:
         """Returns the ends of the y axis (their log10 if `log`), leaving out far peaks.
 
         The few huge losses of a run that diverged would flatten everything else.
@@ -56,8 +70,31 @@ class Chart:
         if far:
             y = y[abs(y) <= far]
         low, high = float(y.min()), float(y.max())
+        if self.log:  # whole powers of ten, so that at least two have a tick
+            return math.floor(low), max(math.ceil(high), math.floor(low) + 1)
         margin = 0.04 * (high - low) or 0.1 * abs(high) or 1.0
         return low - margin, high + margin
+
+
+def share_axes(charts: Sequence[Chart]) -> list[Chart]:
+    """Returns the charts with one range for every axis that several of them have, by its label."""
+    x: dict[str, list[Span]] = {}
+    y: dict[tuple[str, bool], list[Span]] = {}
+    for chart in charts:
+        x.setdefault(chart.x_label, []).append(chart.x_span())
+        y.setdefault((chart.y_label, chart.log), []).append(chart.y_span())
+    return [
+        dataclasses.replace(
+            chart,
+            x_range=_union(x[chart.x_label]),
+            y_range=_union(y[chart.y_label, chart.log]),
+        )
+        for chart in charts
+    ]
+
+
+def _union(spans: Sequence[Span]) -> Span:
+    return min(low for low, _ in spans), max(high for _, high in spans)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,12 +125,12 @@ class Estimate:
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """One row of a forest plot; `missing` says why a row has no estimates."""
+    """One row of a forest plot, with a label and what it means in words."""
 
     label: str
     estimates: Sequence[Estimate]
     diamond: bool = False
-    missing: str = ""
+    words: str = ""
 
 
 @dataclasses.dataclass(frozen=True)

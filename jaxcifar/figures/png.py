@@ -1,6 +1,7 @@
 """Draws charts, heatmaps and forest plots as PNG files with matplotlib, without a screen."""
 
 import pathlib
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -97,11 +98,11 @@ def draw_forests(
     from matplotlib.lines import Line2D
 
     heights = [len(forest.rows) + 2 for forest in forests]
-    size = (11, 1.2 + 0.24 * sum(heights))
+    size = (9, 1.2 + 0.26 * sum(heights))  # inches; text stays readable at a README's width
     fig, axes = figure(len(forests), 1, size, gridspec_kw={"height_ratios": heights})
     for forest, axis in zip(forests, axes[:, 0], strict=True):
         _draw_forest(axis, forest, colours)
-    fig.suptitle(title, fontsize=9)
+    fig.suptitle(textwrap.fill(title, 100), fontsize=9)
     handles = [Line2D([], [], color=c, marker="s", label=name) for name, c in colours.items()]
     handles += [
         Line2D([], [], marker=marker, label=name, color="grey", linestyle="")
@@ -114,20 +115,16 @@ def draw_forests(
 def _draw_forest(axis: Any, forest: Forest, colours: Mapping[str, str]) -> None:
     for number, row in enumerate(forest.rows):
         right = {"x": 1.01, "y": number, "transform": axis.get_yaxis_transform(), "va": "center"}
-        if not row.estimates:
-            axis.text(s=row.missing, color="grey", fontsize=7, **right)
         for estimate in row.estimates:
             colour = colours[estimate.look]
             axis.plot([estimate.low, estimate.high], [number, number], color=colour)
             marker = "D" if row.diamond else "o"
             axis.plot(estimate.value, number, marker, color=colour, markersize=5)
-            axis.text(s=estimate.text, fontsize=7, **right)
+            axis.text(s=estimate.text, fontsize=8, **right)
     if forest.zero is not None:
         axis.axvline(forest.zero, color="black", lw=0.8)
-    axis.set_yticks(range(len(forest.rows)), [row.label for row in forest.rows], fontsize=8)
+    axis.set_yticks(range(len(forest.rows)), [row.label for row in forest.rows], fontsize=9)
     axis.set(xlim=forest.span, ylim=(len(forest.rows) - 0.4, -0.6))
-    axis.tick_params(axis="x", labelsize=8)
+    axis.tick_params(axis="x", labelsize=9)
     axis.grid(axis="x", alpha=0.3)
-    axis.set_title(forest.title, fontsize=9, loc="left")
-    if not any(row.estimates for row in forest.rows):
-        axis.set_xticks([])
+    axis.set_title(forest.title, fontsize=10, loc="left")

@@ -2,7 +2,7 @@
 
 import os
 import pathlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from importlib import resources
 from typing import NamedTuple
 from xml.etree import ElementTree
@@ -50,8 +50,10 @@ def tag(name: str, /, *children: Child | Iterable[Child], **attributes: object) 
     return made
 
 
-def page(title: str, lead: Iterable[Child], sections: Iterable[Section]) -> str:
-    """Returns a complete page with its style and script inside."""
+def page(
+    title: str, lead: Iterable[Child], sections: Iterable[Section], notes: Sequence[str] = ()
+) -> str:
+    """Returns a complete page with its style and script inside, and `notes` at its foot."""
     parts = list(sections)
     resource = resources.files(__package__)
     links = [tag("li", tag("a", part.title, href=f"#{part.id}")) for part in parts]
@@ -75,7 +77,12 @@ def page(title: str, lead: Iterable[Child], sections: Iterable[Section]) -> str:
             (tag("section", tag("h2", part.title), part.content, id=part.id) for part in parts),
             id="content",
         ),
-        tag("footer", "Made by ", tag("code", "python -m jaxcifar.report"), "."),
+        tag(
+            "footer",
+            (tag("p", note) for note in notes),
+            tag("p", "Made by ", tag("code", "python -m jaxcifar.report"), "."),
+            id="notes" if notes else None,
+        ),
         tag("script", resource.joinpath("page.js").read_text()),
     )
     html = tag("html", head, body, lang="en")

@@ -179,8 +179,10 @@ def card(scores: Scores, number: int) -> Element:
         )
         for k in best
     ]
-    alt = f"test image {number}, {truth}, predicted as {class_name(scores, best[0])}"
-    caption = tag("p", tag("b", truth), tag("small", f" no. {number}"))
+    predicted = f"{class_name(scores, best[0])} {probabilities[best[0]]:.2f}"
+    alt = f"test image {number}, labelled {truth}, predicted {predicted}"
+    words = "labelled ", tag("b", truth), ", predicted ", tag("b", predicted)
+    caption = tag("p", words, tag("small", f"test image {number}"))
     return tag(
         "li", picture(scores.examples.images[number], alt), caption, tag("ol", bars), class_="card"
     )
@@ -199,8 +201,9 @@ def gates(runs: Sequence[Run]) -> list[Element]:
         content = [part for gate in scores.gates.items() for part in _block(*gate, scores)]
         if content:
             note = (
-                "Colour: the mean gate of a class minus the mean over all classes (orange above,"
-                " blue below). Images: those with a branch's largest gates."
+                "The tables show class means: the mean gate over all test images of a class. Their"
+                " colour is that mean minus the mean over all classes (orange above, blue below)."
+                " The pictures show single images: those with a branch's largest gates."
             )
             parts.append(under_name(name, runs, [tag("p", note, class_="note"), *content]))
     return parts
@@ -217,12 +220,15 @@ def _block(block: str, gate: np.ndarray, scores: Scores) -> Iterable[Element]:
     items = []
     for k, differences in enumerate(heatmap.values.T):
         branch, order = f"branch {k}", np.argsort(differences)
-        words = f": highest for {names[order[-1]]}, lowest for {names[order[0]]}"
+        words = f"class means: highest for {names[order[-1]]}, lowest for {names[order[0]]}"
         strongest = np.argsort(-by_branch[:, k], kind="stable")[:BRANCH_IMAGES]
         shown = ", ".join(names[label] for label in labels[strongest])
         images = sheet(scores.examples.images[strongest], BRANCH_IMAGES)
         alt = f"the test images with the largest gates of {branch} of {block}: {shown}"
-        items.append(tag("li", tag("p", tag("b", branch), words), picture(images, alt)))
+        below = tag("small", f"single images with the largest gates: {shown}")
+        items.append(
+            tag("li", tag("p", tag("b", branch), ", ", words), picture(images, alt), below)
+        )
     yield tag("ul", items, class_="strips")
 
 

@@ -4,7 +4,7 @@ import statistics
 from collections.abc import Callable, Iterable, Sequence
 from xml.etree.ElementTree import Element
 
-from jaxcifar.figures.chart import Chart, Series
+from jaxcifar.figures.chart import Chart, Series, share_axes
 from jaxcifar.figures.curves import learning_curves
 from jaxcifar.pages import markup, svg, tables
 from jaxcifar.pages.markup import Section, tag
@@ -29,13 +29,13 @@ def page(runs: Sequence[Run]) -> str:
     names = [run.name for run in runs]
     title = (" vs " if len(runs) == 2 else ", ").join(names)
     parts: list[tuple[str, Part]] = [
-        ("Summary", summary),
         ("Curves", curves),
-        ("Configuration", configuration),
-        ("Classes", class_accuracy),
         ("Confusion", confusion),
-        ("Calibration", calibration),
         ("Mistakes", pictures_of_errors),
+        ("Classes", class_accuracy),
+        ("Calibration", calibration),
+        ("Summary", summary),
+        ("Configuration", configuration),
         ("Filters", filters),
         ("Gates", gates),
         ("Weights", histograms),
@@ -43,17 +43,38 @@ def page(runs: Sequence[Run]) -> str:
     ]
     made = [(name, part(runs)) for name, part in parts]
     left_out = [name.lower() for name, content in made if not content]
-    lead = [
-        tag("p", f"{run.name}: {text}", class_="missing") for run in runs for text in run.missing
-    ]
-    if any(run.synthetic for run in runs):
-        drawn = ", ".join(run.name for run in runs if run.synthetic)
-        text = f"Trained on synthetic data, not on CIFAR-10: {drawn}."
-        lead.append(tag("p", text, class_="missing"))
+    lead = tag("div", (headline(run, alone=len(runs) == 1) for run in runs), class_="headlines")
+    notes = [f"* {run.name}: {text}" for run in runs for text in run.missing]
     if left_out:
-        text = f"Left out because no run has the data they need: {', '.join(left_out)}."
-        lead.append(tag("p", text, class_="missing"))
-    return markup.page(title, lead, [Section(name, content) for name, content in made if content])
+        notes.append(f"Left out because no run has the data they need: {', '.join(left_out)}.")
+    parts_made = [Section(name, content) for name, content in made if content]
+    return markup.page(title, [lead], parts_made, notes)
+
+
+def headline(run: Run, alone: bool) -> Element:
+    """Returns a run's test accuracy and its interval in large type, and what they were measured on.
+
+    A star leads to the notes at the foot of the page.
+    """
+    accuracy, about = "–", "no test accuracy"
+    if run.scores is not None and run.net is not None:
+        right = run.scores.right
+        low, high = wilson(int(right.sum()), len(right))
+        accuracy = f"{right.mean():.4f}"
+        about = f"test accuracy, 95 % interval {low:.4f} to {high:.4f}, {len(right):,} images"
+        trained = f"{run.scores.train_images:,} "
+    else:
+        scored = [line for line in run.lines if line.get("test_accuracy") is not None]
+        trained = ""
+        if scored:
+            accuracy = f"{scored[-1]['test_accuracy']:.4f}"
+            about = f"test accuracy after epoch {scored[-1]['epoch']}, as logged"
+    source = "synthetic images, not CIFAR-10" if run.synthetic else f"{run.source} images"
+    facts = [f"trained on {trained}{source}", *([run.meta["date"]] if "date" in run.meta else [])]
+    star = tag("a", "*", href="#notes", aria_label="notes") if run.missing else None
+    name = None if alone else tag("p", tag("strong", run.name))
+    small = tag("p", ", ".join(facts), class_="note")
+    return tag("div", name, tag("b", accuracy, star), tag("p", about), small, class_="headline")
 
 
 def summary(runs: Sequence[Run]) -> list[Element]:
@@ -108,24 +129,26 @@ def curves(runs: Sequence[Run]) -> list[Element]:
         rates = [
             Series(
                 run.name,
-                [line["step"] for line in run.lines],
+                [line["epoch"] for line in run.lines],
                 [line.get("learning_rate") for line in run.lines],
                 i,
             )
             for i, run in enumerate(runs)
             if run.lines
         ]
-        title = "Learning rate at the end of each epoch"
-        drawn.append(Chart(title, rates, "step", "learning rate", integers=True))
+        title = "Learning rate at the end of each epoch, on a logarithmic axis"
+        drawn.append(Chart(title, rates, "epoch", "learning rate", log=True, integers=True))
+    drawn = [chart for chart in drawn if chart.has_line]
+    once = [run.name for run in runs if sum("test_accuracy" in line for line in run.lines) == 1]
+    parts = [tag("div", map(svg.draw, share_axes(drawn)), class_="charts")] if drawn else []
+    if once:
+        parts.append(tag("p", f"Only the last epoch was scored: {', '.join(once)}."))
     note = (
         "Dashed: training; solid: test; dotted: validation. Point, touch or press ← → to read"
         " values. Drag or press + and − to zoom, shift with ← → to move, 0 to show everything."
         " Click a name in a legend to hide its line."
     )
-    return [
-        tag("div", map(svg.draw, drawn), class_="charts"),
-        tag("p", note, class_="note"),
-    ]
+    return [*parts, tag("p", note, class_="note")] if drawn else parts
 
 
 def configuration(runs: Sequence[Run]) -> list[Element]:

@@ -22,6 +22,7 @@ class Scores:
     """The predictions of a net for the test images."""
 
     examples: data.Split
+    train_images: int  # in the training split
     class_names: tuple[str, ...]
     probabilities: np.ndarray  # [N, K]
     gates: dict[str, np.ndarray]
@@ -46,8 +47,12 @@ class Run:
     missing: tuple[str, ...]
 
     @property
+    def source(self) -> str:
+        return str(self.config["data.source"])
+
+    @property
     def synthetic(self) -> bool:
-        return self.config["data.source"] == "synthetic"
+        return self.source == "synthetic"
 
 
 def load_runs(
@@ -104,6 +109,7 @@ def _score(net: Net, dataset: data.Dataset) -> Scores:
     names = dataset.class_names
     return Scores(
         dataset.test,
+        len(dataset.train.labels),
         names,
         predicted.probabilities,
         predicted.gates,

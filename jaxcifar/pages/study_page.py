@@ -12,6 +12,7 @@ from jaxcifar.claims.claim import Claim
 from jaxcifar.claims.judge import VERDICTS, Judgement, judge_all
 from jaxcifar.claims.records import Record, Records
 from jaxcifar.claims.reports import CLAIMS, RUNS
+from jaxcifar.figures.chart import share_axes
 from jaxcifar.pages import markup, svg, tables
 from jaxcifar.pages.markup import Section, tag
 from jaxcifar.pages.predictions import gate_table
@@ -60,14 +61,14 @@ def overview(judged: Judged) -> list[Element]:
         tag("p", (_badge(verdict, verdict) for verdict in VERDICTS)),
         tag("p", figures.FOREST_TITLE),
     ]
-    for forest in figures.forests(judged):
-        if any(row.estimates for row in forest.rows):
-            parts.append(tables.forest(forest, "#claim-"))
+    parts += [tables.forest(forest, "#claim-") for forest in figures.forests(judged)]
     missing = [
-        tag("a", claim.id, href=f"#claim-{claim.id}") for claim, j in judged.items() if not j.n
+        tag("li", tag("a", claim.id, href=f"#claim-{claim.id}"), f" {claim.text}")
+        for claim, judgement in judged.items()
+        if not judgement.n
     ]
     if missing:
-        parts.append(tag("p", "Not yet measured: ", missing, class_="links"))
+        parts += [tag("h3", "Not yet measured"), tag("ul", missing, class_="words")]
     return parts
 
 
@@ -110,14 +111,17 @@ def curves(found: Records, study: pathlib.Path, base: pathlib.Path) -> list[Elem
     for file, (title, of_figure) in figures.curve_charts(found).items():
         link = tag("span", _link(base / "figures" / file, "as PNG"))
         note = link if (study / "figures" / file).exists() else ""
-        for chart in of_figure:
-            titled = dataclasses.replace(chart, title=f"{title}, {chart.y_label}")
-            drawn.append(svg.draw(titled, note))
+        titled = [dataclasses.replace(c, title=f"{title}, {c.y_label}") for c in of_figure]
+        drawn += [(chart, note) for chart in titled]
     if not drawn:
         return []
+    charts, notes = zip(*drawn, strict=True)
     note = "Dashed: training; solid: test. Lines are means over the seeds, bands ± one standard"
     note += " deviation."
-    return [tag("p", note, class_="note"), tag("div", drawn, class_="charts")]
+    return [
+        tag("p", note, class_="note"),
+        tag("div", map(svg.draw, share_axes(charts), notes), class_="charts"),
+    ]
 
 
 def weights(found: Records) -> list[Element]:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Sequence
 from xml.etree.ElementTree import Element
 
-from jaxcifar.figures.chart import Chart, Series, Values, finite, scale
+from jaxcifar.figures.chart import Chart, Series, Span, Values, finite, scale
 from jaxcifar.figures.curves import SPLITS
 from jaxcifar.pages.markup import Child, tag
 
@@ -14,12 +14,11 @@ WIDTH, HEIGHT = 400, 260  # a phone's width, so that text stays readable there
 LEFT, RIGHT, TOP, BOTTOM = 50, 392, 8, 220
 TICKS = 5
 COLOURS = 8  # --c0 … of page.css
-Span = tuple[float, float]
 
 
 def draw(chart: Chart, note: Child = "") -> Element:
     """Returns a figure: the lines, a legend with the value of each, and a note."""
-    to_place = _Scale(_x_span(chart), chart.y_span(), chart.log)
+    to_place = _Scale(chart.x_span(), chart.y_span(), chart.log)
     plot = tag("g", (part for s in chart.series for part in _drawn(s, to_place)), class_="plot")
     clip = tag("svg", plot, x=LEFT, y=TOP, width=RIGHT - LEFT, height=BOTTOM - TOP, class_="clip")
     plot.set("transform", f"translate({-LEFT} {-TOP})")
@@ -96,12 +95,6 @@ class _Scale:
 def shown(value: float) -> str:
     """Returns a value for the legend: four decimals, as in the tables, or four digits."""
     return f"{value:.4f}" if 1e-3 <= abs(value) < 10 else f"{value:.4g}"
-
-
-def _x_span(chart: Chart) -> Span:
-    x = [value for s in chart.series for value in s.x] or [0.0]
-    low, high = float(min(x)), float(max(x))
-    return chart.x_range or ((low, high) if high > low else (low - 0.5, low + 0.5))
 
 
 def _drawn(series: Series, to_place: _Scale) -> Iterable[Element]:

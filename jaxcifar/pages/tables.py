@@ -79,6 +79,7 @@ def _forest_row(
     box = {"viewBox": f"0 0 100 {height}", "preserveAspectRatio": "none", "aria_hidden": "true"}
     svg = tag("svg", lines, style=f"height:{2.2 * height}px", **box)
     label = tag("a", row.label, href=link + row.label) if link else row.label
+    words = tag("small", row.words) if row.words else None
     looks = [f"line {css_class(e.look)}" if len(row.estimates) > 1 else None for e in row.estimates]
     texts = [tag("div", e.text, class_=c) for e, c in zip(row.estimates, looks, strict=True)]
-    return tag("tr", tag("th", label, scope="row"), tag("td", svg), tag("td", texts))
+    return tag("tr", tag("th", label, words, scope="row"), tag("td", svg), tag("td", texts))

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from xml.etree.ElementTree import Element
 
 from jaxcifar.claims.measure import weight_histogram
+from jaxcifar.figures.chart import share_axes
 from jaxcifar.figures.weights import layer_chart, weight_chart
 from jaxcifar.pages import svg
 from jaxcifar.pages.markup import tag
@@ -51,7 +52,7 @@ def histograms(runs: Sequence[Run]) -> list[Element]:
     parts = [tag("div", svg.draw(weight_chart("All weights", measured)), class_="charts")]
     for i, name, net in nets:
         layers = [layer_chart(layer, kernel, i) for layer, kernel in kernels(net).items()]
-        grid = tag("div", map(svg.draw, layers), class_="charts small")
+        grid = tag("div", map(svg.draw, share_axes(layers)), class_="charts small")
         opened = "" if len(runs) == 1 and len(layers) <= LAYERS_SHOWN else None
         summary = tag("summary", f"The {len(layers)} layers of {name}")
         parts.append(tag("details", summary, grid, open=opened))

@@ -14,13 +14,14 @@ from conftest import ROOT, TEST, TRAIN, tiny, use_few_images
 
 from jaxcifar.claims.reports import CLAIMS
 from jaxcifar.errors import UserError
-from jaxcifar.pages import run_page, study_page
+from jaxcifar.pages import predictions, run_page, study_page
 from jaxcifar.pages.runs import Run, differing, load_runs
 from jaxcifar.report import main
+from jaxcifar.stats.accuracy import wilson
 from jaxcifar.training import experiment, trainer
 
 HOSTILE = '"><script>boom()<'
-PARTS = "summary curves configuration classes confusion calibration mistakes filters gates weights"
+PARTS = "curves confusion mistakes classes calibration summary configuration filters gates weights"
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 BROWSER = next(filter(None, map(shutil.which, BROWSERS)), None)
 # Comes first on the page, and leaves what it sees in an attribute of the body.
@@ -92,7 +93,7 @@ def test_a_page_has_every_section(pages):
     text = pages["one"].read_text()
     assert ids(text) == [*PARTS.split(), "time-and-versions"]
     assert "Left out" not in text
-    assert "Trained on synthetic data, not on CIFAR-10" in text
+    assert "synthetic images, not CIFAR-10" in text
     assert "Values that differ" in pages["two"].read_text()
 
 
@@ -109,7 +110,7 @@ def test_the_images_are_the_most_confident_mistakes_and_the_least_confident_hits
     sure, right = run.scores.probabilities.max(1), run.scores.right
     mistakes, hits = re.findall(r'<ul class="cards">.*?</ul>', pages["one"].read_text(), re.DOTALL)
     shown, unsure = (
-        [int(n) for n in re.findall(r"<small> no\. (\d+)</small>", part)]
+        [int(n) for n in re.findall(r"<small>test image (\d+)</small>", part)]
         for part in (mistakes, hits)
     )
     assert not right[shown].any()
@@ -130,7 +131,7 @@ def test_without_data_the_page_names_what_is_left_out(trained, run, tmp_path, mo
     assert told.startswith(f"wrote {out}, ")
     text = out.read_text()
     assert "everything that needs predictions is left out (no data anywhere)" in text
-    assert "need: classes, confusion, calibration, mistakes, gates." in text
+    assert "need: confusion, mistakes, classes, calibration, gates." in text
     assert {"curves", "filters", "weights"} < set(ids(text))
 
 
@@ -160,11 +161,60 @@ def test_a_run_scored_once_has_no_best_epoch_and_no_rates_it_did_not_log():
     line |= {"test_loss": 1.0, "test_accuracy": 0.5}
     config = {"model.name": "x", "data.source": "cifar10", "num_epochs": 2, "seed": 0}
     once = Run("once", config, [line], {}, None, None, ())
-    with_rate = dataclasses.replace(once, lines=[line | {"learning_rate": 0.1}] * 2)
+    with_rate = dataclasses.replace(
+        once, lines=[line | {"epoch": n, "learning_rate": 0.1} for n in (1, 2)]
+    )
     assert run_page.page([once]).count("Learning rate at the end of each epoch") == 0
     assert run_page.page([with_rate]).count("Learning rate at the end of each epoch") >= 1
     assert "selected on test" not in run_page.page([once])
     assert "selected on test" in run_page.page([with_rate])
+
+
+def test_a_page_leads_with_the_accuracy_and_its_interval(trained, pages):
+    (run,) = load_runs([trained[0] / next(iter(trained[1]))], "latest", None)
+    right = run.scores.right
+    low, high = wilson(int(right.sum()), len(right))
+    text = pages["one"].read_text()
+    head = text[: text.index("<nav")]
+    assert f"<b>{right.mean():.4f}</b>" in head
+    assert f"95 % interval {low:.4f} to {high:.4f}, {len(right)} images" in head
+    assert f"trained on {run.scores.train_images} synthetic images" in head
+    assert run.meta["date"] in head
+
+
+def test_what_is_missing_is_a_footnote_that_a_star_leads_to(trained, tmp_path):
+    lone = tmp_path / "lone"
+    lone.mkdir()
+    shutil.copy(trained[0] / "plain" / "config.json", lone)
+    text = run_page.page(load_runs([lone], "latest", None))
+    assert text.index("metrics.jsonl is missing") > text.index('<footer id="notes"')
+    assert 'href="#notes"' in text[: text.index("<nav")]
+
+
+def test_a_chart_of_a_single_dot_is_not_drawn():
+    line = {"epoch": 1, "step": 50, "train_loss": 1.0, "train_accuracy": 0.5}
+    scored = line | {"epoch": 2, "test_loss": 1.0, "test_accuracy": 0.5}
+    config = {"model.name": "x", "data.source": "cifar10", "num_epochs": 2, "seed": 0}
+    at_the_end = Run("a", config, [line, scored], {}, None, None, ())
+    text = run_page.page([at_the_end])
+    assert text.count('class="chart"') == 2  # the training curves are lines
+    assert "Only the last epoch was scored: a." in text
+    alone = run_page.page([dataclasses.replace(at_the_end, lines=[scored])])
+    assert 'class="chart"' not in alone
+    assert "Only the last epoch was scored: a." in alone
+
+
+def test_the_mistakes_say_what_is_labelled_and_what_is_predicted(trained):
+    (run,) = load_runs([trained[0] / next(iter(trained[1]))], "latest", None)
+    scores = run.scores
+    i = int(np.flatnonzero(~scores.right)[0])
+    words = "".join(predictions.card(scores, i).find("p").itertext())
+    best = scores.probabilities[i].argmax()
+    names = scores.class_names
+    assert words.startswith(
+        f"labelled {names[scores.examples.labels[i]]}, predicted {names[best]}"
+        f" {scores.probabilities[i].max():.2f}"
+    )
 
 
 @pytest.mark.parametrize("words", [[], ["a", "--study=b"]])
@@ -178,6 +228,14 @@ def test_a_folder_that_is_not_a_run_is_named(run, tmp_path):
     status, _, told = run(main, [tmp_path, f"--out={tmp_path / 'a.html'}"])
     assert (status, told.count("\n")) == (2, 1)
     assert f"{tmp_path} is not a run's folder" in told
+
+
+def test_the_study_gives_each_claim_in_words_next_to_its_code(pages):
+    text = pages["study"].read_text()
+    overview = text[text.index('id="verdicts"') : text.index('id="report-000"')]
+    for claim in CLAIMS:
+        assert claim.id in overview
+        assert html.escape(claim.text, quote=False) in overview
 
 
 def test_the_study_has_every_claim_and_no_broken_link(pages):

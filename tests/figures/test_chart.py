@@ -1,0 +1,34 @@
+"""The axes of charts."""
+
+import math
+
+import pytest
+
+from jaxcifar.figures.chart import Chart, Series, share_axes
+
+
+def test_charts_share_the_axes_that_have_the_same_label():
+    one = Chart("a", [Series("a", [1, 5], [0.0, 1.0])], "epoch", "loss")
+    two = Chart("b", [Series("b", [3, 9], [2.0, 3.0])], "epoch", "loss")
+    other = Chart("c", [Series("c", [2, 4], [0.1, 0.2])], "epoch", "accuracy")
+    shared = share_axes([one, two, other])
+    assert {chart.x_span() for chart in shared} == {(1.0, 9.0)}
+    assert shared[0].y_span() == shared[1].y_span() == (one.y_span()[0], two.y_span()[1])
+    assert shared[2].y_span() == other.y_span()
+
+
+@pytest.mark.parametrize("rates", [[0.1, 0.1], [0.0028, 0.003], [1e-7, 0.3], [0.0, 1e-3]])
+def test_a_logarithmic_axis_spans_whole_powers_of_ten(rates):
+    chart = Chart("a", [Series("a", [1, 2], rates)], "epoch", "learning rate", log=True)
+    low, high = chart.y_span()
+    assert (low, high) == (round(low), round(high))
+    assert low < high
+    drawn = [math.log10(rate) for rate in rates if rate]
+    assert low <= min(drawn)
+    assert max(drawn) <= high
+
+
+def test_a_chart_of_dots_has_no_line():
+    assert not Chart("a", [Series("a", [1], [2.0]), Series("b", [1], [1.0])], "x", "y").has_line
+    assert not Chart("a", [Series("a", [1, 2], [2.0, None])], "x", "y").has_line
+    assert Chart("a", [Series("a", [1, 2], [2.0, 1.0])], "x", "y").has_line
