@@ -1,8 +1,8 @@
-// Lets a pointer and keys read, zoom and hide the lines of the charts that charts.py has drawn.
+// Lets a pointer and keys read, zoom and hide the lines of the charts that svg.py has drawn.
 "use strict";
 
 const SVG = "http://www.w3.org/2000/svg";
-const TICKS = 5; // as in charts.py
+const TICKS = 5; // as in svg.py
 const DEEPEST = 1e-3; // of the whole span
 
 function make(name, attributes, ...children) {
@@ -27,7 +27,7 @@ function ticks(low, high, whole) {
 }
 
 const short = (value, digits) => String(Number(value.toPrecision(digits)));
-const shown = (value) => // as in charts.py
+const shown = (value) => // as in svg.py
   Math.abs(value) >= 1e-3 && Math.abs(value) < 10 ? value.toFixed(4) : short(value, 4);
 
 class Chart {
@@ -146,7 +146,7 @@ class Chart {
     return [Math.max(least - margin, this.whole[2]), Math.min(most + margin, this.whole[3])];
   }
 
-  draw() { // the grid, as charts.py draws it
+  draw() { // the grid, as svg.py draws it
     const [a, b, c, d] = this.span;
     const across = ticks(a, b, this.counts).flatMap((value) => [
       make("path", { d: `M${this.place(value)} ${this.top}V${this.bottom}` }),
@@ -226,3 +226,11 @@ class Chart {
 }
 
 for (const figure of document.querySelectorAll("figure.chart")) new Chart(figure);
+
+function markWide() { // says which boxes scroll sideways
+  for (const box of document.querySelectorAll(".scroll"))
+    box.classList.toggle("wide", box.scrollWidth > box.clientWidth + 1);
+}
+markWide();
+addEventListener("resize", markWide);
+document.addEventListener("toggle", markWide, true); // a table that was folded

@@ -136,7 +136,7 @@ def curves(runs: Sequence[Run]) -> list[Element]:
             for i, run in enumerate(runs)
             if run.lines
         ]
-        title = "Learning rate at the end of each epoch, on a logarithmic axis"
+        title = "Learning rate, log scale"
         drawn.append(Chart(title, rates, "epoch", "learning rate", log=True, integers=True))
     drawn = [chart for chart in drawn if chart.has_line]
     once = [run.name for run in runs if sum("test_accuracy" in line for line in run.lines) == 1]

@@ -164,8 +164,8 @@ def test_a_run_scored_once_has_no_best_epoch_and_no_rates_it_did_not_log():
     with_rate = dataclasses.replace(
         once, lines=[line | {"epoch": n, "learning_rate": 0.1} for n in (1, 2)]
     )
-    assert run_page.page([once]).count("Learning rate at the end of each epoch") == 0
-    assert run_page.page([with_rate]).count("Learning rate at the end of each epoch") >= 1
+    assert run_page.page([once]).count("Learning rate, log scale") == 0
+    assert run_page.page([with_rate]).count("Learning rate, log scale") >= 1
     assert "selected on test" not in run_page.page([once])
     assert "selected on test" in run_page.page([with_rate])
 
