@@ -17,12 +17,11 @@ from ml_collections import ConfigDict
 from jaxcifar.config import compare, schema
 from jaxcifar.errors import UserError
 from jaxcifar.run import damage, metrics
-from jaxcifar.system import atomic, files
+from jaxcifar.system import atomic, files, json_files
 
 STEPS = "steps"  # the folder of the checkpoints
 TEMPORARY = "*.[0-9]*.tmp"  # files of `atomic.replacing`
 NO_LOCKS = (errno.ENOSYS, errno.ENOTSUP, errno.ENOLCK)  # of some network file systems
-MAX_CONFIG = 2**20  # bytes
 LEFTOVERS = (".lock", ".writable", TEMPORARY)  # of a process that was killed at its start
 
 
@@ -46,7 +45,9 @@ def check_workdir(path: pathlib.Path, config: ConfigDict) -> None:
     files.check_folder(path)
     try:
         if (path / "config.json").exists():
-            differences = compare.differences(load_config(path), config)
+            saved = load_config(path)
+            with naming(path):
+                differences = compare.differences(saved, config)
             if differences:
                 raise UserError(
                     f"{path} holds a run of another config ({'; '.join(differences)}); "
@@ -140,13 +141,21 @@ def load_config(path: pathlib.Path) -> ConfigDict:
         raise UserError(f"{path} is not a run's folder: it has no config.json, which train writes")
     files.check_folder(path)
     try:
-        return schema.from_json(files.read_bytes(file, MAX_CONFIG).decode())
-    except UserError as error:
-        raise UserError(f"{file}: {error}") from error
+        with naming(path):
+            return schema.from_dict(json_files.read(file, {}))
     except OSError as error:
         raise UserError(f"cannot read {file}: {error.strerror}") from error
-    except (AttributeError, ValueError) as error:  # not a JSON object, or not JSON
+    except json_files.BadJson as error:
         raise UserError(f"{file} is damaged: {error}; restore it or train again") from error
+
+
+@contextlib.contextmanager
+def naming(path: pathlib.Path) -> Iterator[None]:
+    """Adds the file of the config of the run in `path` to the message of a UserError."""
+    try:
+        yield
+    except UserError as error:
+        raise UserError(f"{path / 'config.json'}: {error}") from error
 
 
 def write_text(path: pathlib.Path, text: str) -> None:

@@ -77,7 +77,7 @@ def test_an_error_in_a_saved_config_names_the_file(tmp_path, text, monkeypatch):
     (tmp_path / "config.json").write_text(text)
     with pytest.raises(UserError, match=re.escape(str(tmp_path / "config.json"))):
         workdir.load_config(tmp_path)
-    monkeypatch.setattr("jaxcifar.system.files.read_bytes", lambda *_: os.stat("/nowhere"))
+    monkeypatch.setattr("jaxcifar.system.files.read_bytes", lambda *_, **__: os.stat("/nowhere"))
     with pytest.raises(UserError, match=r"cannot read .*config.json: No such file"):
         workdir.load_config(tmp_path)
     with pytest.raises(UserError, match="not a run's folder"):
