@@ -86,7 +86,7 @@ class Checkpoints:
     def __init__(self, workdir: pathlib.Path, *, writing: bool = False):
         from orbax.checkpoint import v1 as ocp  # takes a second to import
 
-        self.directory = workdir.resolve() / DIRECTORY
+        self.directory = workdirs.resolve(workdir) / DIRECTORY
         self._aside = self.directory.parent / DAMAGED
         self._saving: tuple[int, Any] | None = None  # a step and its unfinished save
         self._verified: set[int] = set()  # steps that matched their manifest

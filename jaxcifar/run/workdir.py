@@ -15,7 +15,7 @@ from typing import IO, Any
 from ml_collections import ConfigDict
 
 from jaxcifar.config import compare, schema
-from jaxcifar.errors import UserError
+from jaxcifar.errors import UserError, first_line
 from jaxcifar.run import damage, metrics
 from jaxcifar.system import atomic, files, json_files
 
@@ -25,9 +25,26 @@ NO_LOCKS = (errno.ENOSYS, errno.ENOTSUP, errno.ENOLCK)  # of some network file s
 LEFTOVERS = (".lock", ".writable", TEMPORARY)  # of a process that was killed at its start
 
 
+def resolve(path: pathlib.Path) -> pathlib.Path:
+    """Returns the full path of a run's folder, without links.
+
+    Raises:
+      UserError: it is a link to itself, or is not UTF-8, which Orbax can neither save nor read.
+    """
+    try:
+        full = path.resolve()
+        str(full).encode()
+    except UnicodeEncodeError as error:
+        raise UserError(f"{path} is not UTF-8 in its full path; rename the folder") from error
+    except (RuntimeError, OSError) as error:  # Python 3.13 raises an OSError
+        raise UserError(f"cannot read {path}: {first_line(error)}") from error
+    return full
+
+
 def check_path(path: pathlib.Path) -> None:
     """Raises a UserError if Orbax, which merges shards by a pattern, cannot save in the folder."""
-    if glob.escape(str(path.resolve())) != str(path.resolve()):
+    full = str(resolve(path))
+    if glob.escape(full) != full:
         raise UserError(
             f"{path} has one of the characters * ? [ in its full path, where checkpoints cannot be"
             " saved; choose another folder"
