@@ -48,8 +48,11 @@ META_FORM = {
     "mean?": [MAYBE_NUMBER],
     "std?": [MAYBE_NUMBER],
     "initial_weights?": {
-        **{"name": TEXT, "step": INTEGER, "left_out": [TEXT]},
-        **{"mean": [MAYBE_NUMBER], "std": [MAYBE_NUMBER]},
+        "name": TEXT,
+        "step": INTEGER,
+        "left_out": [TEXT],
+        "mean": [MAYBE_NUMBER],
+        "std": [MAYBE_NUMBER],
     },
     "data?": {"source": TEXT, "checksum": TEXT},
     "imported?": {"file": TEXT, "sha256": TEXT},
