@@ -1,5 +1,7 @@
 """The exception for user errors."""
 
+MAX_MESSAGE, MAX_NAME = 2000, 200  # characters
+
 
 class UserError(Exception):
     """A mistake in the command line or in the user's files, described in one line.
@@ -8,7 +10,19 @@ class UserError(Exception):
     """
 
     def __init__(self, message: str):
-        super().__init__(" ".join(message.splitlines()))  # quoted text may have several lines
+        # quoted text may have several lines, and anything else
+        super().__init__(printable(" ".join(message.splitlines()), MAX_MESSAGE))
+
+
+def printable(text: str, limit: int = MAX_NAME) -> str:
+    """Returns text from elsewhere in a form that is safe to print.
+
+    Control and other unprintable characters are escaped, because a terminal would obey them. The
+    middle of a text that is longer than `limit` is left out.
+    """
+    if len(text) > limit:
+        text = f"{text[: limit * 3 // 4]} … {text[-limit // 4 :]}"
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
 def first_line(error: BaseException) -> str:

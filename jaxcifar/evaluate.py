@@ -162,13 +162,11 @@ def main() -> None:
     try:
         numbers, picture = save_result(result, directory, options)
     except OSError as error:
-        print(format_result(result))
-        print(
-            f"could not save the result in {directory}: {error.strerror or error}", file=sys.stderr
-        )
+        output.show(format_result(result))
+        text = f"could not save the result in {directory}: {error.strerror or error}"
+        output.show(text, sys.stderr)
     else:
-        print(format_result(result))
-        print(f"\nwrote {numbers} and {picture}")
+        output.show(f"{format_result(result)}\n\nwrote {numbers} and {picture}")
 
 
 if __name__ == "__main__":

@@ -41,7 +41,7 @@ def main() -> None:
     source, out = arguments.checkpoint, arguments.out
     with output.busy(f"exporting {source}"):
         size = export_weights(source, arguments.step, arguments.to, out)
-    print(f"wrote {out} ({arguments.to}, {size / 2**20:.1f} MB)")
+    output.show(f"wrote {out} ({arguments.to}, {size / 2**20:.1f} MB)")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """Saves a PyTorch state_dict as a checkpoint.
 
-python -m jaxcifar.import_torch FILE --config=CONFIG [--workdir=DIR] [--config.KEY=VALUE ...]
+python -m jaxcifar.import_torch FILE --config=CONFIG [--workdir=DIR] [--class_names=FILE]
+    [--config.KEY=VALUE ...]
 """
 
 from jaxcifar.system import command
@@ -39,6 +40,14 @@ def make_parser() -> argparse.ArgumentParser:
         metavar="DIR",
         help="folder to create (default: checkpoints/ and the name of FILE without its suffix)",
     )
+    parser.add_argument(
+        "--class_names",
+        type=pathlib.Path,
+        metavar="FILE",
+        help="text file with the name of each class, one a line, in the order of the net's outputs"
+        " (default: the names of the config's data, or numbers if the net has more or fewer"
+        " classes)",
+    )
     return parser
 
 
@@ -49,13 +58,13 @@ def main() -> None:
     out = known.workdir or pathlib.Path("checkpoints", known.file.stem)
     config = overrides.load_config(known.config, words)
     with output.busy(f"importing {known.file}"):
-        model = import_state_dict(known.file, config, out)
+        model = import_state_dict(known.file, config, out, known.class_names)
     size = experiment.describe_parameters(model["params"])
-    print(f"saved {known.file.name} in {out}: {config.model.name}, {size}")
+    output.show(f"saved {known.file.name} in {out}: {config.model.name}, {size}")
     mean, std = (", ".join(map(str, config.augment[key])) for key in ("mean", "std"))
     print(f"images are normalised with mean {mean} and std {std}; the weights must have been")
     print("trained with the same values (--config.augment.mean and std)")
-    print(f"next: {command.command_line('evaluate', f'--checkpoint={out}')}")
+    output.show(f"next: {command.command_line('evaluate', f'--checkpoint={out}')}")
 
 
 if __name__ == "__main__":

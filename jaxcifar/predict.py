@@ -22,10 +22,11 @@ import numpy as np
 
 from jaxcifar.data import image_files
 from jaxcifar.data.image_files import CroppedImage
-from jaxcifar.errors import UserError
+from jaxcifar.errors import UserError, printable
 from jaxcifar.system import backend, output
 from jaxcifar.weights.net import Net, load_net
 
+MAX_PATH = 4096  # characters of a file's name that are shown
 TOP = 5  # classes shown for each image
 
 RankedClasses = list[tuple[str, float]]  # classes and their probabilities, the most likely first
@@ -57,14 +58,9 @@ def open_images(words: Sequence[str]) -> Iterator[tuple[pathlib.Path | BinaryIO,
             yield io.BytesIO(sys.stdin.buffer.read(image_files.MAX_BYTES)), "stdin"
         elif path.is_dir():
             files = image_files.list_images(path) or [path]
-            yield from ((file, _printable(str(file))) for file in files)
+            yield from ((file, str(file)) for file in files)
         else:
-            yield path, _printable(word)
-
-
-def _printable(name: str) -> str:
-    """Returns a file's name with control and unprintable characters escaped."""
-    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in name)
+            yield path, word
 
 
 def format_json(net: Net, found: Sequence[tuple[CroppedImage, RankedClasses]]) -> str:
@@ -80,7 +76,7 @@ def format_json(net: Net, found: Sequence[tuple[CroppedImage, RankedClasses]]) -
         for image, best in found
     ]
     about = {"step": net.step, "data": net.parts.config.data.source}
-    return json.dumps(about | {"images": images}, indent=2)
+    return json.dumps(about | {"images": images}, indent=2, allow_nan=False)
 
 
 def format_csv(found: Sequence[tuple[CroppedImage, RankedClasses]]) -> str:
@@ -90,7 +86,8 @@ def format_csv(found: Sequence[tuple[CroppedImage, RankedClasses]]) -> str:
     rows.writerow(["image", "left", "top", "right", "bottom", "rank", "class", "probability"])
     for image, best in found:
         for rank, (name, probability) in enumerate(best, 1):
-            rows.writerow([image.name, *image.square, rank, name, f"{probability:.6f}"])
+            texts = [output.csv_cell(printable(text, MAX_PATH)) for text in (image.name, name)]
+            rows.writerow([texts[0], *image.square, rank, texts[1], f"{probability:.6f}"])
     return file.getvalue().rstrip("\n")
 
 
@@ -100,7 +97,7 @@ def format_text(image: CroppedImage, best: RankedClasses, in_colour: bool) -> st
     A character shows two pixels: its upper half the upper one, its background the lower one.
     """
     width = max(len(name) for name, _ in best)
-    lines = [image.name, f"({image.describe_crop()})"]
+    lines = [printable(image.name, MAX_PATH), f"({image.describe_crop()})"]
     lines += [f"{p:6.1%}  {name:{width}}  {'█' * round(20 * p)}".rstrip() for name, p in best]
     if not in_colour:
         return "\n  ".join(lines)

@@ -38,7 +38,7 @@ def main() -> None:
     backend.configure()
     with output.busy(f"releasing {arguments.checkpoint}"):
         card = release_weights(arguments.checkpoint, arguments.step, arguments.out)
-    print(card, end="")
+    output.show(card.removesuffix("\n"))
 
 
 if __name__ == "__main__":

@@ -54,7 +54,7 @@ def main() -> None:
             folders = [pathlib.Path(run) for run in arguments.runs]
             text = run_page.page(load_runs(folders, *step_and_data))
     markup.write_page(arguments.out, text)
-    print(f"wrote {arguments.out}, {len(text.encode()) / 2**20:.1f} MB")
+    output.show(f"wrote {arguments.out}, {arguments.out.stat().st_size / 2**20:.1f} MB")
 
 
 if __name__ == "__main__":

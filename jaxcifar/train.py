@@ -35,12 +35,13 @@ def summary(result: Result, num_epochs: int, source: str) -> str:
     last = result.lines[-1]
     split = selection.split(last)
     best = selection.best(result.lines, lambda line: line.get(f"{split}_accuracy"))
-    rate = statistics.median(line["examples_per_second"] for line in result.lines)
+    rates = [x["examples_per_second"] for x in result.lines if "examples_per_second" in x]
+    rate = statistics.median(rates or [0.0])
     return (
-        f"{source} data: loss {format_metric(last['train_loss'])},"
-        f" train acc {format_metric(last['train_accuracy'])},"
-        f" test acc {format_metric(last['test_accuracy'])} last,"
-        f" {format_metric(best['test_accuracy'])} best"
+        f"{source} data: loss {format_metric(last.get('train_loss'))},"
+        f" train acc {format_metric(last.get('train_accuracy'))},"
+        f" test acc {format_metric(last.get('test_accuracy'))} last,"
+        f" {format_metric(best.get('test_accuracy'))} best"
         f" (epoch {best['epoch']}, selected on {split})\n"
         f"{rate:,.1f} examples/sec on {result.meta['device']}"
     )

@@ -175,6 +175,22 @@ def test_each_unreadable_file_is_one_line_and_the_others_are_classified(
     assert (status, out, err.count("\n")) == (1, "", 1)
 
 
+def test_a_file_name_is_verbatim_in_json_and_harmless_elsewhere(trained, photos, run, monkeypatch):
+    folder, _ = photos
+    names = ["=1+1\x1b[31m|.png", "+2\n.png"]
+    for name in names:
+        (folder / name).write_bytes((folder / "a.png").read_bytes())
+    monkeypatch.chdir(folder)
+    words = [f"--checkpoint={trained[0]}", *names]
+    status, out, err = run(predict.main, [*words, "--json"])
+    assert (status, err) == (0, "")
+    assert [image["image"] for image in json.loads(out)["images"]] == names
+    assert run(predict.main, words)[1].count("\x1b") == 0
+    rows = list(csv.DictReader(io.StringIO(run(predict.main, [*words, "--csv"])[1])))
+    assert [row["image"] for row in rows[::5]] == [r"'=1+1\x1b[31m|.png", r"'+2\n.png"]
+    assert float(rows[0]["probability"]) > 0
+
+
 def test_a_terminal_with_colours_shows_what_the_net_sees(trained, photos, run, monkeypatch):
     folder, shown = photos
     words = [f"--checkpoint={trained[0]}", folder / "b.BMP"]

@@ -85,7 +85,7 @@ def gate_heatmaps(records: Records) -> dict[str, list[Heatmap]]:
             seed = min(records[run])
             record = records[run][seed]
             maps = [
-                mean_gates(block, np.array(means), record["class_names"])
+                mean_gates(block, np.array(means, float), record["class_names"])
                 for block, means in record["gates"].items()
             ]
             if maps:

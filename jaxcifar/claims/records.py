@@ -10,13 +10,29 @@ from ml_collections import ConfigDict
 
 from jaxcifar.config import compare, files, overrides, schema
 from jaxcifar.errors import UserError, first_line
-from jaxcifar.run import provenance, workdir
+from jaxcifar.run import metrics, provenance, workdir
+from jaxcifar.system import json_files, output
+from jaxcifar.system.json_files import INTEGER, MAYBE_NUMBER, NUMBER, TEXT
 
 Record = dict[str, Any]
 Records = Mapping[str, Mapping[int, Record]]  # by run, then by seed
-KEYS = {
-    *("run", "seed", "config", "data", "device", "versions", "commit", "finished", "seconds"),
-    *("examples_per_second", "initial_loss", "weights", "gates", "class_names", "epochs"),
+FORM = {
+    **dict.fromkeys(("run", "device", "commit", "finished"), TEXT),
+    **dict.fromkeys(("seconds", "examples_per_second"), NUMBER),
+    "seed": INTEGER,
+    "config": {},
+    "data": {},
+    "versions": {"jax": TEXT, str: TEXT},
+    "initial_loss": MAYBE_NUMBER,
+    "weights": {
+        "range": [NUMBER],
+        "counts": [INTEGER],
+        "total": INTEGER,
+        "share_below": {"0.001": NUMBER},
+    },
+    "gates": {str: [[MAYBE_NUMBER]]},
+    "class_names": [TEXT],
+    "epochs": [{"epoch": INTEGER, str: MAYBE_NUMBER}],
 }
 TRAIN = {"train_loss", "train_accuracy"}  # keys that every epoch must have
 TEST = {"test_loss", "test_accuracy"}  # keys that the last epoch must have
@@ -64,9 +80,9 @@ def _seeds(
     for file in sorted((out / "runs").glob(glob.escape(name).replace("seed[*]", "seed*"))):
         record = read_record(file)
         try:
-            saved = schema.from_json(json.dumps(record["config"]))
+            saved = schema.from_dict(record["config"])
             differences = compare.differences(saved, of(run, record["seed"]))
-        except (UserError, ValueError, TypeError) as error:
+        except UserError as error:
             raise UserError(f"{file}: {first_line(error)}") from error
         if not differences and file == path_of(out, run, record["seed"]):
             yield record["seed"], record
@@ -79,28 +95,38 @@ def read_record(file: pathlib.Path) -> Record:
       UserError: the file is not a record.
     """
     try:
-        record = json.loads(file.read_bytes())
-        if missing := KEYS - set(record):
-            raise ValueError(f"no {', '.join(sorted(missing))}")
+        record = json_files.read(file, FORM, follow=True)
         lines = [set(line) for line in record["epochs"]]
         if not lines or not all(line >= TRAIN for line in lines) or not lines[-1] >= TEST:
             raise ValueError("an epoch lacks its metrics")
+        _check_sizes(record)
         if not provenance.COMMIT.fullmatch(record["commit"]):
             raise ValueError(f"commit is {record['commit']!r}")
-    except (OSError, ValueError, TypeError) as error:
+    except (OSError, ValueError) as error:
         raise UserError(
             f"{file} is not a readable record: {first_line(error)};"
             " restore the file, or move it away and run that seed again"
         ) from error
-    return record
+    return output.cleaned(record) | {"config": record["config"]}
+
+
+def _check_sizes(record: Record) -> None:
+    classes, weights = len(record["class_names"]), record["weights"]
+    if not classes:
+        raise ValueError("class_names is empty")
+    if len(weights["range"]) != 2 or not weights["counts"] or weights["total"] < 1:
+        raise ValueError("weights is not a histogram")
+    for block, rows in record["gates"].items():
+        if len(rows) != classes or len(set(map(len, rows))) > 1 or not rows[0]:
+            raise ValueError(f"gates.{block} is not a table with a row for each class")
 
 
 def write(out: pathlib.Path, record: Record) -> pathlib.Path:
     """Writes a record, with one line per epoch for readable diffs, and returns its file."""
     file = path_of(out, record["run"], record["seed"])
     file.parent.mkdir(parents=True, exist_ok=True)
-    head = {key: value for key, value in record.items() if key != "epochs"}
-    text = json.dumps(head | {"epochs": []}, indent=1)[: -len("[]\n}")]
-    rows = ",\n  ".join(json.dumps(line) for line in record["epochs"])
+    head = metrics.finite({key: value for key, value in record.items() if key != "epochs"})
+    text = json.dumps(head | {"epochs": []}, indent=1, allow_nan=False)[: -len("[]\n}")]
+    rows = ",\n  ".join(json.dumps(line, allow_nan=False) for line in record["epochs"])
     workdir.write_text(file, f"{text}[\n  {rows}\n ]\n}}\n")
     return file

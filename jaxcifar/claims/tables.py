@@ -10,7 +10,7 @@ from jaxcifar.claims.judge import EXCEEDED, UNDECIDED, VERDICTS, Judgement, Test
 from jaxcifar.claims.records import Records
 from jaxcifar.claims.reports import HEADLINES, RUNS
 from jaxcifar.stats.intervals import LEVEL, holm, mean_std
-from jaxcifar.system import files
+from jaxcifar.system import files, output
 
 Judged = Mapping[Claim, Judgement]
 MARKS = ("<!-- claims: made by `python -m jaxcifar.reproduce --table` -->", "<!-- /claims -->")
@@ -215,7 +215,7 @@ def run_rows(records: Records) -> list[tuple[str, ...]]:
 
 def runs_table(records: Records) -> str:
     """Returns the Markdown table of the measured runs, and a line that lists the others."""
-    head, *rows = (f"| {' | '.join(row)} |" for row in run_rows(records))
+    head, *rows = (f"| {' | '.join(map(output.markdown_cell, row))} |" for row in run_rows(records))
     rule = "|---" * (head.count("|") - 1) + "|"
     return "\n".join([head, rule, *rows]) + not_yet(run for run in RUNS if not records[run])
 

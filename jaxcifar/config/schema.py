@@ -16,6 +16,7 @@ from ml_collections import ConfigDict
 
 from jaxcifar.config import fields
 from jaxcifar.config.fields import Constraint, Positive
+from jaxcifar.errors import UserError, first_line
 
 
 class Config(NamedTuple):
@@ -140,7 +141,23 @@ def to_json(config: ConfigDict) -> str:
 
 def from_json(text: str) -> ConfigDict:
     """Returns the config in JSON written by `to_json`."""
-    return check_top_level(ConfigDict(json.loads(text)))
+    return from_dict(json.loads(text))
+
+
+def from_dict(tree: Mapping) -> ConfigDict:
+    """Returns the config in an object of JSON.
+
+    Raises:
+      UserError: a top-level key is unknown, missing or of another type, or a name is not allowed.
+    """
+    try:
+        config = ConfigDict(tree)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise UserError(f"config: {first_line(error)}") from error
+    for section, keys in config.items():
+        if isinstance(keys, ConfigDict) and "name" in keys:
+            fields.check_value(f"config.{section}.name", keys["name"], str)
+    return check_top_level(config)
 
 
 def flatten(tree: Mapping, prefix: str = "") -> dict[str, Any]:

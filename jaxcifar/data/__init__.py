@@ -2,13 +2,13 @@
 
 import inspect
 from collections.abc import Callable
-from pathlib import Path
 from typing import Annotated
 
 from jaxcifar.config.fields import Constraint, Count, one_of
 from jaxcifar.data import cifar10, cifar100, folder, npz, synthetic
 from jaxcifar.data.split import Dataset, Split, compare_data, hold_out
 from jaxcifar.errors import UserError
+from jaxcifar.system import files
 
 __all__ = ["SOURCES", "Dataset", "Split", "compare_data", "load_dataset"]
 
@@ -58,7 +58,7 @@ def load_dataset(
       UserError: `dir` does not exist, there are too few images, a file is damaged, or the data
         can be neither found nor downloaded.
     """
-    if dir and not Path(dir).expanduser().exists():
+    if dir and not files.expand_home(dir).exists():
         raise UserError(f"config.data.dir: {dir} does not exist; expected a file or folder of data")
     own = {"labels": labels, "test_share": test_share}
     read = inspect.signature(SOURCES[source]).parameters

@@ -23,7 +23,7 @@ from jaxcifar.data.split import (
     split_classes,
 )
 from jaxcifar.errors import UserError
-from jaxcifar.system import output
+from jaxcifar.system import files, output
 from jaxcifar.system.backend import cache_folder
 
 TRAIN, TEST, VALIDATION = "train", "test", ("val", "valid", "validation")
@@ -49,7 +49,7 @@ def load(dir: str, test_share: float) -> Dataset:
     """
     if not dir:
         raise UserError(f"config.data.source=folder needs config.data.dir=FOLDER; {EXPECTED}")
-    folder = Path(dir).expanduser()
+    folder = files.expand_home(dir)
     try:
         parts, names, others = _list_parts(folder)
         images, about = _read_all(folder, [file for part in parts.values() for file in part.files])

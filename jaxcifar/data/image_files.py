@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from jaxcifar.data.split import SIZE
-from jaxcifar.errors import UserError, first_line
+from jaxcifar.errors import UserError, first_line, printable
 from jaxcifar.system import files
 
 # The formats that Pillow may open. For some others, such as EPS, it starts another program.
@@ -56,6 +56,7 @@ def read_image(file: pathlib.Path | BinaryIO, name: str) -> CroppedImage:
       UserError: the file cannot be read, is damaged or is not an image of `FORMATS`, or its header
         gives more than `MAX_PIXELS`, which is checked before decoding.
     """
+    shown = printable(name, MAX_BYTES)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about odd files that can still be read
@@ -73,17 +74,17 @@ def read_image(file: pathlib.Path | BinaryIO, name: str) -> CroppedImage:
                 rgb = _to_rgb(upright.crop(square))
                 small = rgb.resize((SIZE, SIZE), Image.Resampling.BICUBIC)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise UserError(f"{name}: more than {MAX_PIXELS:,} pixels; shrink or crop it") from error
+        raise UserError(f"{shown}: more than {MAX_PIXELS:,} pixels; shrink or crop it") from error
     except Image.UnidentifiedImageError as error:
-        raise UserError(f"{name}: not an image; expected {', '.join(FORMATS)}") from error
+        raise UserError(f"{shown}: not an image; expected {', '.join(FORMATS)}") from error
     except IsADirectoryError as error:
-        raise UserError(f"{name}: a folder with no images ({', '.join(SUFFIXES)})") from error
+        raise UserError(f"{shown}: a folder with no images ({', '.join(SUFFIXES)})") from error
     except OSError as error:
         if error.strerror:  # an error of the system; Pillow's errors have none
-            raise UserError(f"{name}: cannot be read: {error.strerror}") from error
-        raise UserError(f"{name}: damaged: {first_line(error)}") from error
+            raise UserError(f"{shown}: cannot be read: {error.strerror}") from error
+        raise UserError(f"{shown}: damaged: {first_line(error)}") from error
     except Exception as error:  # a damaged file can raise any error in Pillow's readers
-        raise UserError(f"{name}: damaged: {first_line(error)}") from error
+        raise UserError(f"{shown}: damaged: {first_line(error)}") from error
     return CroppedImage(name, width, height, square, np.asarray(small))
 
 

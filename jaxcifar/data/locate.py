@@ -9,6 +9,7 @@ from typing import NamedTuple
 from jaxcifar.data import cache, official, tfds
 from jaxcifar.data.split import Split
 from jaxcifar.errors import UserError
+from jaxcifar.system import files
 from jaxcifar.system.backend import cache_folder
 
 CACHED = ("train_images", "train_labels", "test_images", "test_labels")
@@ -59,10 +60,8 @@ class Published(NamedTuple):
         Raises:
           UserError: no copy was found, or the one that was found is damaged.
         """
-        folders = [
-            Path(name).expanduser() for name in (dir, os.environ.get("JAXCIFAR_DATA")) if name
-        ]
-        cached_file = cache_folder() / f"{self.copies.name}.npz"
+        places = filter(None, (dir, os.environ.get("JAXCIFAR_DATA")))
+        folders = [files.expand_home(name) for name in places]
         for folder in folders:
             try:
                 found = self.find_copy(folder)
@@ -70,15 +69,22 @@ class Published(NamedTuple):
                 raise UserError(f"cannot read {folder}: {error}") from error
             if found:
                 path, read, slow = found
-                if slow and (cached := self.read_cache(cached_file)):
+                if not slow:
+                    return *read(path), str(path)
+                cached_file = self.cached_file()
+                if cached := self.read_cache(cached_file):
                     return *cached, f"{cached_file}, a copy of {path}"
                 train, test = read(path)
-                if slow:
-                    write_cache(cached_file, train, test)
+                write_cache(cached_file, train, test)
                 return train, test, str(path)
+        cached_file = self.cached_file()
         if cached := self.read_cache(cached_file):
             return *cached, str(cached_file)
         return self._download(folders, cached_file)
+
+    def cached_file(self) -> Path:
+        """Returns the file in the cache that a copy of the data is kept in."""
+        return cache_folder() / f"{self.copies.name}.npz"
 
     def _download(self, folders: list[Path], cached_file: Path) -> tuple[Split, Split, str]:
         tfds_dir = cached_file.parent / "tfds"

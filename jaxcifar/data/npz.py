@@ -13,13 +13,12 @@ from typing import IO
 import numpy as np
 
 from jaxcifar.data.split import Dataset, Split, content_sha256, make_dataset
-from jaxcifar.errors import UserError, first_line
+from jaxcifar.errors import UserError, first_line, printable
 from jaxcifar.system import files
 
 NEEDED = ("train_images", "train_labels", "test_images", "test_labels")
 NAMES = "class_names"
 EXPECTED = f"expected {', '.join(NEEDED)} and, if the classes have names, {NAMES}"
-MAX_RATIO = 1_100  # deflate compresses by a factor of at most 1,032
 
 
 def load(dir: str) -> Dataset:
@@ -34,7 +33,7 @@ def load(dir: str) -> Dataset:
     """
     if not dir:
         raise UserError(f"config.data.source=npz needs config.data.dir=FILE.npz; {EXPECTED}")
-    path = Path(dir).expanduser()
+    path = files.expand_home(dir)
     try:
         with files.open_plain(path, follow=True) as file, zipfile.ZipFile(file) as archive:
             arrays = _read(path, archive)
@@ -59,6 +58,8 @@ def _read(path: Path, archive: zipfile.ZipFile) -> dict[str, np.ndarray]:
     for name in members:
         if name not in (*NEEDED, NAMES):
             raise UserError(f"{path} has an unknown array {name!r}; {EXPECTED}")
+    held = path.stat().st_size
+    files.check_claim(path, sum(info.file_size for info in archive.infolist()), held)
     arrays: dict[str, np.ndarray] = {}
     for name in (*NEEDED, NAMES)[: len(members)]:
         info = members[name]
@@ -70,7 +71,7 @@ def _read(path: Path, archive: zipfile.ZipFile) -> dict[str, np.ndarray]:
             found = _describe_array(shape, dtype)
             raise UserError(f"{path}: {name} is {found}; expected {expected}")
         size = start + dtype.itemsize * math.prod(shape)
-        if info.file_size != size or size > MAX_RATIO * path.stat().st_size:
+        if info.file_size != size:
             raise ValueError(
                 f"{name} needs {size:,} bytes, but the archive does not unpack to that size"
             )
@@ -122,7 +123,7 @@ def _class_names(path: Path, arrays: dict[str, np.ndarray]) -> tuple[str, ...]:
                 f" number from 0 to {max(found)}, or {NAMES}"
             )
         return tuple(map(str, range(len(found))))
-    names = tuple(arrays[NAMES].tolist())
+    names = tuple(map(printable, arrays[NAMES].tolist()))
     if len(set(names)) < len(names) or "" in names:
         raise UserError(
             f"{path}: {NAMES} are {', '.join(names)}; expected a different name for each class"

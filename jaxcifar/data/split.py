@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jaxcifar.errors import UserError
+from jaxcifar.errors import UserError, printable
 
 SIZE = 32  # height and width of an image in pixels
 # Sources whose images come in a random order; recorded runs depend on it.
@@ -43,7 +43,8 @@ def make_dataset(
 ) -> Dataset:
     """Returns a data set with nothing held out; `digest` is its `content_sha256`."""
     none = Split(train.images[:0], train.labels[:0])
-    return Dataset(source, origin, class_names, train, none, test, digest[:16])
+    names = tuple(map(printable, class_names))
+    return Dataset(source, origin, names, train, none, test, digest[:16])
 
 
 def content_sha256(*splits: Split) -> str:

@@ -19,6 +19,7 @@ from jaxcifar.data.split import Split
 from jaxcifar.errors import UserError, first_line
 
 URL = "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz"
+MOST_IMAGES = 50_000  # of a split
 MANUAL_TAR = "downloads/manual/cifar-10-binary.tar.gz"  # TFDS looks there before it downloads
 
 
@@ -78,6 +79,8 @@ def read(copy: Path, copies: Copies) -> tuple[Split, Split]:
 
 def _collect(builder: Any, split: str, features: list[str]) -> Split:
     source = builder.as_data_source(split)
+    if len(source) > MOST_IMAGES:
+        raise ValueError(f"it has {len(source):,} {split} images")
     images = np.empty((len(source), 32, 32, 3), np.uint8)
     labels = np.empty((len(source), len(features)), np.int32)
     index = np.empty(len(source), np.int64)

@@ -9,6 +9,7 @@ import numpy as np
 
 from jaxcifar.figures.chart import Chart, Forest, Heatmap, Series
 from jaxcifar.system import atomic
+from jaxcifar.system.output import printable_lines
 
 STYLES = {"train": "--", "test": "-", "validation": ":"}
 
@@ -29,6 +30,11 @@ def save(fig: Any, path: pathlib.Path) -> None:
         fig.savefig(file, format="png")
 
 
+def _literal(text: str) -> str:
+    """Returns a text that matplotlib draws as it is, not as a formula between two $."""
+    return printable_lines(text).replace("$", r"\$")
+
+
 def draw_charts(path: pathlib.Path, charts: Sequence[Chart], title: str) -> None:
     """Draws charts side by side, with one legend in the last chart."""
     fig, axes = figure(1, len(charts), (max(7, 5 * len(charts)), 4))
@@ -44,7 +50,7 @@ def draw_charts(path: pathlib.Path, charts: Sequence[Chart], title: str) -> None
         if chart.integers:
             axis.xaxis.get_major_locator().set_params(integer=True)
     axes[0][-1].legend(fontsize="small")
-    fig.suptitle(title)
+    fig.suptitle(_literal(title))
     save(fig, path)
 
 
@@ -52,12 +58,12 @@ def _draw_series(axis: Any, series: Series) -> None:
     look = {"color": f"C{series.colour}"}
     x, y, low, high = (np.array(v, float) for v in (series.x, series.y, series.low, series.high))
     if series.kind == "steps":
-        axis.stairs(y[:-1], x, label=series.name, **look)
+        axis.stairs(y[:-1], x, label=_literal(series.name), **look)
         if low.size:
             axis.stairs(high[:-1], x, baseline=low[:-1], fill=True, alpha=0.3, **look)
         return
     marker = "." if len(x) < 3 else None  # so that a single epoch shows
-    axis.plot(x, y, STYLES[series.kind], label=series.name, marker=marker, **look)
+    axis.plot(x, y, STYLES[series.kind], label=_literal(series.name), marker=marker, **look)
     if low.size:
         axis.fill_between(x, low, high, alpha=0.2, lw=0, **look)
 
@@ -76,14 +82,14 @@ def draw_heatmaps(path: pathlib.Path, maps: Sequence[Heatmap], title: str = "") 
             style = {"ha": "center", "va": "center", "fontsize": 7, "color": ink}
             axis.text(column, row, heatmap.texts[row][column], **style)
         upright = {} if max(map(len, heatmap.columns)) < 3 else {"rotation": 45, "ha": "right"}
-        axis.set_xticks(range(len(heatmap.columns)), heatmap.columns, **upright)
+        axis.set_xticks(range(len(heatmap.columns)), map(_literal, heatmap.columns), **upright)
         first = axis is axes[0][0]
-        axis.set_yticks(range(len(heatmap.rows)), heatmap.rows if first else [])
+        axis.set_yticks(range(len(heatmap.rows)), map(_literal, heatmap.rows if first else []))
         axis.set(xlabel=heatmap.column_label, ylabel=heatmap.row_label if first else "")
-        axis.set_title(heatmap.title, fontsize="medium")
+        axis.set_title(_literal(heatmap.title), fontsize="medium")
         if heatmap.signed:
             fig.colorbar(image, ax=axis, shrink=0.8)
-    fig.suptitle(title, fontsize="small")
+    fig.suptitle(_literal(title), fontsize="small")
     save(fig, path)
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from jaxcifar.errors import first_line
 from jaxcifar.run import metrics, selection
+from jaxcifar.system import output
 
 UNKNOWN = "–"
 
@@ -52,6 +53,7 @@ class Overview:
 
     def say(self, text: str) -> None:
         """Prints a line, above the table if there is one."""
+        text = output.printable_lines(text)
         if self._table:
             self._table.console.print(text, highlight=False, markup=False, soft_wrap=True)
         else:

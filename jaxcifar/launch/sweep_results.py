@@ -13,6 +13,7 @@ from jaxcifar.figures import curves, png
 from jaxcifar.launch.grid import Grid
 from jaxcifar.run import selection, workdir
 from jaxcifar.stats.intervals import Spread, mean_half_width, mean_std
+from jaxcifar.system import output
 
 
 def split_of(record: Record) -> str:
@@ -50,7 +51,7 @@ def format_table(found: Records) -> str:
             spread([column(record, "train_accuracy")[-1] for record in seeds]),
             f"{minutes:.1f}",
         )
-        rows.append(f"| {' | '.join(cells)} |")
+        rows.append(f"| {' | '.join(map(output.markdown_cell, cells))} |")
     missing = [run for run in found if run not in done]
     return "\n".join(rows) + (f"\n\nNot yet run: {', '.join(missing)}." if missing else "")
 
@@ -128,4 +129,4 @@ def write_results(out: pathlib.Path, grid: Grid, found: Records) -> None:
         draw_accuracy(out / "accuracy.png", grid, found)
         text += "\n![accuracy](accuracy.png)\n\n![curves](curves.png)\n"
     workdir.write_text(out / "README.md", text)
-    print(f"\n{table}\n\nwrote {out / 'README.md'}")
+    output.show(f"\n{table}\n\nwrote {out / 'README.md'}")

@@ -114,6 +114,6 @@ def write_page(path: pathlib.Path, text: str) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with atomic.replacing(path) as file:
-            file.write(text.encode())
+            file.write(text.encode(errors="backslashreplace"))
     except OSError as error:
         raise UserError(f"cannot write to --out={path}: {error.strerror}") from error

@@ -76,7 +76,9 @@ def load_runs(
 def _load_run(
     name: str, folder: pathlib.Path, step: str, data_dir: str | None, other_classes: bool
 ) -> Run:
-    config = schema.complete_config(workdir.load_config(folder), ("optimizer", "schedule"))
+    config = workdir.load_config(folder)
+    with workdir.naming(folder):
+        config = schema.complete_config(config, ("optimizer", "schedule"))
     flat = schema.flatten(json.loads(schema.to_json(config)))
     lines = metrics.read(folder)
     missing = [] if lines else ["metrics.jsonl is missing, so there are no curves"]

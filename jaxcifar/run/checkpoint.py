@@ -22,11 +22,43 @@ import numpy as np
 from jaxcifar.errors import UserError
 from jaxcifar.run import damage, manifest, selection
 from jaxcifar.run import workdir as workdirs
-from jaxcifar.system import devices
+from jaxcifar.system import devices, files, json_files, output
+from jaxcifar.system.json_files import INTEGER, MAYBE_NUMBER, TEXT
 
 DIRECTORY, DAMAGED = workdirs.STEPS, "damaged"
 RELEASED = "released"  # key in the metadata of a step that lacks the item `train`
 NO_ACCURACY = -1.0  # below every accuracy, and valid JSON
+METADATA, METRICS = "_CHECKPOINT_METADATA", "metrics/metrics"  # files of a step
+SYNTAX = (json.JSONDecodeError, UnicodeDecodeError)
+META: dict[
+    str, Any
+] = {  # what a run saves with each step, and what is assumed where a step lacks it
+    "class_names": [],
+    "mean": [],
+    "std": [],
+    "data": {"source": "unknown", "checksum": ""},
+    "versions": {},
+    **dict.fromkeys(("device", "commit", "date"), "unknown"),
+}
+META_FORM = {
+    "crc32": {str: INTEGER},
+    "seal?": INTEGER,
+    "config?": TEXT,
+    "class_names?": [TEXT],
+    "mean?": [MAYBE_NUMBER],
+    "std?": [MAYBE_NUMBER],
+    "initial_weights?": {
+        "name": TEXT,
+        "step": INTEGER,
+        "left_out": [TEXT],
+        "mean": [MAYBE_NUMBER],
+        "std": [MAYBE_NUMBER],
+    },
+    "data?": {"source": TEXT, "checksum": TEXT},
+    "imported?": {"file": TEXT, "sha256": TEXT},
+    "versions?": {str: TEXT},
+    **dict.fromkeys(("device?", "commit?", "date?"), TEXT),
+}
 LATEST = 2  # latest steps to keep, so that one damaged file never costs a run
 
 
@@ -57,7 +89,7 @@ class Checkpoints:
     def __init__(self, workdir: pathlib.Path, *, writing: bool = False):
         from orbax.checkpoint import v1 as ocp  # takes a second to import
 
-        self.directory = workdir.resolve() / DIRECTORY
+        self.directory = workdirs.resolve(workdir) / DIRECTORY
         self._aside = self.directory.parent / DAMAGED
         self._saving: tuple[int, Any] | None = None  # a step and its unfinished save
         self._verified: set[int] = set()  # steps that matched their manifest
@@ -68,7 +100,7 @@ class Checkpoints:
         with damage.as_user_error(f"cannot read {self.directory}"):
             for folder in self.directory.glob("*"):
                 try:
-                    _check_metrics(folder)
+                    _check_listed(folder)
                 except damage.Damaged as error:
                     if not (writing and manifest.has_manifest(folder)):
                         raise
@@ -164,7 +196,9 @@ class Checkpoints:
         """Returns the JSON metadata of a step."""
         self.wait()
         with self._reading(step):
-            return self._meta(step)
+            meta = self._meta(step)
+            config = {key: meta[key] for key in ("config",) if key in meta}
+            return META | output.cleaned(meta) | config
 
     def restore_latest(self, like: S) -> S | None:
         """Returns the state of the latest intact step; None if no step was ever saved.
@@ -196,8 +230,19 @@ class Checkpoints:
         return None
 
     def restore_model(self, step: int, like: dict[str, Any]) -> dict[str, Any]:
-        """Returns the item `model` of a step; `like` gives its tree, shapes and shardings."""
-        return self._load(step, {"model": like})["model"]
+        """Returns the item `model` of a step; `like` gives its tree, shapes and shardings.
+
+        Raises:
+          UserError: the step cannot be read or does not fit `like`, or a weight is not finite.
+        """
+        model = self._load(step, {"model": like})["model"]
+        for name, leaf in _leaves(model).items():
+            if not np.isfinite(leaf).all():
+                raise UserError(
+                    f"the weights in {self._folder(step)} are not finite ({name}): the run has"
+                    " diverged; choose another --step, or train with a lower learning rate"
+                )
+        return model
 
     def restore_any_model(self, step: int, sharding: Any) -> dict[str, Any]:
         """Returns the item `model` of a step, whatever its shapes."""
@@ -217,6 +262,9 @@ class Checkpoints:
                     f"{folder} was released without its training state; choose another --workdir"
                 )
             crc32 = meta["crc32"]
+            sizes = (leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(like))
+            held = sum(file.stat().st_size for file in folder.rglob("*"))
+            files.check_claim(folder, sum(sizes), held)
             for name, tree in like.items():
                 saved = _saved_tree(folder / name, crc32)
                 _check_fits(f"{folder}: {name}", saved, tree)
@@ -251,8 +299,11 @@ class Checkpoints:
 
     def _meta(self, step: int) -> dict[str, Any]:
         # Orbax would treat an unreadable file as an empty one.
-        file = self._folder(step) / "_CHECKPOINT_METADATA"
-        return damage.unsealed(json.loads(file.read_text()))
+        try:
+            whole = json_files.read(self._folder(step) / METADATA, {"custom_metadata": META_FORM})
+            return damage.unsealed(whole["custom_metadata"])
+        except (json_files.BadJson, damage.ContentError) as error:
+            raise damage.ContentError(f"{METADATA}: {error}") from error
 
     def _check_folder(self) -> None:
         """Raises a UserError if the folder is gone, which a save would silently create again."""
@@ -288,13 +339,20 @@ class _KeepLatestAndBest:
         return [c.step in keep or c.metrics is None for c in checkpoints]
 
 
-def _check_metrics(folder: pathlib.Path) -> None:
-    """Raises Damaged if the step's metrics are invalid; Orbax could not even list the steps."""
-    if folder.name.isdigit():  # not a temporary folder of a killed save
-        with damage.classify_read_error(folder), contextlib.suppress(FileNotFoundError):
-            metrics = json.loads((folder / "metrics" / "metrics").read_text())
-            if not isinstance(metrics, dict) or type(metrics.get("accuracy")) not in (int, float):
-                raise damage.ContentError(f"metrics: {metrics!r}")
+def _check_listed(folder: pathlib.Path) -> None:
+    """Raises Damaged if Orbax could not even list the steps because of this one."""
+    if not folder.name.isdigit():  # a temporary folder of a killed save
+        return
+    with damage.classify_read_error(folder):
+        with contextlib.suppress(FileNotFoundError):
+            json_files.read(folder / METRICS, {"accuracy": MAYBE_NUMBER})
+        try:
+            json_files.read(folder / METADATA, {})
+        except FileNotFoundError:
+            pass
+        except json_files.BadJson as error:
+            if not isinstance(error.__cause__, SYNTAX):  # which Orbax reads as an empty object
+                raise damage.ContentError(f"{METADATA}: {error}") from error
 
 
 def _accuracy(checkpoint: Any) -> float:
@@ -321,6 +379,9 @@ def _saved_tree(folder: pathlib.Path, saved: Container[str]) -> Any:
     """Returns the tree of shapes of an item after checking that its leaves are in `saved`."""
     from orbax.checkpoint import PyTreeCheckpointHandler
 
+    for name in ("_METADATA", "_sharding", "array_metadatas/process_0"):
+        with contextlib.suppress(FileNotFoundError):
+            json_files.read(folder / name, {})  # Orbax would not limit its depth
     # `checkpointables_metadata` would hide every error, including temporary ones.
     tree = PyTreeCheckpointHandler().metadata(folder).tree
     if unknown := [leaf for leaf in _leaves(tree) if f"{folder.name}/{leaf}" not in saved]:

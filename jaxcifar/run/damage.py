@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from jaxcifar.errors import UserError, first_line
-from jaxcifar.system import files
+from jaxcifar.system import files, json_files
 
 # TensorStore raises ValueErrors with a status. These statuses mean wrong content, unless the text
 # has the number of an error of the operating system other than 2, "no such file".
@@ -42,17 +42,12 @@ def sealed(meta: dict[str, Any]) -> dict[str, Any]:
     return {**meta, SEAL: zlib.crc32(json.dumps(meta, sort_keys=True).encode())}
 
 
-def unsealed(content: Any) -> dict[str, Any]:
+def unsealed(meta: dict[str, Any]) -> dict[str, Any]:
     """Returns JSON after checking its seal, which old checkpoints do not have."""
-    try:
-        meta = content["custom_metadata"]
-        whole = sealed(meta)
-        if meta["crc32"] and meta.get(SEAL, whole[SEAL]) == whole[SEAL]:
-            return meta
-        problem = "its checksum is wrong"
-    except (KeyError, TypeError, AttributeError) as error:
-        problem = repr(error)
-    raise ContentError(f"_CHECKPOINT_METADATA: {problem}")
+    seal = sealed(meta)[SEAL]
+    if not meta["crc32"] or meta.get(SEAL, seal) != seal:
+        raise ContentError("its checksum is wrong")
+    return meta
 
 
 @contextlib.contextmanager
@@ -105,8 +100,8 @@ def _chain(error: BaseException) -> list[BaseException]:
 
 
 def _is_content_error(error: BaseException) -> bool:
-    decoding = ContentError, json.JSONDecodeError, UnicodeDecodeError, FileNotFoundError
-    return isinstance(error, decoding) or (
+    decoding = ContentError, json_files.BadJson, json.JSONDecodeError, UnicodeDecodeError
+    return isinstance(error, (*decoding, FileNotFoundError)) or (
         isinstance(error, ValueError)
         and (str(error).startswith(CONTENT) or "Error decoding" in str(error))
     )
@@ -146,6 +141,8 @@ def describe(error: BaseException) -> str:
         return os.strerror(int(found[1]))
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
-    name = "" if isinstance(error, ContentError) else f"{type(error).__name__}: "
+    name = (
+        "" if isinstance(error, ContentError | json_files.BadJson) else f"{type(error).__name__}: "
+    )
     text = first_line(error).split(" [tensorstore_spec=")[0]
     return name + (text if len(text) < 200 else f"{text[:40]} … {text[-150:]}")

@@ -9,7 +9,7 @@ import json
 import pathlib
 import zlib
 
-from jaxcifar.system import atomic, files
+from jaxcifar.system import atomic, files, json_files
 
 FILE = "manifest.json"
 UNREAD = "commit_success.txt"  # Orbax's note with the path of the machine, which nothing reads
@@ -18,9 +18,9 @@ CHUNK = 2**20
 
 def write_manifest(folder: pathlib.Path) -> None:
     """Writes the manifest of the files that are in the folder now."""
-    files = {name: _describe(folder / name) for name in _names(folder)}
+    described = {name: _describe(folder / name) for name in _names(folder)}
     with atomic.replacing(folder / FILE) as file:
-        file.write(json.dumps(files, indent=1).encode())
+        file.write(json.dumps(described, indent=1).encode())
 
 
 def has_manifest(folder: pathlib.Path) -> bool:
@@ -37,11 +37,10 @@ def mismatch(folder: pathlib.Path) -> str:
       OSError: a file cannot be read, which says nothing about what it holds.
     """
     try:
-        files = json.loads((folder / FILE).read_bytes())
-        expected = {name: [int(size), int(crc32)] for name, (size, crc32) in files.items()}
+        expected = json_files.read(folder / FILE, {str: [json_files.INTEGER]})
         if any(pathlib.Path(name).is_absolute() or ".." in name.split("/") for name in expected):
             raise ValueError("a file of another folder")
-    except (ValueError, TypeError, AttributeError):
+    except ValueError:
         return f"{FILE} is not a manifest"
     for name, described in expected.items():
         try:

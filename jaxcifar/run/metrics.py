@@ -9,12 +9,19 @@ from collections.abc import Sequence
 from typing import Any
 
 from jaxcifar.errors import UserError
-from jaxcifar.system import atomic, files
+from jaxcifar.system import atomic, files, json_files
 
 FILE = "metrics.jsonl"
 ASIDE = "metrics_aside.jsonl"
 MAX_BYTES = 2**28
 Line = dict[str, Any]
+FORM: dict[Any, Any] = {
+    "epoch": json_files.INTEGER,
+    "step": json_files.INTEGER,
+    str: json_files.MAYBE_NUMBER,
+    "seconds?": json_files.NUMBER,
+    "examples_per_second?": json_files.NUMBER,
+}
 
 
 def read(folder: pathlib.Path) -> list[Line]:
@@ -115,11 +122,9 @@ def _read(folder: pathlib.Path) -> list[tuple[bytes, Line | None]]:
 
 def _parse(raw: bytes) -> Line | None:
     try:
-        line = json.loads(raw)
-    except ValueError:  # including bytes that are not UTF-8
+        return json_files.parse(raw, FORM)
+    except json_files.BadJson:
         return None
-    valid = isinstance(line, dict) and all(type(line.get(k)) is int for k in ("epoch", "step"))
-    return line if valid else None
 
 
 def _some(numbers: Sequence[int]) -> str:

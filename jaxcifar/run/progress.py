@@ -145,7 +145,7 @@ class RunLog:
         first = line["step"] - self.steps_per_epoch + 1
         self.say(
             f"DIVERGED: the training loss is not finite in epoch {line['epoch']} (steps {first:,}"
-            f" to {line['step']:,}, rate {line['learning_rate']:.2g}); the run ends and keeps the"
+            f" to {line['step']:,}, rate {format_rate(line)}); the run ends and keeps the"
             " last checkpoint before that epoch"
         )
         self.say(
@@ -158,7 +158,7 @@ class RunLog:
         if not self._writing:
             return
         if self.live:
-            console = self._bar.console
+            console, text = self._bar.console, output.printable_lines(text)
             output.attempt(
                 lambda: console.print(text, highlight=False, markup=False, soft_wrap=True)
             )
@@ -190,6 +190,12 @@ def format_epoch(line: dict[str, Any], num_epochs: int) -> str:
     seconds = line["seconds"]
     parts.append(f"{seconds:.1f} s" if seconds < 100 else f"{seconds:.0f} s")
     return "  ".join(parts)
+
+
+def format_rate(line: dict[str, Any]) -> str:
+    """Returns the learning rate of an epoch; "nan" if it is missing or was not finite."""
+    rate = line.get("learning_rate")
+    return "nan" if rate is None else f"{rate:.2g}"
 
 
 def format_metric(value: float | None) -> str:

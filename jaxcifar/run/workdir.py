@@ -15,20 +15,36 @@ from typing import IO, Any
 from ml_collections import ConfigDict
 
 from jaxcifar.config import compare, schema
-from jaxcifar.errors import UserError
+from jaxcifar.errors import UserError, first_line
 from jaxcifar.run import damage, metrics
-from jaxcifar.system import atomic, files
+from jaxcifar.system import atomic, files, json_files
 
 STEPS = "steps"  # the folder of the checkpoints
 TEMPORARY = "*.[0-9]*.tmp"  # files of `atomic.replacing`
 NO_LOCKS = (errno.ENOSYS, errno.ENOTSUP, errno.ENOLCK)  # of some network file systems
-MAX_CONFIG = 2**20  # bytes
 LEFTOVERS = (".lock", ".writable", TEMPORARY)  # of a process that was killed at its start
+
+
+def resolve(path: pathlib.Path) -> pathlib.Path:
+    """Returns the full path of a run's folder, without links.
+
+    Raises:
+      UserError: it is a link to itself, or is not UTF-8, which Orbax can neither save nor read.
+    """
+    try:
+        full = path.resolve()
+        str(full).encode()
+    except UnicodeEncodeError as error:
+        raise UserError(f"{path} is not UTF-8 in its full path; rename the folder") from error
+    except (RuntimeError, OSError) as error:  # Python 3.13 raises an OSError
+        raise UserError(f"cannot read {path}: {first_line(error)}") from error
+    return full
 
 
 def check_path(path: pathlib.Path) -> None:
     """Raises a UserError if Orbax, which merges shards by a pattern, cannot save in the folder."""
-    if glob.escape(str(path.resolve())) != str(path.resolve()):
+    full = str(resolve(path))
+    if glob.escape(full) != full:
         raise UserError(
             f"{path} has one of the characters * ? [ in its full path, where checkpoints cannot be"
             " saved; choose another folder"
@@ -46,7 +62,9 @@ def check_workdir(path: pathlib.Path, config: ConfigDict) -> None:
     files.check_folder(path)
     try:
         if (path / "config.json").exists():
-            differences = compare.differences(load_config(path), config)
+            saved = load_config(path)
+            with naming(path):
+                differences = compare.differences(saved, config)
             if differences:
                 raise UserError(
                     f"{path} holds a run of another config ({'; '.join(differences)}); "
@@ -140,13 +158,21 @@ def load_config(path: pathlib.Path) -> ConfigDict:
         raise UserError(f"{path} is not a run's folder: it has no config.json, which train writes")
     files.check_folder(path)
     try:
-        return schema.from_json(files.read_bytes(file, MAX_CONFIG).decode())
-    except UserError as error:
-        raise UserError(f"{file}: {error}") from error
+        with naming(path):
+            return schema.from_dict(json_files.read(file, {}))
     except OSError as error:
         raise UserError(f"cannot read {file}: {error.strerror}") from error
-    except (AttributeError, ValueError) as error:  # not a JSON object, or not JSON
+    except json_files.BadJson as error:
         raise UserError(f"{file} is damaged: {error}; restore it or train again") from error
+
+
+@contextlib.contextmanager
+def naming(path: pathlib.Path) -> Iterator[None]:
+    """Adds the file of the config of the run in `path` to the message of a UserError."""
+    try:
+        yield
+    except UserError as error:
+        raise UserError(f"{path / 'config.json'}: {error}") from error
 
 
 def write_text(path: pathlib.Path, text: str) -> None:

@@ -4,9 +4,13 @@ The user's settings of XLA, memory and caches take precedence. The settings of J
 a run's numbers are fixed.
 """
 
+import contextlib
 import ctypes
 import os
 from pathlib import Path
+
+from jaxcifar.errors import UserError
+from jaxcifar.system import files
 
 # XLA flag -> its value and the versions of jaxlib that have it; an unknown flag aborts the process.
 # The first selects the older convolution kernel, which is 1.5 times faster for ResNet-20 on CPU.
@@ -31,9 +35,12 @@ JAX_SETTINGS = {
 
 
 def cache_folder() -> Path:
-    """Returns the folder for data and compiled programs that would be slow to make again."""
-    base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(base).expanduser() / "jaxcifar"
+    """Returns the folder for data and compiled programs that would be slow to make again.
+
+    Raises:
+      UserError: the user has no home folder, as in some containers.
+    """
+    return files.expand_home(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "jaxcifar"
 
 
 def flags() -> str:
@@ -75,4 +82,5 @@ def configure(keep_memory: bool = True) -> None:
         jax.config.update(name, setting)
     os.environ["XLA_FLAGS"] = flags()
     if not os.environ.get("JAX_COMPILATION_CACHE_DIR"):
-        jax.config.update("jax_compilation_cache_dir", str(cache_folder() / "xla"))
+        with contextlib.suppress(UserError):  # without a home folder, nothing is cached
+            jax.config.update("jax_compilation_cache_dir", str(cache_folder() / "xla"))

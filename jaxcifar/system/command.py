@@ -74,7 +74,7 @@ def run_command(main: Callable[[], None]) -> None:
     traceback and the logs of libraries. If the reader of stdout is gone, as in `| head`, the
     command exits silently with 141. Any other error is a bug and keeps its traceback.
     """
-    output.open_closed_streams()
+    output.prepare_streams()
     if sys.stderr.isatty():
         output.attempt(lambda: print("\033[K", end="", file=sys.stderr, flush=True), sys.stderr)
     if signal.getsignal(signal.SIGINT) is _exit_on_interrupt:

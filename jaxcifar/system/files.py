@@ -13,6 +13,8 @@ from typing import IO, Any
 from jaxcifar.errors import UserError
 
 MAX_TEXT = 2**24  # bytes
+SMALL = 2**28  # bytes that any content may unpack to
+MAX_RATIO = 100
 KINDS = {
     stat.S_IFLNK: "a link",
     stat.S_IFIFO: "a FIFO",
@@ -54,6 +56,33 @@ def read_bytes(path: pathlib.Path, limit: int, *, follow: bool = False) -> bytes
     if max(size, len(content)) > limit:
         raise OSError(errno.EFBIG, f"It has more than {limit:,} bytes", str(path))
     return content
+
+
+def expand_home(path: str) -> pathlib.Path:
+    """Returns the path with a leading "~" replaced by the home folder.
+
+    Raises:
+      UserError: there is no such user, or this one has no home folder.
+    """
+    try:
+        return pathlib.Path(path).expanduser()
+    except RuntimeError as error:
+        raise UserError(
+            f"the home folder in {path} is unknown: set HOME or XDG_CACHE_HOME, or give the full"
+            " path"
+        ) from error
+
+
+def check_claim(path: pathlib.Path, claimed: int, held: int) -> None:
+    """Raises a UserError if content of `held` bytes claims to unpack to far more.
+
+    A small file could otherwise fill the memory. Weights hardly compress, and images little.
+    """
+    if claimed > max(SMALL, MAX_RATIO * held):
+        raise UserError(
+            f"{path} would unpack from {held:,} to {claimed:,} bytes and was not read; expected at"
+            f" most {MAX_RATIO} times as many"
+        )
 
 
 def read_text(path: pathlib.Path) -> str:

@@ -9,12 +9,45 @@ import io
 import os
 import sys
 from collections.abc import Callable, Iterator
-from typing import TextIO
+from typing import Any, TextIO
+
+from jaxcifar.errors import printable
+
+MAX_LINE = 10_000  # characters
 
 
 def say(text: str, stream: TextIO | None = None) -> None:
-    """Prints a line at once, to stdout by default. Never raises."""
-    attempt(lambda: print(text, file=stream, flush=True), stream)
+    """Prints text at once, to stdout by default, as `printable_lines`. Never raises."""
+    attempt(lambda: print(printable_lines(text), file=stream, flush=True), stream)
+
+
+def show(text: str, stream: TextIO | None = None) -> None:
+    """Prints the result of a command, as `printable_lines`; raises if that fails."""
+    print(printable_lines(text), file=stream)
+
+
+def printable_lines(text: str) -> str:
+    """Returns text whose lines are printable, whatever names from elsewhere are in them."""
+    return "\n".join(printable(line, MAX_LINE) for line in text.split("\n"))
+
+
+def cleaned(tree: Any) -> Any:
+    """Returns a tree of JSON in which every text is printable and short, as names should be."""
+    if isinstance(tree, dict):
+        return {printable(key): cleaned(value) for key, value in tree.items()}
+    if isinstance(tree, list):
+        return [cleaned(value) for value in tree]
+    return printable(tree) if isinstance(tree, str) else tree
+
+
+def csv_cell(text: str) -> str:
+    """Returns a text that a spreadsheet shows as it is and does not compute as a formula."""
+    return f"'{text}" if text.startswith(("=", "+", "-", "@")) else text
+
+
+def markdown_cell(text: str) -> str:
+    """Returns a text as a cell of a Markdown table, without markup."""
+    return printable(text, MAX_LINE).replace("|", "\\|").replace("<", "&lt;")
 
 
 def attempt(write: Callable[[], object], stream: TextIO | None = None) -> None:
@@ -64,8 +97,14 @@ def discard(descriptor: int) -> None:
         os.close(nowhere)
 
 
-def open_closed_streams() -> None:
-    """Opens stdout and stderr on the null device if they were closed at the start (`>&-`)."""
+def prepare_streams() -> None:
+    """Makes stdout and stderr accept any text.
+
+    If they were closed at the start (`>&-`), they are opened on the null device. Characters that
+    they cannot encode, such as half of a file's name that is not UTF-8, become "?".
+    """
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:
             setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115
+        if isinstance(stream := getattr(sys, name), io.TextIOWrapper):
+            stream.reconfigure(errors="replace")

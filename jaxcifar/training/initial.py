@@ -5,7 +5,6 @@ Whatever wrote a run's folder will do: train, release or import_torch. A file is
 """
 
 import hashlib
-import json
 import pathlib
 from collections.abc import Collection, Mapping
 from typing import Any, NamedTuple
@@ -17,7 +16,8 @@ from jax.sharding import Mesh
 from jaxcifar.errors import UserError
 from jaxcifar.run import damage
 from jaxcifar.run.checkpoint import Checkpoints
-from jaxcifar.system import devices
+from jaxcifar.system import devices, files, json_files
+from jaxcifar.system.json_files import NUMBER
 from jaxcifar.training.state import eval_variables
 
 SUFFIX = ".safetensors"
@@ -71,6 +71,7 @@ def _read_run(path: pathlib.Path, mesh: Mesh) -> tuple[dict[str, Any], dict[str,
             f"config.init_from: {path} is not a run's folder or a file *{SUFFIX} that export wrote;"
             " import_torch makes a run's folder from PyTorch's weights"
         )
+    files.check_folder(path)
     with Checkpoints(path) as checkpoints:
         step = checkpoints.find_step("latest")
         model = checkpoints.restore_any_model(step, devices.replicated(mesh))
@@ -84,10 +85,11 @@ def _read_file(path: pathlib.Path) -> tuple[dict[str, Any], dict[str, Any]]:
 
     with damage.as_user_error(f"cannot read config.init_from={path}"):
         try:
+            files.open_plain(path, follow=True).close()
             with safetensors.safe_open(path, "numpy") as file:
                 metadata = file.metadata()
             leaves = safetensors.numpy.load_file(path)
-            mean, std = (json.loads(metadata[key]) for key in ("mean", "std"))
+            mean, std = (json_files.parse(metadata[key], [NUMBER]) for key in ("mean", "std"))
             return leaves, {"step": int(metadata["step"]), "mean": mean, "std": std}
         except (safetensors.SafetensorError, KeyError, TypeError, ValueError) as error:
             raise UserError(

@@ -44,7 +44,7 @@ class Net:
         The first call compiles; a later call compiles again only for another number of batches.
 
         Raises:
-          UserError: the images have another type or shape.
+          UserError: the images have another type or shape, or a logit is not finite.
         """
         images = np.asarray(images)
         if images.dtype != np.uint8 or images.shape[1:] != (32, 32, 3) or not len(images):
@@ -57,6 +57,11 @@ class Net:
         else:
             self._predictor.set_images(images)
         logits, gates = self._predictor(self.variables)
+        if not np.isfinite(logits).all():
+            raise UserError(
+                "the net's outputs are not finite, because its weights are too large: choose"
+                " another --step, or train with a lower learning rate"
+            )
         probabilities = jax.nn.softmax(logits.astype(np.float32))
         return Prediction(*jax.tree.map(np.asarray, (logits, probabilities, gates)))
 
@@ -70,7 +75,9 @@ def load_net(checkpoint: str | pathlib.Path, step: str | int = "latest") -> Net:
       UserError: the run or step does not exist, is damaged or cannot be read.
     """
     directory = pathlib.Path(checkpoint)
-    parts = experiment.build_experiment(workdir.load_config(directory), to_train=False)
+    config = workdir.load_config(directory)
+    with workdir.naming(directory):
+        parts = experiment.build_experiment(config, to_train=False)
     saved = read_model(directory, str(step), parts.abstract_model())
     variables = state.eval_variables(**saved.model)
     return Net(parts, saved.step, variables, tuple(saved.meta["class_names"]), saved.meta)

@@ -5,10 +5,11 @@ import pathlib
 from typing import Any
 
 from jaxcifar.config import schema
-from jaxcifar.errors import UserError
+from jaxcifar.errors import UserError, printable
 from jaxcifar.run import damage, metrics, workdir
 from jaxcifar.run.checkpoint import Checkpoints
 from jaxcifar.run.saved_model import read_model
+from jaxcifar.system import output
 from jaxcifar.training import experiment, initial
 from jaxcifar.training.views import VIEWS
 
@@ -28,7 +29,8 @@ def release_weights(source: pathlib.Path, step: str, out: pathlib.Path) -> str:
     if os.path.lexists(out):
         raise UserError(f"--out={out} exists; choose a folder that does not")
     config = schema.without_paths(workdir.load_config(source))
-    parts = experiment.build_experiment(config, to_train=False)
+    with workdir.naming(source):
+        parts = experiment.build_experiment(config, to_train=False)
     number, model, meta = read_model(source, step, parts.abstract_model())
     if "imported" in meta:
         raise UserError(
@@ -74,13 +76,14 @@ def format_card(
     config = schema.from_json(meta["config"])
     start = meta.get(initial.KEY)
     views = VIEWS[config.get("evaluation", {}).get("views", 1)]
-    accuracy = f"{line['test_accuracy']:.4f}{views}" if "test_accuracy" in line else "not scored"
+    accuracy = line.get("test_accuracy")  # None if it was not finite
+    scored = "not scored" if accuracy is None else f"{accuracy:.4f}{views}"
     rows = {
         "model": f"{config.model.name}, {parameters}, float32",
         "trained on": f"{meta['data']['source']} ({meta['data']['checksum'][:12]}…)",
         **({"initial weights": start["name"]} if start else {}),
         "epochs, seed": f"{line.get('epoch', '?')} of {config.num_epochs}, seed {config.seed}",
-        "test accuracy": accuracy,
+        "test accuracy": scored,
         "commit": meta["commit"],
         "versions": ", ".join(f"{k} {v}" for k, v in meta["versions"].items()),
         "device": meta["device"],
@@ -88,8 +91,9 @@ def format_card(
         "licence": "MIT",
         "size": f"{size / 2**20:.1f} MB",
     }
-    table = "\n".join(f"| {key} | {value} |" for key, value in rows.items())
+    cells = {key: output.markdown_cell(value) for key, value in rows.items()}
+    table = "\n".join(f"| {key} | {value} |" for key, value in cells.items())
     return (
-        f"# {out.name}\n\n| | |\n|---|---|\n{table}\n\n"
-        f"    python -m jaxcifar.evaluate --checkpoint={out.as_posix()}\n"
+        f"# {output.markdown_cell(out.name)}\n\n| | |\n|---|---|\n{table}\n\n"
+        f"    python -m jaxcifar.evaluate --checkpoint={printable(out.as_posix())}\n"
     )

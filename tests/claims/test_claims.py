@@ -24,6 +24,7 @@ def record(epochs=60, **changes):
     """Returns a record with rising accuracies and falling losses, changed in the last epoch."""
     lines = [
         {
+            "epoch": epoch + 1,
             "train_accuracy": 0.5 + 0.005 * epoch,
             "test_accuracy": 0.5 + 0.004 * epoch,
             "train_loss": 2.0 / (1 + epoch),
@@ -33,14 +34,16 @@ def record(epochs=60, **changes):
     ]
     lines[-1] |= {key: value for key, value in changes.items() if key in lines[-1]}
     return {
-        **{key: {} for key in records.KEYS},
-        "commit": "",
+        **{key: "" for key, form in records.FORM.items() if form == (str,)},
+        **{key: {} for key, form in records.FORM.items() if isinstance(form, dict)},
+        "versions": {"jax": "0.10.2"},
+        "seconds": 60.0,
         "epochs": lines,
         "initial_loss": 2.31,
         "examples_per_second": 300.0,
         "class_names": ["a"] * 10,
         "device": "1 × cpu",
-        "weights": {"share_below": {"0.001": 0.1}},
+        "weights": {"range": [-1, 1], "counts": [1], "total": 1, "share_below": {"0.001": 0.1}},
         **{key: value for key, value in changes.items() if key not in lines[-1]},
     }
 

@@ -21,3 +21,10 @@ def test_gates_are_coloured_by_the_difference_from_the_branch_mean(monkeypatch, 
     axis = figures[0].axes[0]
     assert [text.get_text() for text in axis.texts] == ["0.250", "1.000", "0.750", "1.000"]
     assert axis.images[0].get_clim() == (-0.25, 0.25)
+
+
+def test_names_with_dollars_and_control_characters_are_drawn_as_they_are(tmp_path):
+    names = [r"$\frac$", "$x", "a\x1b[31m"]
+    confusion = heatmaps.confusion(np.eye(3, dtype=int), names, r"$\bad$")
+    png.draw_heatmaps(tmp_path / "a.png", [confusion], r"$\worse$")
+    assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")

@@ -76,3 +76,11 @@ def test_only_a_page_made_by_this_command_is_replaced(tmp_path):
     assert file.read_text() == "<p>mine</p>"
     with pytest.raises(UserError, match="cannot write to --out="):
         markup.write_page(tmp_path, "")
+
+
+def test_a_page_that_only_mentions_this_command_is_not_replaced(tmp_path):
+    assert markup.page("a", [], []).encode().startswith(markup.START)
+    file = tmp_path / "notes.html"
+    file.write_text("<!doctype html>\n<p>made with jaxcifar.report</p>")
+    with pytest.raises(UserError, match="was not made by this command"):
+        markup.check_writable(file)

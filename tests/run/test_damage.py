@@ -183,7 +183,7 @@ PLACES = [
     "orbax.checkpoint.PyTreeCheckpointHandler.metadata",
     f"{ORBAX}.handlers.pytree_handler.PyTreeHandler.load",
     f"{ORBAX}.training.checkpointer.Checkpointer.load_checkpointables",
-    "pathlib.Path.read_text",
+    "jaxcifar.system.files.read_bytes",
 ]
 
 

@@ -1,16 +1,22 @@
 """A run's folder that came from elsewhere: no file outside it is written, moved or copied."""
 
 import os
+import re
 import shutil
 
+import jax
+import numpy as np
 import pytest
 from conftest import ROOT, tiny
 
 from jaxcifar import evaluate, export, predict, release, report
+from jaxcifar.config import schema
 from jaxcifar.errors import UserError
 from jaxcifar.run import metrics, workdir
 from jaxcifar.run.checkpoint import Checkpoints
-from jaxcifar.training import trainer
+from jaxcifar.system import files
+from jaxcifar.training import experiment, trainer
+from jaxcifar.weights import release as weights
 
 RELEASED = ROOT / "checkpoints" / "released" / "pooled_cnn_lr0.005"
 
@@ -130,3 +136,17 @@ def test_released_metrics_are_the_lines_of_epochs_only(tmp_path, run):
     assert (status, err) == (0, "")
     assert metrics.read(tmp_path / "out") == kept
     assert "PRIVATE" not in (tmp_path / "out" / metrics.FILE).read_text()
+
+
+def test_a_small_step_that_claims_many_values_is_not_loaded(tmp_path, run, monkeypatch):
+    """Zeros compress well: these 12 MB take less than 0.1 MB."""
+    monkeypatch.setattr(files, "SMALL", 2**20)
+    config = tiny(model={"name": "mlp", "num_classes": 10, "hidden": (1000,), "dropout": 0.0})
+    like = experiment.build_experiment(config).abstract_model()
+    model = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), like)
+    meta = {"config": schema.to_json(config), "class_names": ["a"] * 10}
+    weights.write_weights(tmp_path / "run", 0, model, meta, None)
+    monkeypatch.setattr("orbax.checkpoint.v1.training.Checkpointer.load_checkpointables", None)
+    status, out, err = run(predict.main, [f"--checkpoint={tmp_path}/run", ROOT / "docs" / "demo"])
+    assert (status, out) == (2, "")
+    assert re.fullmatch(r"error: .*/0 would unpack from [\d,]+ to 12,[\d,]+ bytes and .*\n", err)

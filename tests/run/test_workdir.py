@@ -3,6 +3,7 @@ import fcntl
 import os
 import pathlib
 import re
+import shutil
 import socket
 import subprocess
 import sys
@@ -10,6 +11,7 @@ import sys
 import pytest
 from conftest import ROOT, TINY, tiny
 
+from jaxcifar import predict, release, report
 from jaxcifar.config import compare
 from jaxcifar.errors import UserError
 from jaxcifar.run import workdir
@@ -77,7 +79,7 @@ def test_an_error_in_a_saved_config_names_the_file(tmp_path, text, monkeypatch):
     (tmp_path / "config.json").write_text(text)
     with pytest.raises(UserError, match=re.escape(str(tmp_path / "config.json"))):
         workdir.load_config(tmp_path)
-    monkeypatch.setattr("jaxcifar.system.files.read_bytes", lambda *_: os.stat("/nowhere"))
+    monkeypatch.setattr("jaxcifar.system.files.read_bytes", lambda *_, **__: os.stat("/nowhere"))
     with pytest.raises(UserError, match=r"cannot read .*config.json: No such file"):
         workdir.load_config(tmp_path)
     with pytest.raises(UserError, match="not a run's folder"):
@@ -133,3 +135,29 @@ def test_a_folder_is_locked_and_the_error_names_the_holder(tmp_path):
     for _ in range(2):  # neither a killed process nor one that ended holds it
         with workdir.claim_workdir(tmp_path, tiny()):
             assert (tmp_path / ".lock").read_text().startswith(f"process {os.getpid()} on ")
+
+
+@pytest.mark.parametrize("command", [predict, release, report])
+def test_a_name_that_is_not_utf_8_is_refused_or_shown_in_one_line(command, tmp_path, run):
+    """TensorStore cannot open such a path, and no stream can print it."""
+    folder = tmp_path / os.fsdecode(b"run\xff")
+    with pytest.raises(UserError, match=r"run\\udcff is not UTF-8 in its full path; rename"):
+        claim(folder, tiny())
+    shutil.copytree(ROOT / "checkpoints" / "released" / "pooled_cnn_lr0.005", folder)
+    out = f"--out={tmp_path / os.fsdecode(b'out')}"
+    words = [f"--checkpoint={folder}", *([ROOT / "docs" / "demo"] if command is predict else [out])]
+    status, text, err = run(command.main, [folder, out] if command is report else words)
+    if command is report:
+        assert (status, err) == (0, "")
+        assert rb"run\udcff" in (tmp_path / "out").read_bytes()
+    else:
+        assert (status, text) == (2, "")
+        assert re.fullmatch(r"error: \S+run\\udcff is not UTF-8 in its full path; rename.*\n", err)
+
+
+def test_a_folder_that_links_to_itself_is_refused(tmp_path):
+    (tmp_path / "run").symlink_to("run")
+    with pytest.raises(UserError, match=r"run"):
+        claim(tmp_path / "run", tiny())
+    with pytest.raises(UserError, match="is not a run's folder"):
+        workdir.load_config(tmp_path / "run")

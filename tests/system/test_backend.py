@@ -8,6 +8,10 @@ import sys
 import pytest
 from conftest import ROOT
 
+from jaxcifar import data
+from jaxcifar.errors import UserError
+from jaxcifar.system import backend
+
 FAULTS = """
 import resource
 import numpy as np
@@ -72,3 +76,14 @@ def test_the_environment_changes_no_number_of_a_run(setting):
         for more in ({}, setting)
     )
     assert own.stdout == other.stdout
+
+
+def test_a_user_without_a_home_folder_works_without_a_cache(monkeypatch):
+    """As a user id without a name in a container, where HOME is not set."""
+    for name in ("HOME", "XDG_CACHE_HOME", "JAX_COMPILATION_CACHE_DIR"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("pwd.getpwuid", lambda uid: {}[uid])
+    backend.configure(keep_memory=False)
+    for path in (backend.cache_folder, lambda: data.load_dataset("npz", "~/own.npz")):
+        with pytest.raises(UserError, match=r"the home folder in ~/\S+ is unknown: set HOME or XD"):
+            path()

@@ -6,6 +6,7 @@ import sys
 
 import pytest
 
+from jaxcifar import errors
 from jaxcifar.system import output
 
 
@@ -60,3 +61,28 @@ def test_a_line_printed_while_printing_is_lost(monkeypatch):
             raise RuntimeError("reentrant call inside <_io.BufferedWriter name='<stdout>'>")
 
     output.say("line", Busy())
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("\x1b[2Jcat\x07", r"\x1b[2Jcat\x07"),
+        ("a\u202etxt.png\x9b31m", r"a\u202etxt.png\x9b31m"),
+        ("one\ntwo\r", r"one\ntwo\r"),
+        ("\udcff", r"\udcff"),
+        ("Straße ×2 – 猫", "Straße ×2 – 猫"),
+        ("a" * 900 + "b" * 100, f"{'a' * 150} … {'b' * 50}"),
+    ],
+)
+def test_a_name_from_elsewhere_is_printable_and_short(text, shown):
+    assert errors.printable(text) == shown
+    assert output.cleaned({text: [text, 1, None]}) == {shown: [shown, 1, None]}
+    assert "\x1b" not in str(errors.UserError(text)) + output.printable_lines(text)
+    assert len(str(errors.UserError(text * 99))) < 8100
+
+
+def test_a_cell_is_text_and_neither_formula_nor_markup():
+    for text in ("=1+1", "+1", "-1", "@a"):
+        assert output.csv_cell(text) == f"'{text}"
+    assert output.csv_cell("a=1") == "a=1"
+    assert output.markdown_cell("a|b<img>\nc") == r"a\|b&lt;img>\nc"

@@ -6,6 +6,7 @@ import pickle
 import re
 import sys
 import types
+import zipfile
 
 import jax
 import numpy as np
@@ -222,3 +223,58 @@ def test_published_weights_reach_their_published_accuracy(
     accuracy = evaluation.evaluate_run(tmp_path / "net", "latest", "test")["accuracy"]
     assert accuracy == pytest.approx(float(published), abs=1e-4 + 1e-9)
     assert accuracy == pytest.approx(float(ours), abs=3e-4)  # processors round differently
+
+
+@pytest.fixture
+def five(tmp_path):
+    """The words that import a ResNet with five classes."""
+    torch = torch_or_skip()
+    changes = {**RESNET, "model.shortcut": "B", "model.num_classes": 5}
+    parts = experiment.build_experiment(config_of("resnet20.py", **changes))
+    tensors = torch_names.to_state_dict(parts.model, random_model(parts))
+    file = tmp_path / "net.pt"
+    torch.save({name: torch.tensor(x) for name, x in tensors.items()}, file)
+    return [file, f"--config={CONFIG_FILE}", *overrides(**changes), f"--workdir={tmp_path}/net"]
+
+
+def test_the_classes_of_another_net_are_numbered_or_have_the_names_in_a_file(five, run, tmp_path):
+    assert run(import_torch.main, five)[::2] == (0, "")
+    assert load_net(tmp_path / "net").class_names == ("0", "1", "2", "3", "4")
+    names = tmp_path / "names.txt"
+    names.write_text("apple\n  aquarium fish\n\x1b[31mbaby\n\nbear\nbeaver")
+    words = [*five[:-1], f"--workdir={tmp_path}/named", f"--class_names={names}"]
+    assert run(import_torch.main, words)[::2] == (0, "")
+    want = ("apple", "aquarium fish", r"\x1b[31mbaby", "bear", "beaver")
+    assert load_net(tmp_path / "named").class_names == want
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (b"a\nb\n", r"has 2 class names, 2 of them different; expected 5 \(config.model.num_class"),
+        (b"a\nb\nc\nd\na\n", "has 5 class names, 4 of them different; expected 5"),
+        (b"\xff\n", "is not UTF-8 text"),
+        (None, "cannot read .*names.txt: No such file"),
+    ],
+)
+def test_other_class_names_are_refused(text, message, five, run, tmp_path):
+    if text is not None:
+        (tmp_path / "names.txt").write_bytes(text)
+    status, out, err = run(import_torch.main, [*five, f"--class_names={tmp_path}/names.txt"])
+    assert (status, out, err.count("\n")) == (2, "", 1)
+    assert re.search(message, err)
+    assert not (tmp_path / "net").exists()
+
+
+def test_a_file_that_claims_more_than_it_holds_is_refused(tmp_path):
+    torch = torch_or_skip()
+    file = tmp_path / "net.pt"
+    torch.save({"a": torch.zeros(1).expand(10**9)}, file)
+    with pytest.raises(UserError, match=r"net.pt claims more values than it has bytes"):
+        import_weights.read_state_dict(file, file.read_bytes())
+    torch.save({"a": torch.zeros(10**6)}, file)
+    with zipfile.ZipFile(file) as plain, zipfile.ZipFile(tmp_path / "z", "w", 8) as packed:
+        for member in plain.infolist():
+            packed.writestr(member.filename, plain.read(member))
+    with pytest.raises(UserError, match=r"unpacks from [\d,]{5,6} to 4,[\d,]* bytes and was not"):
+        import_weights.read_state_dict(file, (tmp_path / "z").read_bytes())
