@@ -14,7 +14,7 @@ from typing import IO, Any
 
 from ml_collections import ConfigDict
 
-from jaxcifar.config import compare, schema
+from jaxcifar.config import compare, files, schema
 from jaxcifar.errors import UserError
 from jaxcifar.run import damage, metrics
 from jaxcifar.system import atomic
@@ -123,17 +123,10 @@ def load_config(path: pathlib.Path) -> ConfigDict:
     Raises:
       UserError: there is no run, or its config.json cannot be read.
     """
-    file = path / "config.json"
+    file = path / files.RUN_FILE
     if not file.is_file():
         raise UserError(f"{path} is not a run's folder: it has no config.json, which train writes")
-    try:
-        return schema.from_json(file.read_text())
-    except UserError as error:
-        raise UserError(f"{file}: {error}") from error
-    except OSError as error:
-        raise UserError(f"cannot read {file}: {error.strerror}") from error
-    except (AttributeError, ValueError) as error:  # not a JSON object, or not JSON
-        raise UserError(f"{file} is damaged: {error}; restore it or train again") from error
+    return files.read_json_file(file)
 
 
 def write_text(path: pathlib.Path, text: str) -> None:
