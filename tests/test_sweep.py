@@ -50,6 +50,15 @@ def test_the_grid_has_every_combination_of_the_values():
     assert len({records.path_of(pathlib.Path(), run, 0).name for run in grid.runs}) == 6
 
 
+def test_choices_that_differ_in_punctuation_have_different_names(tmp_path):
+    places = [tmp_path / "a" / "b", tmp_path / "a_b", tmp_path / "c"]
+    grid = make_grid(CONFIG, [Swept("data.dir", tuple(map(str, places)))], [])
+    assert [grid.config_of(run, 0).data.dir for run in grid.runs] == list(map(str, places))
+    again = make_grid(CONFIG, [Swept("data.dir", tuple(map(str, places[::-1])))], [])
+    assert set(again.runs) == set(grid.runs)
+    assert list(grid.runs)[2].endswith("_c")
+
+
 @pytest.mark.parametrize(
     ("words", "expected"),
     [

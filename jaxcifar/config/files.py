@@ -1,7 +1,8 @@
 """Finds, runs and names config files.
 
-A config file is a Python file with a function `get_config()` or `get_config(variant)`. The configs
-that come with jaxcifar are in configs/, inside an installed package and beside it in a checkout.
+A config file is a Python file with a function `get_config()` or `get_config(variant)`, or the
+config.json of a run. The configs that come with jaxcifar are in configs/, inside an installed
+package and beside it in a checkout.
 """
 
 import pathlib
@@ -9,10 +10,11 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from jaxcifar.config.schema import check_top_level
+from jaxcifar.config.schema import check_top_level, from_json
 from jaxcifar.errors import UserError
 
 FOLDER = "configs"
+RUN_FILE = "config.json"  # in the folder of a run
 
 
 def config_folder() -> pathlib.Path:
@@ -22,9 +24,10 @@ def config_folder() -> pathlib.Path:
 
 
 def find_config(file: str) -> pathlib.Path:
-    """Returns the user's own file, or one that comes with jaxcifar.
+    """Returns the user's own file, one that comes with jaxcifar, or that of a run.
 
-    "configs/adaptive.py" or "adaptive" names the latter.
+    "configs/adaptive.py" or "adaptive" names one that comes with jaxcifar, and "checkpoints/run"
+    the config.json in this folder.
 
     Raises:
       UserError: neither exists.
@@ -36,13 +39,15 @@ def find_config(file: str) -> pathlib.Path:
     for named in (path, pathlib.Path(FOLDER, f"{path}.py")):
         if named in ours:
             return ours[named]
+    if (path / RUN_FILE).is_file():
+        return path / RUN_FILE
     raise UserError(
         f"--config: no file {path}; configs that come with jaxcifar: {', '.join(map(str, ours))}"
     )
 
 
 def run_config_file(name: str) -> ConfigDict:
-    """Returns the config of "FILE.py" or "FILE.py:VARIANT", locked.
+    """Returns the config of "FILE.py", "FILE.py:VARIANT" or a run, locked.
 
     Raises:
       UserError: the file does not exist, raises an error ("FILE.py:LINE: error"), or gives no
@@ -51,6 +56,10 @@ def run_config_file(name: str) -> ConfigDict:
     file, _, variant = name.partition(":")
     path = find_config(file)
     file = str(path)
+    if path.suffix == ".json":
+        if variant:
+            raise UserError(f"--config={name}: {file} has no variants")
+        return read_json_file(path)
     names: dict[str, Any] = {"__name__": path.stem, "__file__": file}
     try:
         exec(compile(path.read_bytes(), file, "exec"), names)
@@ -68,9 +77,31 @@ def run_config_file(name: str) -> ConfigDict:
 
 
 def config_name(name: str) -> str:
-    """Returns the short name of a config: "configs/simple_cnn.py:l1" -> "simple_cnn_l1"."""
+    """Returns the short name of a config: "configs/simple_cnn.py:l1" -> "simple_cnn_l1".
+
+    That of a run's config is the name of its folder.
+    """
     file, _, variant = name.partition(":")
-    return "_".join(filter(None, (pathlib.Path(file).stem, variant)))
+    path = pathlib.Path(file)
+    folder = path.parent if path.name == RUN_FILE else path
+    stem = folder.resolve().name if (folder / RUN_FILE).is_file() else path.stem
+    return "_".join(filter(None, (stem, variant)))
+
+
+def read_json_file(file: pathlib.Path) -> ConfigDict:
+    """Returns the config in a JSON file, locked; a byte-order mark is accepted.
+
+    Raises:
+      UserError: the file cannot be read or holds no config.
+    """
+    try:
+        return from_json(file.read_text("utf-8-sig"))
+    except UserError as error:
+        raise UserError(f"{file}: {error}") from error
+    except OSError as error:
+        raise UserError(f"cannot read {file}: {error.strerror}") from error
+    except (AttributeError, ValueError, RecursionError) as error:  # not JSON, or not an object
+        raise UserError(f"{file} is damaged: {error}; restore it or train again") from error
 
 
 def _place(error: Exception, file: str) -> str:

@@ -2,6 +2,8 @@
 
 import itertools
 import re
+import zlib
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -58,10 +60,16 @@ def make_grid(config_file: str, swept: Sequence[Swept], words: Sequence[str]) ->
     """
     if len({one.key for one in swept}) < len(swept):
         raise UserError("--sweep: a key is swept twice")
+    every = [
+        tuple(f"{one.key}={value}" for one, value in zip(swept, values, strict=True))
+        for values in itertools.product(*(one.values for one in swept))
+    ]
+    plain = {pairs: ",".join(re.sub(r"[^\w.=+-]", "_", pair) for pair in pairs) for pairs in every}
+    same = Counter(plain.values())
     runs = {}
-    for values in itertools.product(*(one.values for one in swept)):
-        pairs = [f"{one.key}={value}" for one, value in zip(swept, values, strict=True)]
-        name = ",".join(re.sub(r"[^\w.=+-]", "_", pair) for pair in pairs)
+    for pairs, name in plain.items():
+        if same[name] > 1:  # as of "a/b" and "a_b"
+            name += f"-{zlib.crc32(repr(pairs).encode()):08x}"
         runs[name] = (*words, *(f"--config.{pair}" for pair in pairs))
     grid = Grid(config_file, tuple(swept), runs)
     for run in runs:

@@ -54,7 +54,9 @@ def add_step_options(parser: argparse.ArgumentParser) -> None:
 
 def add_config_option(parser: argparse.ArgumentParser, name: str = "--config") -> None:
     """Adds the option, or the argument, that chooses a config."""
-    text = "a config file or the name of one in configs/, and the variant if it has variants"
+    text = (
+        "a config file, the name of one in configs/ or a run's folder, with a variant if it has any"
+    )
     required = {"required": True} if name.startswith("-") else {}
     parser.add_argument(name, **required, metavar="FILE[:VARIANT]", help=text)  # type: ignore[arg-type]
 

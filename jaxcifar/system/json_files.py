@@ -44,7 +44,7 @@ def parse(text: str | bytes, form: Any) -> Any:
         longer integer than `MAX_DIGITS` or text that is not Unicode.
     """
     try:
-        text = text.decode() if isinstance(text, bytes) else text
+        text = text.decode("utf-8-sig") if isinstance(text, bytes) else text
         value = json.loads(text, parse_int=_integer, parse_float=_number, parse_constant=_number)
         _check_depth(value, MAX_DEPTH)
     except RecursionError as error:

@@ -11,6 +11,7 @@ from ml_collections import ConfigDict
 from jaxcifar import evaluate, reproduce, sweep, train
 from jaxcifar.config import compare, fields, files, overrides, schema
 from jaxcifar.errors import UserError
+from jaxcifar.run import workdir
 from jaxcifar.training import experiment
 
 QUICKSTART = str(ROOT / "configs" / "quickstart.py")
@@ -162,6 +163,24 @@ def test_json_round_trip_has_no_differences():
 )
 def test_the_name_of_a_config(file, name):
     assert files.config_name(file) == name
+
+
+@pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"], ids=["plain", "byte_order_mark"])
+def test_the_config_of_a_run_is_a_config(tmp_path, mark):
+    config, folder = tiny(), tmp_path / "lr0.01"
+    folder.mkdir()
+    (folder / "config.json").write_bytes(mark + schema.to_json(config).encode())
+    assert compare.differences(workdir.load_config(folder), config) == []
+    for name in (str(folder), str(folder / "config.json")):
+        assert compare.differences(overrides.load_config(name), config) == []
+        changed = overrides.load_config(name, ["--config.seed=5", "--config.model.widths=(4,8)"])
+        assert compare.differences(config, changed)[-1] == "seed: 0 -> 5"
+        assert files.config_name(name) == "lr0.01"
+        with pytest.raises(UserError, match=r"config\.json has no variants"):
+            overrides.load_config(f"{name}:fast")
+    (folder / "config.json").write_text("[" * 10**6)
+    with pytest.raises(UserError, match=r"config\.json is damaged"):
+        overrides.load_config(str(folder))
 
 
 def test_a_new_name_drops_the_keys_that_its_choice_lacks(capsys):
