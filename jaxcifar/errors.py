@@ -1,4 +1,4 @@
-"""The exception for user errors."""
+"""The exception for user errors, and the errors of JAX that are user errors."""
 
 
 class UserError(Exception):
@@ -9,6 +9,20 @@ class UserError(Exception):
 
     def __init__(self, message: str):
         super().__init__(" ".join(message.splitlines()))  # quoted text may have several lines
+
+
+def as_user_error(error: BaseException) -> UserError | None:
+    """Returns an error of the user or of the machine as a UserError; None if it is a bug."""
+    if isinstance(error, UserError):
+        return error
+    text = str(error)
+    if isinstance(error, RuntimeError | ValueError) and "RESOURCE_EXHAUSTED" in text:
+        return UserError(
+            f"the device has too little memory ({text.splitlines()[0][:150]}); use a smaller"
+            " config.batch_size (half of it with --config.accumulate_steps=2 trains on as many"
+            " images per update), or end other programs that use the device"
+        )
+    return None
 
 
 def first_line(error: BaseException) -> str:
