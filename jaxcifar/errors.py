@@ -1,4 +1,4 @@
-"""The exception for user errors."""
+"""The exception for user errors, and the errors of JAX that are user errors."""
 
 MAX_MESSAGE, MAX_NAME = 2000, 200  # characters
 
@@ -23,6 +23,20 @@ def printable(text: str, limit: int = MAX_NAME) -> str:
     if len(text) > limit:
         text = f"{text[: limit * 3 // 4]} … {text[-limit // 4 :]}"
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+
+
+def as_user_error(error: BaseException) -> UserError | None:
+    """Returns an error of the user or of the machine as a UserError; None if it is a bug."""
+    if isinstance(error, UserError):
+        return error
+    text = str(error)
+    if isinstance(error, RuntimeError | ValueError) and "RESOURCE_EXHAUSTED" in text:
+        return UserError(
+            f"the device has too little memory ({text.splitlines()[0][:150]}); use a smaller"
+            " config.batch_size (half of it with --config.accumulate_steps=2 trains on as many"
+            " images per update), or end other programs that use the device"
+        )
+    return None
 
 
 def first_line(error: BaseException) -> str:

@@ -142,6 +142,10 @@ def run(monkeypatch, capfd):
 
     def run(main, words):
         monkeypatch.setattr(sys, "argv", ["command", *map(str, words)])
+        monkeypatch.setattr(
+            sys, "unraisablehook", sys.unraisablehook
+        )  # which `run_command` replaces
+        monkeypatch.setattr(command, "leave", sys.exit)
         capfd.readouterr()
         try:
             status = command.run_command(main) or 0

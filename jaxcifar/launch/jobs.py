@@ -9,7 +9,7 @@ import time
 import traceback
 from collections.abc import Sequence
 
-from jaxcifar.errors import UserError, first_line
+from jaxcifar.errors import as_user_error, first_line
 from jaxcifar.launch.job import Folders, Job, Outcome, start_process, train_batch
 from jaxcifar.launch.parallel import name_of, run_parallel
 from jaxcifar.system.slots import Slot, divide_machine
@@ -84,9 +84,9 @@ def run_here(batches: Sequence[Sequence[Job]], folders: Folders, slot: Slot) -> 
         except BrokenPipeError:  # nobody reads the output of the next job either
             raise
         except Exception as error:
-            if not isinstance(error, UserError):
+            if (known := as_user_error(error)) is None:
                 traceback.print_exc()
-            failed += [(job, first_line(error)) for job in batch]
+            failed += [(job, first_line(known or error)) for job in batch]
     return Outcome(False, failed)
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from absl import logging
 
-from jaxcifar.errors import UserError
+from jaxcifar import errors
 from jaxcifar.system import output
 
 STOPPED = "stopped by ctrl-C"
@@ -74,32 +74,57 @@ def run_command(main: Callable[[], None]) -> None:
 
     A `UserError` prints one line and exits with status 2; ctrl-C exits with 130. --debug adds the
     traceback and the logs of libraries. If the reader of stdout is gone, as in `| head`, the
-    command exits silently with 141. Any other error is a bug and keeps its traceback.
+    command exits silently with 141. Any other error is a bug, keeps its traceback and exits with 1.
     """
     output.prepare_streams()
     if sys.stderr.isatty():
         output.attempt(lambda: print("\033[K", end="", file=sys.stderr, flush=True), sys.stderr)
     if signal.getsignal(signal.SIGINT) is _exit_on_interrupt:
         signal.signal(signal.SIGINT, signal.default_int_handler)
-    if "--debug" not in sys.argv[1:]:
+    if not (debug := "--debug" in sys.argv[1:]):
         # Orbax logs every thread's stack when an error passes through it.
         logging.set_verbosity(logging.FATAL)
+        sys.unraisablehook = _ignore_closed_loops
     try:
-        try:
-            main()
-        except KeyboardInterrupt:
-            print(STOPPED, file=sys.stderr)
-            sys.exit(130)
-        except UserError as error:
-            if "--debug" in sys.argv[1:]:
-                traceback.print_exc()
-            print(f"error: {error}", file=sys.stderr)
-            sys.exit(2)
-        finally:
-            sys.stdout.flush()
+        main()
+        sys.stdout.flush()
+    except KeyboardInterrupt:
+        output.say(STOPPED, sys.stderr)
+        leave(130)
     except BrokenPipeError:
-        output.discard(1)  # Python flushes stdout once more at exit
-        sys.exit(141)
+        output.discard(1)
+        leave(141)
+    except SystemExit:
+        _flush_or_leave()
+        raise
+    except Exception as error:
+        known = errors.as_user_error(error)
+        if debug or known is None:
+            traceback.print_exc()
+        if known:
+            output.say(f"error: {known}", sys.stderr)
+        leave(2 if known else 1)
+
+
+def leave(status: int) -> None:
+    """Ends the process now. A normal exit would wait, perhaps forever, for threads of Orbax that
+    an error or ctrl-C has cut off, and they would print errors of their own."""
+    _flush_or_leave()
+    sys.stderr.flush()
+    os._exit(status)
+
+
+def _flush_or_leave() -> None:
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os._exit(141)
+
+
+def _ignore_closed_loops(unraisable: Any) -> None:
+    """Reports an error that nobody can catch, except those of TensorStore after a failed read."""
+    if "Event loop is closed" not in str(unraisable.exc_value):
+        sys.__unraisablehook__(unraisable)
 
 
 def start_command() -> None:

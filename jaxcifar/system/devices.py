@@ -17,7 +17,7 @@ import jax
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
-from jaxcifar.errors import UserError, first_line
+from jaxcifar.errors import UserError, as_user_error, first_line
 from jaxcifar.system import output, rendezvous
 
 HEARTBEAT_SECONDS = 30  # a process that is silent for longer counts as dead
@@ -113,10 +113,11 @@ def exit_alone_on_error() -> Iterator[None]:
     try:
         yield
     except (Exception, KeyboardInterrupt) as error:
-        if jax.process_count() == 1:
+        if not jax.distributed.is_initialized():
             raise
-        why = first_line(error)
-        if not isinstance(error, UserError):
+        known = as_user_error(error)
+        why = first_line(known or error)
+        if not known:
             why = (
                 "stopped, perhaps because another process has ended; start all processes again to"
                 f" resume from the last saved step ({why[:200]})"
@@ -131,9 +132,16 @@ def make_mesh(batch_size: int = 0) -> Mesh:
     """Returns the mesh of all devices, to train with `batch_size`; 0 if not to train.
 
     Raises:
-      UserError: the number of devices does not divide the batch size.
+      UserError: there is no device, or the number of devices does not divide the batch size.
     """
-    devices = jax.devices()
+    try:
+        devices = jax.devices()
+    except (RuntimeError, AssertionError) as error:  # the second without the plugin of a GPU
+        raise UserError(
+            f"JAX finds no device for JAX_PLATFORMS={os.environ.get('JAX_PLATFORMS', '')}"
+            f" ({first_line(error)[:150]}); unset JAX_PLATFORMS, or install JAX for that device"
+            ' (pip install -c constraints.txt -e ".[cuda12]")'
+        ) from error
     if left := batch_size % len(devices):
         below, above = batch_size - left, batch_size - left + len(devices)
         nearest = above if above - batch_size <= left or not below else below

@@ -31,3 +31,58 @@ command.run_command(main)
     )
     os.close(theirs)
     assert (done.returncode, done.stderr) == (141, b"")
+
+
+BLOCKED = """
+import sys, threading
+from concurrent.futures import ThreadPoolExecutor
+from jaxcifar import errors
+from jaxcifar.system import command
+def main():
+    print("printed before", end="")
+    ThreadPoolExecutor(1).submit(threading.Event().wait)  # which Python joins at a normal exit
+    raise {error}
+command.run_command(main)
+"""
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "line"),
+    [
+        ("KeyboardInterrupt", 130, "stopped by ctrl-C\n"),
+        ("errors.UserError('wrong')", 2, "error: wrong\n"),
+        ("ZeroDivisionError('a bug')", 1, "ZeroDivisionError: a bug\n"),
+    ],
+)
+def test_a_command_that_is_cut_off_does_not_wait_for_its_threads(error, status, line):
+    done = subprocess.run(
+        [sys.executable, "-c", BLOCKED.format(error=error)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == status
+    assert done.stderr.endswith(line)
+    assert done.stdout == "printed before"
+
+
+def test_a_closed_event_loop_of_a_thread_prints_nothing():
+    code = """
+import gc
+from jaxcifar import errors
+from jaxcifar.system import command
+class Thread:
+    def __init__(self, error): self.error = error
+    def __del__(self): raise self.error  # an error that nobody can catch
+def main():
+    for error in (RuntimeError("Event loop is closed"), ValueError("another error")):
+        Thread(error)
+        gc.collect()
+    raise errors.UserError("the step is damaged")
+command.run_command(main)
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert "Event loop" not in done.stderr
+    assert "another error" in done.stderr
+    assert done.stderr.endswith("error: the step is damaged\n")
