@@ -133,6 +133,8 @@ def parse(text: str, annotation: Any) -> Any:
         return text
     if base is bool:
         return {"true": True, "false": False}.get(text.lower(), text)
+    if get_args(base) == (str,) and text[:1] not in ("(", "["):
+        return tuple(filter(None, text.split(",")))
     try:
         return ast.literal_eval(text)
     except (ValueError, SyntaxError):

@@ -20,7 +20,7 @@ from jaxcifar.config import schema
 from jaxcifar.data.split import MIXED, SIZE
 from jaxcifar.errors import UserError
 from jaxcifar.system import devices
-from jaxcifar.training import augment, initial, losses, optim, state, step, views
+from jaxcifar.training import augment, freeze, initial, losses, optim, state, step, views
 from jaxcifar.training.augment import Batch
 from jaxcifar.training.epoch import TrainLoop, Update
 from jaxcifar.training.predictor import Predictor
@@ -153,6 +153,7 @@ class Experiment:
             loss=self.loss,
             ema_decay=self.config.optimizer.ema_decay,
             log_norms=self.config.log_norms,
+            frozen=self.config.optimizer.freeze,
         )
 
     def train_loop(self, split: data.Split, optimizer: optax.GradientTransformation) -> TrainLoop:
@@ -166,7 +167,7 @@ class Experiment:
             c.seed,
             self.mesh,
             self.augment.size_of,
-            packed=optim.is_elementwise(c.optimizer),
+            packed=optim.is_elementwise(c.optimizer) and not c.optimizer.freeze,
         )
 
     def predictor(self, images: np.ndarray) -> Predictor:
@@ -200,10 +201,12 @@ def build_experiment(
         evaluation=views.Evaluation(**config.evaluation),
         mesh=mesh,
     )
-    experiment.abstract_model()  # fails if an image is too small for a layer
+    like = experiment.abstract_model()  # fails if an image is too small for a layer
     if to_train:
         check_pairs(experiment.config)
         check_curriculum(experiment)
+        if config.optimizer.freeze:
+            freeze.check_patterns(config.optimizer.freeze, like["params"])
     return experiment
 
 

@@ -7,7 +7,8 @@ rate takes full effect at once, as in PyTorch. `step` counts batches; with accum
 one update per `accumulate_steps` batches.
 """
 
-from collections.abc import Callable, Mapping
+import functools
+from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any, NamedTuple
 
 import jax
@@ -18,6 +19,7 @@ from optax import contrib
 from jaxcifar.config import fields
 from jaxcifar.config.fields import AboveZero, Injected, NonNegative, Positive, Share, Sizes
 from jaxcifar.errors import UserError
+from jaxcifar.training import freeze
 
 NEVER = 2**31 - 1  # consecutive bad gradients after which `apply_if_finite` gives up
 Schedule = Callable[[optax.ScalarOrSchedule], optax.ScalarOrSchedule]
@@ -41,6 +43,10 @@ class Shared(NamedTuple):
         bool, "rescale each kernel to the norm √C_out before its update"
     ] = False
     skip_nonfinite: Annotated[bool, "skip updates whose gradient is not finite"] = False
+    freeze: Annotated[
+        Sequence[str],
+        "names or patterns of layers and parameters that keep their values, such as conv,stage0*",
+    ] = ()
 
 
 def sgd(
@@ -147,9 +153,10 @@ def build_optimizer(
     """Returns the optimizer that `config.optimizer` describes; call it once per batch.
 
     The chain is: clip by global norm → L2 → the named optimizer → decoupled decay → −rate →
-    rescale kernels. `schedule` maps a batch step to the learning rate. Gradients are averaged over
-    `accumulate_steps` batches. With `skip_nonfinite`, a batch whose gradient is not finite changes
-    nothing: no update is made, and the schedule does not advance.
+    rescale kernels; it leaves out the parameters that match `freeze`. `schedule` maps a batch step
+    to the learning rate. Gradients are averaged over `accumulate_steps` batches. With
+    `skip_nonfinite`, a batch whose gradient is not finite changes nothing: no update is made, and
+    the schedule does not advance.
     """
     shared = fields.pick_shared(Shared, keys)
     chosen = fields.build_choice(OPTIMIZERS, keys, Shared._fields)
@@ -163,6 +170,9 @@ def build_optimizer(
         optax.scale_by_learning_rate(lambda updates: schedule(updates * accumulate_steps)),
         *last,
     )
+    if shared.freeze:
+        parts = {False: chain, True: optax.set_to_zero()}
+        chain = optax.partition(parts, functools.partial(freeze.frozen_leaves, shared.freeze))
     if accumulate_steps > 1:
         chain = optax.MultiSteps(chain, accumulate_steps).gradient_transformation()
     return optax.apply_if_finite(chain, NEVER) if shared.skip_nonfinite else chain

@@ -11,8 +11,9 @@ from typing import Any, NamedTuple, cast
 import flax.linen as nn
 import jax
 import optax
+from jax import lax
 
-from jaxcifar.training import losses, mixing
+from jaxcifar.training import freeze, losses, mixing
 from jaxcifar.training.augment import MIXING, Augmentation, Batch
 from jaxcifar.training.losses import Loss, Sums
 from jaxcifar.training.state import Packed, State
@@ -51,6 +52,7 @@ def update(
     loss: Loss,
     ema_decay: float,
     log_norms: bool = False,
+    frozen: freeze.Patterns = (),
 ) -> tuple[State, Sums]:
     """Updates the state on a batch and returns the new state and the sums of the batch.
 
@@ -59,16 +61,18 @@ def update(
     `log_norms` the sums include the global L2 norm of the gradient of loss and penalty, before
     clipping and weight decay. The averaged weights change only when the optimizer updates, which
     with accumulation is not at every batch. `unpack` returns the model's parameters from those of a
-    packed state.
+    packed state. Layers that match the patterns `frozen` keep their parameters and statistics.
     """
 
     def objective(params: Any) -> tuple[Array, tuple[Array, Array, Any]]:
         params = params if unpack is None else unpack(params)
+        params = freeze.keep_frozen(frozen, lax.stop_gradient(params), params)
         variables = {"params": params, "batch_stats": state.batch_stats}
         rngs = {"dropout": inputs.dropout_key}
-        (logits, _), updated = model.apply(
-            variables, inputs.x, train=True, rngs=rngs, mutable=["batch_stats"]
-        )
+        with freeze.frozen_norms(frozen):
+            (logits, _), updated = model.apply(
+                variables, inputs.x, train=True, rngs=rngs, mutable=["batch_stats"]
+            )
         each = mixing.mixed_losses(loss.examples, logits, inputs.labels, inputs.weight)
         total = each.mean() + loss.penalty(params)
         return total, (each, logits, updated.get("batch_stats", {}))
@@ -81,6 +85,7 @@ def update(
         updates, opt_state = optimizer.update(gradient, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
         ema = _moved_average(state.ema, params, opt_state, ema_decay)
+        ema = ema if ema is None else freeze.keep_frozen(frozen, state.ema, ema)
     if isinstance(opt_state, optax.ApplyIfFiniteState):  # a skipped batch changes nothing
         old = state.batch_stats, losses.zero_sums(log_norms)
         batch_stats, sums = optax.tree.where(opt_state.last_finite, (batch_stats, sums), old)
