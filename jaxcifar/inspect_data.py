@@ -1,4 +1,4 @@
-"""Describes a data set: classes, mean and std, duplicates, pictures.
+"""Describes a data set: classes, mean, std, duplicates, pictures.
 
 python -m jaxcifar.inspect_data SOURCE [--dir=DIR] [--labels=fine|coarse] [--out=FILE.png]
 """
@@ -83,7 +83,7 @@ def make_parser() -> argparse.ArgumentParser:
     """Returns the parser of the command's options."""
     parser = command.command_parser(
         "inspect_data",
-        "Describes a data set: classes, mean and std, duplicates, pictures.",
+        "Describes a data set: classes, mean, std, duplicates, pictures.",
         ("synthetic", "cifar100 --labels=coarse --out=cifar100.png"),
     )
     text = f"a source ({', '.join(data.SOURCES)}), or the path of a folder, archive or .npz file"

@@ -84,7 +84,8 @@ def test_the_command_describes_a_file(npz, run, tmp_path):
     assert "\n  2 test images that are also in train, 1 of them with another label\n" in out
     mean = np.load(npz)["train_images"].mean((0, 1, 2)) / 255
     assert "\n--config.augment.mean=" + ",".join(f"{m:.4f}" for m in mean) + "\n" in out
-    assert Image.open(tmp_path / "sheet.png").size[0] > 300
+    with Image.open(tmp_path / "sheet.png") as sheet:
+        assert sheet.size[0] > 300
 
 
 def test_a_path_is_read_as_what_it_is(npz, tmp_path):

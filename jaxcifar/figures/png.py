@@ -1,4 +1,4 @@
-"""Draws charts, heatmaps, forest plots and sample images as PNG files with matplotlib, without a screen."""
+"""Draws charts, heatmaps, forest plots and images as PNG files with matplotlib, off screen."""
 
 import pathlib
 import textwrap
