@@ -20,6 +20,7 @@ COMMANDS = {  # name -> module, in the order in which a newcomer needs them
     "predict": "predict",
     "report": "report",
     "config": "show_config",
+    "data": "inspect_data",
     "sweep": "sweep",
     "reproduce": "reproduce",
     "release": "release",

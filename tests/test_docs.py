@@ -116,11 +116,21 @@ def test_your_own_images_are_learned_as_shown(changed):
 def test_a_folder_of_images_is_read_as_shown(changed):
     copy, commands = changed
     (train,) = (words for words in commands if "--workdir=checkpoints/photos" in words)
-    output = run(copy, "-m", *train, "--config.num_epochs=1", XDG_CACHE_HOME=str(copy / "cache"))
+    (inspect,) = (words for words in commands if words[0] == "jaxcifar.inspect_data")
+    cache = {"XDG_CACHE_HOME": str(copy / "cache")}
+    output = run(copy, "-m", *train, "--config.num_epochs=1", **cache)
+    output += run(copy, "-m", *inspect, **cache)
     shown = (ROOT / "docs" / "change_one_thing.md").read_text()
-    for line in ("data: folder, 320 training and 80", "      from photos, 400 images of 64×48"):
-        assert f"\n{line}" in shown
-        assert f"{line}" in output
+    for line in (
+        "data: folder, 320 training and 80 test images",
+        "      from photos, 400 images of 64×48 pixels, cropped to a square and resized to 32×32",
+        "folder: 320 train, 80 test images; 2 classes",
+        "bright        160         40",
+        "  0 test images that are also in train",
+    ):
+        assert f"\n{line}\n" in shown
+        assert f"{line}\n" in output
+    assert (copy / "photos.png").exists()
 
 
 def test_every_claim_is_listed_in_the_document_of_the_reports():

@@ -18,7 +18,7 @@ LAYERS = (
     ("launch", "pages"),
     (
         *("train", "evaluate", "predict", "sweep", "reproduce", "report"),
-        *("release", "export", "import_torch", "show_config", "__main__"),
+        *("release", "export", "import_torch", "inspect_data", "show_config", "__main__"),
     ),
 )
 LAYER = {part: number for number, parts in enumerate(LAYERS) for part in parts}

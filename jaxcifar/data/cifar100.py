@@ -1,5 +1,7 @@
 """Loads CIFAR-100 from the user's folders, the cache or the network, in this order."""
 
+from pathlib import Path
+
 import numpy as np
 
 from jaxcifar.data import locate, official, tfds
@@ -42,6 +44,11 @@ def load(dir: str, labels: str) -> Dataset:
     train, test = (Split(x, np.ascontiguousarray(y[:, column])) for x, y in both)
     digest = content_sha256(train, test)
     return make_dataset("cifar100", origin, CLASS_NAMES[labels], train, test, digest)
+
+
+def find_copy(folder: Path) -> tuple[Path, locate.Reader, bool] | None:
+    """Returns the path of a copy of CIFAR-100, its reader, and whether reading it is slow."""
+    return _published().find_copy(folder)
 
 
 def _published() -> locate.Published:

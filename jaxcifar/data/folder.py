@@ -20,6 +20,7 @@ from jaxcifar.data.split import (
     Split,
     content_sha256,
     make_dataset,
+    mixed_order,
     split_classes,
 )
 from jaxcifar.errors import UserError
@@ -66,6 +67,7 @@ def load(dir: str, test_share: float) -> Dataset:
         if not chosen.any():
             raise UserError(f"{folder} has one image per class; expected some to train and to test")
         held_out, train = train.take(chosen), train.take(~chosen)
+    train = train.take(mixed_order(train.labels))  # a whitening layer measures the first images
     validation = splits.get("validation", train.take(slice(0)))
     if others:
         listed = ", ".join(str(path.relative_to(folder)) for path in others[:3])

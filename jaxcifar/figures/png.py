@@ -1,4 +1,4 @@
-"""Draws charts, heatmaps and forest plots as PNG files with matplotlib, without a screen."""
+"""Draws charts, heatmaps, forest plots and images as PNG files with matplotlib, off screen."""
 
 import pathlib
 import textwrap
@@ -90,6 +90,22 @@ def draw_heatmaps(path: pathlib.Path, maps: Sequence[Heatmap], title: str = "") 
         if heatmap.signed:
             fig.colorbar(image, ax=axis, shrink=0.8)
     fig.suptitle(_literal(title), fontsize="small")
+    save(fig, path)
+
+
+def draw_samples(path: pathlib.Path, images: np.ndarray, names: Sequence[str], title: str) -> None:
+    """Draws images, uint8 [rows, columns, H, W, 3], in rows with these names."""
+    rows, columns, height, _, _ = images.shape
+    gaps = ((0, 0), (0, 0), (1, 1), (1, 1), (0, 0))
+    tiles = np.pad(images, gaps, constant_values=255).transpose(0, 2, 1, 3, 4)
+    fig, axes = figure(1, 1, (2 + 0.42 * columns, 0.6 + 0.42 * rows))
+    axis = axes[0][0]
+    axis.imshow(tiles.reshape(rows * (height + 2), -1, 3), interpolation="nearest")
+    axis.set_yticks((np.arange(rows) + 0.5) * (height + 2), names, fontsize="small")
+    axis.set_xticks([])
+    axis.tick_params(length=0)
+    axis.spines[:].set_visible(False)
+    axis.set_title(title, fontsize="medium")
     save(fig, path)
 
 

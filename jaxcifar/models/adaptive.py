@@ -147,6 +147,7 @@ class AdaptiveNet(nn.Module):
             for _ in range(blocks):
                 name = f"block{len(gates)}"
                 x, gates[name] = self._block(width, name)(x, train=train)
+        x = layers.mark_last_map(self, x)
         x = x.mean((1, 2)) if self.head_input == "mean" else x.reshape(x.shape[0], -1)
         head = layers.MLP(
             self.head_hidden, self.num_classes, self.head_dropout, self.dtype, name="head"

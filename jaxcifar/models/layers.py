@@ -6,7 +6,7 @@ Feature maps are [B, H, W, C]. Parameters are float32; `dtype` is the compute ty
 import functools
 import math
 from collections.abc import Callable, Sequence
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 import flax.linen as nn
 import jax
@@ -125,6 +125,15 @@ class MLP(nn.Module):
             if train and self.dropout:
                 x = dropout(x, self.dropout, self.make_rng("dropout"))
         return Dense(self.num_classes, self.dtype, name=f"dense{len(self.hidden)}")(x)
+
+
+def mark_last_map(module: nn.Module, x: Array) -> Array:
+    """Marks the map [B, H, W, C] that a net's head sees, for `weights/explain.py`; returns it.
+
+    This computes nothing unless explanations ask for the map or its gradient.
+    """
+    module.sow("intermediates", "last_map", x)
+    return cast(Array, module.perturb("last_map", x))
 
 
 def check_same_length(model: nn.Module, key: str, other: str) -> None:

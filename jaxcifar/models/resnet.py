@@ -150,7 +150,8 @@ class ResNet(nn.Module):
                     name=f"stage{stage}_block{block}",
                 )(x, train=train)
         x = norm_and_relu(x) if self.preactivation else x
-        x = layers.Dense(self.num_classes, self.dtype, name="head")(x.mean((1, 2)))
+        x = layers.mark_last_map(self, x).mean((1, 2))
+        x = layers.Dense(self.num_classes, self.dtype, name="head")(x)
         return x.astype(jnp.float32), {}
 
     @staticmethod

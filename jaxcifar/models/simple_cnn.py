@@ -51,7 +51,7 @@ class SimpleCNN(nn.Module):
                 x = activate(conv(x, norm))  # commutes with max-pool, whose output is smaller
             else:
                 x = conv(x, functools.partial(_norm_and_activate, norm, activate))
-        x = x.reshape(x.shape[0], -1)
+        x = layers.mark_last_map(self, x).reshape(x.shape[0], -1)
         x = layers.MLP(self.hidden, self.num_classes, dtype=self.dtype, name="head")(x, train=train)
         return x.astype(jnp.float32), {}
 

@@ -58,7 +58,7 @@ class SpeedNet(nn.Module):
                     x += first
                 x = activate(x)
                 first = x if i == 0 else first
-        x = safe_max(x, (1, 2))
+        x = safe_max(layers.mark_last_map(self, x), (1, 2))
         head = self.param("head", nn.initializers.normal(1.0), (x.shape[-1], self.num_classes))
         return x.astype(jnp.float32) @ head, {}
 

@@ -60,6 +60,7 @@ def test_train_and_test_folders_give_each_image_with_the_label_of_its_folder(tmp
     assert "24 images of 32×32 to 64×100 pixels, cropped to a square and resized" in got.origin
     assert "left out" not in got.origin
     # any part of the training images holds all classes
+    assert set(got.train.labels[:5]) == {0, 1, 2}
     held = load(tmp_path, validation=9)
     assert np.bincount(held.validation.labels).tolist() == [2, 3, 4]
     assert seen(held.train, held.validation) == seen(got.train)
