@@ -4,7 +4,6 @@ import csv
 import dataclasses
 import io
 import json
-import os
 import re
 import shutil
 import subprocess
@@ -72,22 +71,12 @@ def test_images_of_another_type_or_shape_are_refused(trained, images, found):
         jaxcifar.load(trained[0]).predict(images)
 
 
-def test_the_example_in_the_readme_runs(trained):
+def test_the_example_in_the_readme_prints_what_it_shows():
     section = (ROOT / "README.md").read_text().split("## From a script")[1]
-    example = re.search(r"```python\n(.*?)```", section, re.DOTALL)[1]
-    folder = trained[0].parent.parent
-    path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
-    done = subprocess.run(
-        [sys.executable, "-c", example],
-        cwd=folder,
-        env=os.environ | {"PYTHONPATH": path},
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stderr
-    *lines, gates = done.stdout.splitlines()
-    assert len(lines) == 5
-    assert gates == "{'block0': (5, 2), 'block1': (5, 2)}"
+    example, shown = re.findall(r"```(?:python|text)\n(.*?)```", section, re.DOTALL)[:2]
+    command = [sys.executable, "-c", example]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, shown), done.stderr
 
 
 def test_importing_the_package_imports_nothing_heavy():
