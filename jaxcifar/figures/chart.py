@@ -8,6 +8,7 @@ import numpy as np
 
 Values = Sequence[float | None]
 Span = tuple[float, float]
+MANY = 30  # rows or columns of a heatmap
 FAR = 100  # times the upper quartile: only a run that diverged, or its band, gets there
 
 
@@ -110,6 +111,11 @@ class Heatmap:
     values: np.ndarray
     limit: float = 1.0
     signed: bool = False
+
+    @property
+    def many(self) -> bool:
+        """Whether there are too many cells to read a text in each."""
+        return max(len(self.rows), len(self.columns)) > MANY
 
 
 @dataclasses.dataclass(frozen=True)

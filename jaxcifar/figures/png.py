@@ -1,5 +1,6 @@
 """Draws charts, heatmaps, forest plots and images as PNG files with matplotlib, off screen."""
 
+import math
 import pathlib
 import textwrap
 from collections.abc import Mapping, Sequence
@@ -8,9 +9,12 @@ from typing import Any
 import numpy as np
 
 from jaxcifar.figures.chart import Chart, Forest, Heatmap, Series
+from jaxcifar.figures.text import legend_label, show_literally
 from jaxcifar.system import atomic
-from jaxcifar.system.output import printable_lines
 
+CELL = 0.54, 0.4  # inches of a heatmap's cell with its text
+SMALL_CELL = 0.13, 0.13  # without, in a heatmap of many classes
+MOST_LABELS = 200  # along a heatmap; of more, every second, third, … class has one
 STYLES = {"train": "--", "test": "-", "validation": ":"}
 
 
@@ -25,14 +29,10 @@ def figure(rows: int, columns: int, size: tuple[float, float], **subplots: Any) 
 
 
 def save(fig: Any, path: pathlib.Path) -> None:
-    """Writes the figure as PNG, atomically."""
+    """Writes the figure as PNG, atomically; all texts appear literally."""
+    show_literally(fig, path)
     with atomic.replacing(path) as file:
         fig.savefig(file, format="png")
-
-
-def _literal(text: str) -> str:
-    """Returns a text that matplotlib draws as it is, not as a formula between two $."""
-    return printable_lines(text).replace("$", r"\$")
 
 
 def draw_charts(path: pathlib.Path, charts: Sequence[Chart], title: str) -> None:
@@ -50,46 +50,57 @@ def draw_charts(path: pathlib.Path, charts: Sequence[Chart], title: str) -> None
         if chart.integers:
             axis.xaxis.get_major_locator().set_params(integer=True)
     axes[0][-1].legend(fontsize="small")
-    fig.suptitle(_literal(title))
+    fig.suptitle(title)
     save(fig, path)
 
 
 def _draw_series(axis: Any, series: Series) -> None:
     look = {"color": f"C{series.colour}"}
     x, y, low, high = (np.array(v, float) for v in (series.x, series.y, series.low, series.high))
+    label = legend_label(series.name)
     if series.kind == "steps":
-        axis.stairs(y[:-1], x, label=_literal(series.name), **look)
+        axis.stairs(y[:-1], x, label=label, **look)
         if low.size:
             axis.stairs(high[:-1], x, baseline=low[:-1], fill=True, alpha=0.3, **look)
         return
     marker = "." if len(x) < 3 else None  # so that a single epoch shows
-    axis.plot(x, y, STYLES[series.kind], label=_literal(series.name), marker=marker, **look)
+    axis.plot(x, y, STYLES[series.kind], label=label, marker=marker, **look)
     if low.size:
         axis.fill_between(x, low, high, alpha=0.2, lw=0, **look)
 
 
 def draw_heatmaps(path: pathlib.Path, maps: Sequence[Heatmap], title: str = "") -> None:
     """Draws heatmaps that have the same rows side by side."""
-    widths = [max(2.4, 0.54 * min(len(m.columns), 20)) for m in maps]
-    size = (1.6 + sum(widths), 1.2 + 0.4 * min(len(maps[0].rows), 30))
+    rows, small = len(maps[0].rows), any(heatmap.many for heatmap in maps)
+    width, height = SMALL_CELL if small else CELL
+    widths = [max(2.4, width * min(len(m.columns), MOST_LABELS)) for m in maps]
+    size = (1.6 + sum(widths), 1.2 + height * min(rows, MOST_LABELS))
     fig, axes = figure(1, len(maps), size, gridspec_kw={"width_ratios": widths})
     for heatmap, axis in zip(maps, axes[0], strict=True):
         colours = {"cmap": "RdBu_r" if heatmap.signed else "Blues", "aspect": "auto"}
         low = -heatmap.limit if heatmap.signed else 0.0
         image = axis.imshow(heatmap.values, vmin=low, vmax=heatmap.limit, **colours)
-        for (row, column), value in np.ndenumerate(heatmap.values):
+        for (row, column), value in () if small else np.ndenumerate(heatmap.values):
             ink = "white" if abs(value) > 0.6 * heatmap.limit else "black"
             style = {"ha": "center", "va": "center", "fontsize": 7, "color": ink}
             axis.text(column, row, heatmap.texts[row][column], **style)
-        upright = {} if max(map(len, heatmap.columns)) < 3 else {"rotation": 45, "ha": "right"}
-        axis.set_xticks(range(len(heatmap.columns)), map(_literal, heatmap.columns), **upright)
+        slanted = {"rotation": 90 if small else 45, "ha": "center" if small else "right"}
+        across: dict[str, Any] = {} if max(map(len, heatmap.columns)) < 3 else slanted
+        across |= {"fontsize": 6} if small else {}
+        for set_ticks, names, styles in (
+            (axis.set_xticks, heatmap.columns, across),
+            (axis.set_yticks, heatmap.rows, {"fontsize": 6} if small else {}),
+        ):
+            every = math.ceil(len(names) / MOST_LABELS)
+            set_ticks(range(0, len(names), every), names[::every], **styles)
         first = axis is axes[0][0]
-        axis.set_yticks(range(len(heatmap.rows)), map(_literal, heatmap.rows if first else []))
+        if not first:
+            axis.set_yticks(range(rows), [])
         axis.set(xlabel=heatmap.column_label, ylabel=heatmap.row_label if first else "")
-        axis.set_title(_literal(heatmap.title), fontsize="medium")
+        axis.set_title(heatmap.title, fontsize="medium")
         if heatmap.signed:
             fig.colorbar(image, ax=axis, shrink=0.8)
-    fig.suptitle(_literal(title), fontsize="small")
+    fig.suptitle(title, fontsize="small")
     save(fig, path)
 
 

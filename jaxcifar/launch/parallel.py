@@ -6,6 +6,7 @@ time never does.
 
 import pathlib
 import queue
+import signal
 import subprocess
 import sys
 import tempfile
@@ -70,6 +71,9 @@ class Children:
         finally:
             self._free.put(slot)
         log = self._folders.log(batch[0])
+        if process.returncode < 0 and not self.stop.is_set():
+            killed = f"killed by {signal.Signals(-process.returncode).name}"
+            raise UserError(f"{killed}, perhaps for lack of memory (more in {log})")
         if process.returncode and not self.stop.is_set():
             raise UserError(f"{last_line(log)} (more in {log})")
         return "" if process.returncode else last_line(log)
@@ -119,7 +123,10 @@ def name_of(batch: Sequence[Job]) -> str:
 def start_child(batch: Sequence[Job], folders: Folders, slot: Slot) -> subprocess.Popen:
     """Starts a child process that trains a batch; ctrl-C in the terminal does not reach it."""
     folders.workdirs.mkdir(parents=True, exist_ok=True)
-    with files.open_plain(folders.log(batch[0]), "ab") as log, tempfile.TemporaryFile("w+") as task:
+    with (
+        files.open_plain(folders.log(batch[0]), "ab") as log,
+        tempfile.TemporaryFile("w+", dir=folders.workdirs) as task,  # TMPDIR may be unusable
+    ):
         task.write(write_task(batch, folders, slot))
         task.seek(0)
         command = [sys.executable, "-m", "jaxcifar.launch.job"]

@@ -17,6 +17,7 @@ from jaxcifar.stats.accuracy import mcnemar, p_text, wilson
 from jaxcifar.stats.calibration import BINS, ece, reliability
 
 CARDS = 12  # images under each title
+PAIRS = 30  # of classes, in the table of the most confused
 TOP_CLASSES = 3  # on a card
 BRANCH_IMAGES = 6
 
@@ -83,18 +84,38 @@ def confusion(runs: Sequence[Run]) -> list[Element]:
         heatmap = heatmaps.confusion(scores.matrix, scores.class_names, caption)
         outside = len(scores.examples.labels) - int(scores.matrix.sum())
         note = tag("p", f"{outside:,} images are predicted as a class that the data do not have.")
-        content = [tables.heat(heatmap, caption), note if outside else None, _worst(scores)]
+        shown = _confused(scores) if heatmap.many else tables.heat(heatmap, caption)
+        content = [shown, note if outside else None, _worst(scores)]
         parts.append(under_name(name, runs, content))
     return parts
 
 
-def _worst(scores: Scores, shown: int = 3) -> Element:
-    """Returns the most frequent confusions in words."""
+def _confused(scores: Scores) -> Element:
+    """Returns the most confused pairs of classes, for more classes than a matrix can show."""
+    images = scores.matrix.sum(1)
+    rows = [
+        (scores.class_names[i], scores.class_names[j], f"{count:,}", f"{count / images[i]:.1%}")
+        for i, j, count in _mistakes(scores, PAIRS)
+    ]
+    caption = (
+        f"The {len(rows)} most confused pairs of the {len(images)} classes; `evaluate` writes the"
+        " whole matrix as a PNG and a JSON file"
+    )
+    return tables.plain(caption, ("true", "predicted", "images", "share of the class"), rows)
+
+
+def _mistakes(scores: Scores, shown: int) -> list[tuple[int, int, int]]:
+    """Returns the most frequent (true class, predicted class, number of images)."""
     wrong = scores.matrix * (1 - np.eye(len(scores.matrix), dtype=int))
     order = np.argsort(-wrong, axis=None, kind="stable")[:shown]
-    pairs = [np.unravel_index(i, wrong.shape) for i in order if wrong.flat[i]]
+    pairs = (divmod(int(i), len(wrong)) for i in order if wrong.flat[i])
+    return [(i, j, int(wrong[i, j])) for i, j in pairs]
+
+
+def _worst(scores: Scores, shown: int = 3) -> Element:
+    """Returns the most frequent confusions in words."""
     names = scores.class_names
-    words = [f"{names[i]} as {names[j]} ({wrong[i, j]})" for i, j in pairs]
+    words = [f"{names[i]} as {names[j]} ({n})" for i, j, n in _mistakes(scores, shown)]
     text = f"Most frequent mistakes: {', '.join(words)}." if words else "There are no mistakes."
     return tag("p", text)
 

@@ -264,3 +264,25 @@ def test_the_last_line_of_a_log_skips_blank_lines(tmp_path):
     log.write_text("")
     assert str(log) in parallel.last_line(log)
     assert records.path_of(tmp_path, "a:b", 3).name == "a_b-seed3.json"
+
+
+def test_a_child_that_is_killed_fails_with_its_signal(tmp_path, monkeypatch):
+    """The last line of its log, an epoch, is no reason."""
+
+    def start(batch, folders, slot):
+        folders.workdirs.mkdir(parents=True)
+        folders.log(batch[0]).write_text("epoch 1/3\n")
+        return subprocess.Popen(["sh", "-c", "kill -9 $$"])
+
+    monkeypatch.setattr(parallel, "start_child", start)
+    outcome = run_parallel([[job(0)]], folders_in(tmp_path), two_slots()[:1], math.inf)
+    ((_, reason),) = outcome.failed
+    assert reason.startswith("killed by SIGKILL, perhaps for lack of memory")
+
+
+def test_a_child_starts_without_a_folder_for_temporary_files(tmp_path, monkeypatch):
+    """As with a read-only file system, or a TMPDIR that is gone."""
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "gone"))
+    monkeypatch.setattr(sys, "executable", "true")
+    child = parallel.start_child([job(0)], folders_in(tmp_path), two_slots()[0])
+    assert child.wait(60) == 0
