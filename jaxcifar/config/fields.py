@@ -42,7 +42,10 @@ Positive = Annotated[int, Constraint(lambda n: n >= 1, "at least 1")]
 NonNegative = Annotated[float, Constraint(lambda x: x >= 0, "at least 0")]
 AboveZero = Annotated[float, Constraint(lambda x: x > 0, "above 0")]
 Share = Annotated[float, Constraint(lambda x: 0 <= x < 1, "at least 0 and below 1")]
+# a received config must not build a net for hours
+Depth = Annotated[int, Constraint(lambda n: 1 <= n <= 1000, "from 1 to 1000")]
 Sizes = Annotated[Sequence[Positive], Constraint(len, "at least one value")]
+Depths = Annotated[Sequence[Depth], Constraint(len, "at least one value")]
 NumClasses = Annotated[Positive, "classes that the model tells apart"]
 
 LIMITS = {int: 2**31 - 1, float: 3.4028234e38}  # of 32 bits
