@@ -42,9 +42,13 @@ Positive = Annotated[int, Constraint(lambda n: n >= 1, "at least 1")]
 NonNegative = Annotated[float, Constraint(lambda x: x >= 0, "at least 0")]
 AboveZero = Annotated[float, Constraint(lambda x: x > 0, "above 0")]
 Share = Annotated[float, Constraint(lambda x: 0 <= x < 1, "at least 0 and below 1")]
+# a received config must not build a net for hours
+Depth = Annotated[int, Constraint(lambda n: 1 <= n <= 1000, "from 1 to 1000")]
 Sizes = Annotated[Sequence[Positive], Constraint(len, "at least one value")]
+Depths = Annotated[Sequence[Depth], Constraint(len, "at least one value")]
 NumClasses = Annotated[Positive, "classes that the model tells apart"]
 
+LIMITS = {int: 2**31 - 1, float: 3.4028234e38}  # of 32 bits
 KINDS: dict[Any, str] = {
     bool: "True or False",
     int: "an integer",
@@ -103,7 +107,7 @@ def check_value(key: str, value: Any, annotation: Any) -> Any:
     if kind not in KINDS:
         return value
     words, _ = describe_annotation(annotation)
-    if kind is float and type(value) is int:
+    if kind is float and type(value) is int and abs(value) <= LIMITS[float]:
         value = float(value)
     if kind is Sequence and isinstance(value, list):
         value = tuple(value)
@@ -112,8 +116,10 @@ def check_value(key: str, value: Any, annotation: Any) -> Any:
         raise UserError(f"{key} is {value!r}; expected {words}")
     if kind is Sequence and get_args(base):
         value = tuple(check_value(f"{key}[{i}]", v, get_args(base)[0]) for i, v in enumerate(value))
-    finite = kind is not float or math.isfinite(value)
-    if not finite or not all(condition.holds(value) for condition in conditions):
+    limit = LIMITS.get(kind, math.inf)
+    if kind in LIMITS and not abs(value) <= limit:  # NaN is not
+        raise UserError(f"{key} is {value!r}; expected {words}, of at most {limit:.10g}")
+    if not all(condition.holds(value) for condition in conditions):
         raise UserError(f"{key} is {value!r}; expected {words}")
     return value
 

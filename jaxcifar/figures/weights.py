@@ -39,7 +39,10 @@ def weight_chart(title: str, runs: Mapping[str, Sequence[Mapping[str, Any]]]) ->
 
 def layer_chart(name: str, kernel: np.ndarray, colour: int) -> Chart:
     """Returns the chart of one layer's weights."""
-    counts, edges = np.histogram(kernel, LAYER_BINS)
+    low, high = float(kernel.min()), float(kernel.max())
+    margin = max(abs(low), 1.0) / 2 if low == high else 0.0
+    ends = (low - margin, high + margin)
+    counts, edges = np.histogram(kernel.astype(np.float64), LAYER_BINS, ends)
     steps = histogram(name, edges, counts / kernel.size, colour)
     shape = "×".join(map(str, kernel.shape))
     return Chart(f"{name} ({shape})", [steps], "weight", "share of weights per bin")

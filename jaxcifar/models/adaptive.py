@@ -13,7 +13,16 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from jaxcifar.config.fields import Count, Injected, NumClasses, Positive, Share, Sizes, one_of
+from jaxcifar.config.fields import (
+    Count,
+    Depths,
+    Injected,
+    NumClasses,
+    Positive,
+    Share,
+    Sizes,
+    one_of,
+)
 from jaxcifar.models import layers
 from jaxcifar.ops import dropout, pooling
 from jaxcifar.ops.batch_norm import batch_norm
@@ -101,7 +110,7 @@ class AdaptiveNet(nn.Module):
 
     num_classes: NumClasses
     widths: Annotated[Sizes, "channels of the blocks in each segment"]
-    num_blocks: Annotated[Sizes, "blocks in each segment"]
+    num_blocks: Annotated[Depths, "blocks in each segment"]
     branches: Annotated[Positive, "parallel convolutions in a block, K"]
     kernel_size: Annotated[Positive, "side of the convolutions' kernels, in pixels"]
     padding: Annotated[Count, "zero padding of the convolutions, in pixels"]

@@ -13,7 +13,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from jaxcifar.config.fields import Injected, NumClasses, Positive, one_of
+from jaxcifar.config.fields import Depth, Injected, NumClasses, Positive, one_of
 from jaxcifar.errors import UserError
 from jaxcifar.models import layers
 from jaxcifar.ops.batch_norm import batch_norm
@@ -90,7 +90,7 @@ class ResNet(nn.Module):
     """
 
     num_classes: NumClasses
-    depth: Annotated[int, "layers with weights; 6n+2, or 6n+4 with preactivation"]
+    depth: Annotated[Depth, "layers with weights; 6n+2, or 6n+4 with preactivation"]
     width: Annotated[Positive, "channels of the first convolution"]
     shortcut: Annotated[
         str,

@@ -7,7 +7,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from jaxcifar.config.fields import AboveZero, Injected, NumClasses, Positive, Share, Sizes
+from jaxcifar.config.fields import AboveZero, Depth, Injected, NumClasses, Share, Sizes
 from jaxcifar.models import layers
 from jaxcifar.ops.batch_norm import batch_norm
 from jaxcifar.ops.pooling import safe_max
@@ -34,7 +34,7 @@ class SpeedNet(nn.Module):
 
     num_classes: NumClasses
     widths: Annotated[Sizes, "channels of each group of convolutions"]
-    depth: Annotated[Positive, "convolutions in a group"]
+    depth: Annotated[Depth, "convolutions in a group"]
     activation: Annotated[layers.Activation, "activation after each BatchNorm"]
     norm_momentum: Annotated[
         Share, "momentum of BatchNorm's running averages, the weight of the old average"

@@ -8,7 +8,6 @@ the best are kept.
 """
 
 import contextlib
-import json
 import math
 import pathlib
 import warnings
@@ -20,45 +19,13 @@ import jax
 import numpy as np
 
 from jaxcifar.errors import UserError
-from jaxcifar.run import damage, manifest, selection
+from jaxcifar.run import damage, manifest, metadata, selection
 from jaxcifar.run import workdir as workdirs
-from jaxcifar.system import devices, files, json_files, output
-from jaxcifar.system.json_files import INTEGER, MAYBE_NUMBER, TEXT
+from jaxcifar.system import devices, files, json_files
 
 DIRECTORY, DAMAGED = workdirs.STEPS, "damaged"
 RELEASED = "released"  # key in the metadata of a step that lacks the item `train`
 NO_ACCURACY = -1.0  # below every accuracy, and valid JSON
-METADATA, METRICS = "_CHECKPOINT_METADATA", "metrics/metrics"  # files of a step
-SYNTAX = (json.JSONDecodeError, UnicodeDecodeError)
-META: dict[
-    str, Any
-] = {  # what a run saves with each step, and what is assumed where a step lacks it
-    "class_names": [],
-    "mean": [],
-    "std": [],
-    "data": {"source": "unknown", "checksum": ""},
-    "versions": {},
-    **dict.fromkeys(("device", "commit", "date"), "unknown"),
-}
-META_FORM = {
-    "crc32": {str: INTEGER},
-    "seal?": INTEGER,
-    "config?": TEXT,
-    "class_names?": [TEXT],
-    "mean?": [MAYBE_NUMBER],
-    "std?": [MAYBE_NUMBER],
-    "initial_weights?": {
-        "name": TEXT,
-        "step": INTEGER,
-        "left_out": [TEXT],
-        "mean": [MAYBE_NUMBER],
-        "std": [MAYBE_NUMBER],
-    },
-    "data?": {"source": TEXT, "checksum": TEXT},
-    "imported?": {"file": TEXT, "sha256": TEXT},
-    "versions?": {str: TEXT},
-    **dict.fromkeys(("device?", "commit?", "date?"), TEXT),
-}
 LATEST = 2  # latest steps to keep, so that one damaged file never costs a run
 
 
@@ -100,7 +67,7 @@ class Checkpoints:
         with damage.as_user_error(f"cannot read {self.directory}"):
             for folder in self.directory.glob("*"):
                 try:
-                    _check_listed(folder)
+                    metadata.check_listed(folder)
                 except damage.Damaged as error:
                     if not (writing and manifest.has_manifest(folder)):
                         raise
@@ -188,7 +155,7 @@ class Checkpoints:
                 items,
                 force=True,
                 metrics={"accuracy": max(selection.finite(accuracy), NO_ACCURACY)},
-                custom_metadata=damage.sealed({**meta, "crc32": _crc32(items)}),
+                custom_metadata=metadata.sealed({**meta, "crc32": _crc32(items)}),
             )
             self._saving = step, saving
 
@@ -196,9 +163,7 @@ class Checkpoints:
         """Returns the JSON metadata of a step."""
         self.wait()
         with self._reading(step):
-            meta = self._meta(step)
-            config = {key: meta[key] for key in ("config",) if key in meta}
-            return META | output.cleaned(meta) | config
+            return metadata.printable(metadata.read(self._folder(step)))
 
     def restore_latest(self, like: S) -> S | None:
         """Returns the state of the latest intact step; None if no step was ever saved.
@@ -247,7 +212,8 @@ class Checkpoints:
     def restore_any_model(self, step: int, sharding: Any) -> dict[str, Any]:
         """Returns the item `model` of a step, whatever its shapes."""
         with self._reading(step):
-            saved = _saved_tree(self._folder(step) / "model", self._meta(step)["crc32"])
+            folder = self._folder(step)
+            saved = _saved_tree(folder / "model", metadata.read(folder)["crc32"])
         like = jax.tree.map(
             lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding), saved
         )
@@ -256,7 +222,7 @@ class Checkpoints:
     def _load(self, step: int, like: dict[str, Any]) -> dict[str, Any]:
         folder = self._folder(step)
         with self._reading(step):
-            meta = self._meta(step)
+            meta = metadata.read(folder)
             if meta.get(RELEASED) and "train" in like:
                 raise UserError(
                     f"{folder} was released without its training state; choose another --workdir"
@@ -297,14 +263,6 @@ class Checkpoints:
                 " and nothing was moved"
             ) from error
 
-    def _meta(self, step: int) -> dict[str, Any]:
-        # Orbax would treat an unreadable file as an empty one.
-        try:
-            whole = json_files.read(self._folder(step) / METADATA, {"custom_metadata": META_FORM})
-            return damage.unsealed(whole["custom_metadata"])
-        except (json_files.BadJson, damage.ContentError) as error:
-            raise damage.ContentError(f"{METADATA}: {error}") from error
-
     def _check_folder(self) -> None:
         """Raises a UserError if the folder is gone, which a save would silently create again."""
         if not self.directory.is_dir() or self.directory.stat().st_ino != self._inode:
@@ -337,22 +295,6 @@ class _KeepLatestAndBest:
         steps = sorted(c.step for c in checkpoints)
         keep = {*steps[-LATEST:], selection.best(checkpoints, _accuracy).step}
         return [c.step in keep or c.metrics is None for c in checkpoints]
-
-
-def _check_listed(folder: pathlib.Path) -> None:
-    """Raises Damaged if Orbax could not even list the steps because of this one."""
-    if not folder.name.isdigit():  # a temporary folder of a killed save
-        return
-    with damage.classify_read_error(folder):
-        with contextlib.suppress(FileNotFoundError):
-            json_files.read(folder / METRICS, {"accuracy": MAYBE_NUMBER})
-        try:
-            json_files.read(folder / METADATA, {})
-        except FileNotFoundError:
-            pass
-        except json_files.BadJson as error:
-            if not isinstance(error.__cause__, SYNTAX):  # which Orbax reads as an empty object
-                raise damage.ContentError(f"{METADATA}: {error}") from error
 
 
 def _accuracy(checkpoint: Any) -> float:

@@ -9,9 +9,7 @@ import json
 import os
 import pathlib
 import re
-import zlib
 from collections.abc import Iterator
-from typing import Any
 
 from jaxcifar.errors import UserError, first_line
 from jaxcifar.system import files, json_files
@@ -20,9 +18,6 @@ from jaxcifar.system import files, json_files
 # has the number of an error of the operating system other than 2, "no such file".
 CONTENT = ("DATA_LOSS", "FAILED_PRECONDITION", "INVALID_ARGUMENT", "NOT_FOUND", "OUT_OF_RANGE")
 OS_ERROR = re.compile(r"os_error_code='(?!2')(\d+)'")
-
-
-SEAL = "seal"  # key of the CRC-32 of a step's other JSON
 
 
 class Damaged(UserError):
@@ -34,20 +29,6 @@ class Damaged(UserError):
 
 class ContentError(Exception):
     """The content that was read differs from what was written."""
-
-
-def sealed(meta: dict[str, Any]) -> dict[str, Any]:
-    """Returns the JSON with a checksum of itself added."""
-    meta = {key: value for key, value in meta.items() if key != SEAL}
-    return {**meta, SEAL: zlib.crc32(json.dumps(meta, sort_keys=True).encode())}
-
-
-def unsealed(meta: dict[str, Any]) -> dict[str, Any]:
-    """Returns JSON after checking its seal, which old checkpoints do not have."""
-    seal = sealed(meta)[SEAL]
-    if not meta["crc32"] or meta.get(SEAL, seal) != seal:
-        raise ContentError("its checksum is wrong")
-    return meta
 
 
 @contextlib.contextmanager

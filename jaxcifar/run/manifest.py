@@ -39,8 +39,8 @@ def mismatch(folder: pathlib.Path) -> str:
     try:
         expected = json_files.read(folder / FILE, {str: [json_files.INTEGER]})
         if any(pathlib.Path(name).is_absolute() or ".." in name.split("/") for name in expected):
-            raise ValueError("a file of another folder")
-    except ValueError:
+            raise json_files.BadJson("it lists a file of another folder")
+    except json_files.BadJson:
         return f"{FILE} is not a manifest"
     for name, described in expected.items():
         try:

@@ -183,7 +183,7 @@ PLACES = [
     "orbax.checkpoint.PyTreeCheckpointHandler.metadata",
     f"{ORBAX}.handlers.pytree_handler.PyTreeHandler.load",
     f"{ORBAX}.training.checkpointer.Checkpointer.load_checkpointables",
-    "jaxcifar.system.files.read_bytes",
+    "jaxcifar.run.metadata.read",
 ]
 
 

@@ -18,7 +18,7 @@ from jaxcifar import evaluate, import_torch
 from jaxcifar.config import schema
 from jaxcifar.errors import UserError
 from jaxcifar.run.checkpoint import Checkpoints
-from jaxcifar.training import experiment
+from jaxcifar.training import experiment, state
 from jaxcifar.weights import evaluation, export, release, torch_names
 from jaxcifar.weights import import_torch as import_weights
 from jaxcifar.weights.net import load_net
@@ -231,7 +231,7 @@ def five(tmp_path):
     torch = torch_or_skip()
     changes = {**RESNET, "model.shortcut": "B", "model.num_classes": 5}
     parts = experiment.build_experiment(config_of("resnet20.py", **changes))
-    tensors = torch_names.to_state_dict(parts.model, random_model(parts))
+    tensors = torch_names.to_state_dict(parts.model, state.eval_variables(**random_model(parts)))
     file = tmp_path / "net.pt"
     torch.save({name: torch.tensor(x) for name, x in tensors.items()}, file)
     return [file, f"--config={CONFIG_FILE}", *overrides(**changes), f"--workdir={tmp_path}/net"]
