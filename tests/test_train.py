@@ -15,7 +15,7 @@ from conftest import ROOT, config_of, tiny
 from jaxcifar.run import metrics
 from jaxcifar.run.checkpoint import Checkpoints
 from jaxcifar.run.progress import RunLog
-from jaxcifar.training import experiment, trainer
+from jaxcifar.training import experiment, optim, scoring, trainer
 from jaxcifar.training.epoch import TrainLoop
 
 # Everything with state or randomness: momenta, accumulated gradients, averaged weights, running
@@ -312,3 +312,19 @@ def test_real_images_are_learned(real_data, tmp_path, capsys):
     lines = trainer.train(config, tmp_path / "run").lines
     assert "data: cifar10, 6,400 training and 10,000 test images" in capsys.readouterr().out
     assert lines[0]["test_accuracy"] > 0.2
+
+
+def test_an_infinite_rate_is_reported_as_divergence_every_time(small_data, tmp_path, capsys):
+    config = tiny(**{"optimizer.learning_rate": 1e39, "schedule.warmup_epochs": 1.0})
+    for _ in range(2):
+        assert metrics.diverged(trainer.train(config, tmp_path / "run").lines)
+        out = capsys.readouterr().out
+        assert (
+            "DIVERGED: the training loss is not finite in epoch 1 (steps 1 to 4, rate nan)" in out
+        )
+
+
+def test_the_logged_rate_of_a_growing_schedule_may_be_infinite():
+    keys = {"name": "step", "every_epochs": 1, "factor": 1e300}
+    schedule = optim.build_schedule(keys, 0.1, 1, 10)
+    assert scoring.rate_of_last_update(schedule, 5, 1) == math.inf

@@ -42,7 +42,8 @@ Positive = Annotated[int, Constraint(lambda n: n >= 1, "at least 1")]
 NonNegative = Annotated[float, Constraint(lambda x: x >= 0, "at least 0")]
 AboveZero = Annotated[float, Constraint(lambda x: x > 0, "above 0")]
 Share = Annotated[float, Constraint(lambda x: 0 <= x < 1, "at least 0 and below 1")]
-Sizes = Annotated[Sequence[Positive], Constraint(len, "at least one value")]
+Hidden = Annotated[Sequence[Positive], Constraint(lambda s: len(s) <= 100, "at most 100 values")]
+Sizes = Annotated[Hidden, Constraint(len, "at least one value")]
 NumClasses = Annotated[Positive, "classes that the model tells apart"]
 
 KINDS: dict[Any, str] = {
@@ -104,18 +105,29 @@ def check_value(key: str, value: Any, annotation: Any) -> Any:
         return value
     words, _ = describe_annotation(annotation)
     if kind is float and type(value) is int:
-        value = float(value)
+        value = float(value) if abs(value) < 2**1023 else math.inf
     if kind is Sequence and isinstance(value, list):
         value = tuple(value)
     fits = isinstance(value, tuple if kind is Sequence else kind)
     if not fits or (isinstance(value, bool) and kind is not bool):
-        raise UserError(f"{key} is {value!r}; expected {words}")
+        raise UserError(f"{key} is {_show(value)}; expected {words}")
     if kind is Sequence and get_args(base):
         value = tuple(check_value(f"{key}[{i}]", v, get_args(base)[0]) for i, v in enumerate(value))
+    if kind is int and abs(value) >= 2**31:  # JAX computes with 32 bits
+        raise UserError(f"{key} is {_show(value)}; expected {words}, below 2147483648")
     finite = kind is not float or math.isfinite(value)
     if not finite or not all(condition.holds(value) for condition in conditions):
-        raise UserError(f"{key} is {value!r}; expected {words}")
+        raise UserError(f"{key} is {_show(value)}; expected {words}")
     return value
+
+
+def _show(value: Any) -> str:
+    """Returns a value for a message; a long one is cut off."""
+    try:
+        text = repr(value)
+    except ValueError:  # Python prints no integer of so many digits
+        return "an integer of thousands of digits"
+    return text if len(text) <= 120 else f"{text[:60]}…"
 
 
 def describe_annotation(annotation: Any) -> tuple[str, str]:
@@ -137,7 +149,7 @@ def parse(text: str, annotation: Any) -> Any:
         return tuple(filter(None, text.split(",")))
     try:
         return ast.literal_eval(text)
-    except (ValueError, SyntaxError):
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
         return text
 
 

@@ -7,12 +7,21 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from jaxcifar.config.fields import AboveZero, Injected, NumClasses, Positive, Share, Sizes
+from jaxcifar.config.fields import (
+    AboveZero,
+    Constraint,
+    Injected,
+    NumClasses,
+    Positive,
+    Share,
+    Sizes,
+)
 from jaxcifar.models import layers
 from jaxcifar.ops.batch_norm import batch_norm
 from jaxcifar.ops.pooling import safe_max
 
 Array = jax.Array
+AtMost100 = Constraint(lambda n: n <= 100, "at most 100")
 
 
 def partial_identity(key: Array, shape: Sequence[int], dtype: Any = jnp.float32) -> Array:
@@ -34,7 +43,7 @@ class SpeedNet(nn.Module):
 
     num_classes: NumClasses
     widths: Annotated[Sizes, "channels of each group of convolutions"]
-    depth: Annotated[Positive, "convolutions in a group"]
+    depth: Annotated[Positive, AtMost100, "convolutions in a group"]
     activation: Annotated[layers.Activation, "activation after each BatchNorm"]
     norm_momentum: Annotated[
         Share, "momentum of BatchNorm's running averages, the weight of the old average"
