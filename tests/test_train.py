@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 
 import chex
 import pytest
@@ -328,3 +329,23 @@ def test_the_logged_rate_of_a_growing_schedule_may_be_infinite():
     keys = {"name": "step", "every_epochs": 1, "factor": 1e300}
     schedule = optim.build_schedule(keys, 0.1, 1, 10)
     assert scoring.rate_of_last_update(schedule, 5, 1) == math.inf
+
+
+def test_the_seconds_of_an_epoch_count_its_steps_before_a_resume(
+    small_data, stop_at, tmp_path, monkeypatch
+):
+    config, folder = tiny(num_epochs=2), tmp_path / "run"
+    for step in (1, 2):  # the sum is passed on from one stop to the next
+        stop_at(step)
+        progress = RunLog.progress
+
+        def slow(*given, progress=progress):
+            time.sleep(0.4)
+            progress(*given)
+
+        monkeypatch.setattr(RunLog, "progress", slow)
+        assert not trainer.train(config, folder).finished
+    stop_at()
+    whole, later = trainer.train(config, folder).lines
+    assert whole["seconds"] >= 0.8
+    assert later["seconds"] < 0.8

@@ -26,6 +26,8 @@ from jaxcifar.training.epoch import TrainLoop
 from jaxcifar.training.scoring import HeldOut, held_out_splits, score
 from jaxcifar.training.state import Carry
 
+EPOCH_SECONDS = "epoch_seconds"  # in the metadata of a step within an epoch: its time so far
+
 
 class Result(NamedTuple):
     """The result of a run.
@@ -60,8 +62,8 @@ def train(config: ConfigDict, workdir: pathlib.Path) -> Result:
     with open_workdir(workdir, config, parts) as (checkpoints, interrupt):
         carry = run.latest(checkpoints)
         step = int(carry.state.step)
-        if step in checkpoints.steps():
-            saved = checkpoints.meta(step)
+        saved = checkpoints.meta(step) if step in checkpoints.steps() else {}
+        if saved:
             check_data(saved, dataset, workdir)
             run.meta.update({initial.KEY: saved[initial.KEY]} if initial.KEY in saved else {})
         log = RunLog(
@@ -69,7 +71,8 @@ def train(config: ConfigDict, workdir: pathlib.Path) -> Result:
         )
         with log:
             print_introduction(log, run, carry, workdir)
-            carry = train_epochs(run, carry, log, checkpoints, interrupt)
+            spent = saved.get(EPOCH_SECONDS, 0.0)  # older code did not save it
+            carry = train_epochs(run, carry, log, checkpoints, interrupt, spent)
             if log.diverged:
                 log.print_diverged()
             if log.diverged or not math.isfinite(carry.sums.loss):
@@ -146,9 +149,17 @@ def open_workdir(
 
 
 def train_epochs(
-    run: Run, carry: Carry, log: RunLog, checkpoints: Checkpoints, interrupt: Interrupt
+    run: Run,
+    carry: Carry,
+    log: RunLog,
+    checkpoints: Checkpoints,
+    interrupt: Interrupt,
+    spent: float,
 ) -> Carry:
-    """Trains to the last step, until a signal, or until divergence; scores and saves each epoch."""
+    """Trains to the last step, until a signal, or until divergence; scores and saves each epoch.
+
+    `spent` is the time in seconds of the steps of the current epoch before a resume.
+    """
     config, step = run.parts.config, int(carry.state.step)
     if step < run.last_step and not log.diverged:
         began = time.perf_counter()
@@ -164,12 +175,16 @@ def train_epochs(
         train_seconds = time.perf_counter() - began
         step = int(carry.state.step)
         if step % run.steps_per_epoch:
-            break  # stopped within an epoch; its sums are saved with the state
+            if math.isfinite(carry.sums.loss):  # stopped within an epoch, whose sums are saved too
+                meta = run.meta | {EPOCH_SECONDS: spent + train_seconds}
+                checkpoints.save(carry, meta, None)
+            break
         log.show_phase("scoring")
         line = score(run.parts, run.schedule, carry, run.splits, epoch)
         examples = (run.steps_per_epoch - began_at) * config.batch_size
         line["examples_per_second"] = examples / train_seconds
-        line["seconds"] = time.perf_counter() - began
+        line["seconds"] = spent + time.perf_counter() - began
+        spent = 0.0
         log.write_epoch(line)
         if not log.diverged:
             checkpoints.save(carry, run.meta, line.get(f"{selection.split(line)}_accuracy"))
