@@ -1,5 +1,6 @@
 """Training runs: bit-exact resume, metrics, divergence."""
 
+import dataclasses
 import json
 import math
 import os
@@ -349,3 +350,26 @@ def test_the_seconds_of_an_epoch_count_its_steps_before_a_resume(
     whole, later = trainer.train(config, folder).lines
     assert whole["seconds"] >= 0.8
     assert later["seconds"] < 0.8
+
+
+@pytest.mark.parametrize(
+    ("decay", "steps", "warnings"),
+    [(0.0, 28, ["BatchNorm"]), (0.0, 29, []), (0.9, 57, ["averaged weights"]), (0.9, 60, [])],
+)
+def test_averages_that_hold_much_of_their_start_are_mentioned(decay, steps, warnings):
+    """0.9 to the power of 28 is 5.2 %, of 29 it is 4.7 %; the weights have half as many updates."""
+    config = tiny(**{"optimizer.ema_decay": decay, "accumulate_steps": 2})
+    parts = experiment.build_experiment(config)
+    start = parts.abstract_start(parts.optimizer(1)[0]).state
+    found = list(trainer.young_averages(config, dataclasses.replace(start, step=steps)))
+    assert len(found) == len(warnings)
+    for note, words in zip(found, warnings, strict=True):
+        assert words in note
+        assert f"after {steps} steps" in note
+
+
+def test_a_short_run_ends_with_a_warning_about_its_averages(small_data, tmp_path, capsys):
+    trainer.train(tiny(), tmp_path / "run")
+    assert "WARNING: after 8 steps, BatchNorm's running averages still hold 43%" in (
+        capsys.readouterr().out
+    )

@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
+import jax
 import optax
 from ml_collections import ConfigDict
 
@@ -15,6 +16,7 @@ from jaxcifar import data
 from jaxcifar.config import schema
 from jaxcifar.errors import UserError
 from jaxcifar.figures import curves, png
+from jaxcifar.ops.batch_norm import MOMENTUM
 from jaxcifar.run import damage, provenance, selection
 from jaxcifar.run import workdir as workdirs
 from jaxcifar.run.checkpoint import Checkpoints
@@ -26,6 +28,7 @@ from jaxcifar.training.epoch import TrainLoop
 from jaxcifar.training.scoring import HeldOut, held_out_splits, score
 from jaxcifar.training.state import Carry
 
+YOUNG = 0.05  # share of its initial value above which an average is not to be trusted
 EPOCH_SECONDS = "epoch_seconds"  # in the metadata of a step within an epoch: its time so far
 
 
@@ -78,6 +81,9 @@ def train(config: ConfigDict, workdir: pathlib.Path) -> Result:
             if log.diverged or not math.isfinite(carry.sums.loss):
                 carry = run.latest(checkpoints)  # the last finite state
             checkpoints.save(carry, run.meta, None)  # no accuracy: within an epoch, never the best
+            if int(carry.state.step) == run.last_step:
+                for note in young_averages(run.parts.config, carry.state):
+                    log.say(note)
             saved_meta = checkpoints.meta(int(carry.state.step))
         if log.lines and devices.is_leader():
             draw_curves(workdir, log.lines, saved_meta)
@@ -207,6 +213,31 @@ class Watch:
         rate = (done - self.began_at) * self.batch_size / seconds
         self.log.progress(self.epoch, done, sums, rate)
         return not devices.any_process(self.interrupt.wanted)
+
+
+def young_averages(config: ConfigDict, end: state.State) -> Iterator[str]:
+    """Yields a line for each kind of average that still holds much of its initial value.
+
+    After n updates, an average of momentum m holds mⁿ of it.
+    """
+    steps = int(end.step)
+    leaves = jax.tree_util.tree_leaves_with_path(end.batch_stats)
+    momentum = config.model.get("norm_momentum", MOMENTUM)
+    left = {}
+    if any(path[-1].key == "mean" for path, _ in leaves):
+        left["BatchNorm's running averages"] = momentum**steps
+    if end.ema is not None:
+        updates = steps // config.accumulate_steps
+        left["the averaged weights (config.optimizer.ema_decay)"] = (
+            config.optimizer.ema_decay**updates
+        )
+    for name, share in left.items():
+        if share > YOUNG:
+            yield (
+                f"WARNING: after {steps} steps, {name} still hold {share:.0%} of their initial"
+                " values, so the test accuracy is too low: train for more epochs, or with a"
+                " smaller config.batch_size"
+            )
 
 
 def describe(
