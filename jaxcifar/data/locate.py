@@ -103,7 +103,8 @@ class Published(NamedTuple):
             raise UserError(
                 f"no {self.title} in {looked}, and {error}{unread}; set config.data.dir or"
                 " JAXCIFAR_DATA to a folder with an official archive (sha256"
-                f" {self.copies.sha256}), unpacked or not, or use synthetic data: --config.data.source=synthetic"
+                f" {self.copies.sha256}), unpacked or not, or use synthetic data:"
+                " --config.data.source=synthetic"
             ) from error
         train, test = self.read_tfds(copy)
         write_cache(cached_file, train, test)
