@@ -255,3 +255,39 @@ def test_every_key_is_used_by_the_function_that_takes_it(name):
         assert f"config.{key}" in sources or f"c.{key}" in sources, key
     for key in optim.Shared._fields:
         assert f"shared.{key}" in sources or f"optimizer.{key}" in sources, key
+
+
+HUGE = 2_000_000_000
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "text"),
+    [
+        ("resnet20.py", {"model.depth": 6 * HUGE // 7 + 2}, "config.model.depth"),
+        ("resnet20.py", {"model.width": HUGE}, "GiB"),
+        ("adaptive.py", {"model.num_blocks": (10**9, 1, 1, 1)}, "at most 100 blocks"),
+        ("adaptive.py", {"model.branches": HUGE}, "GiB"),
+        ("adaptive.py", {"model.padding": HUGE}, "at most 32"),
+        ("adaptive.py", {"model.kernel_size": 60_000, "model.padding": 32}, "kernel size 60000"),
+        ("adaptive.py", {"model.head_hidden": (8,) * 3000}, "at most 100 values"),
+        ("simple_cnn.py:base", {"model.hidden": (8,) * 3000}, "at most 100 values"),
+        ("simple_cnn.py:base", {"model.hidden": (HUGE, HUGE)}, "GiB"),
+        ("simple_cnn.py:base", {"model.num_classes": HUGE}, "GiB"),
+        ("speedrun.py:94", {"model.depth": 10**9}, "at most 100"),
+        ("speedrun.py:94", {"model.widths": (4,) * 3000}, "at most 100 values"),
+        ("quickstart.py", {"num_epochs": 10**9}, "at most 1000000"),
+        ("quickstart.py", {"num_epochs": 10**30}, "below 2147483648"),
+        ("resnet20.py", {"schedule.every_epochs": 10**10}, "below 2147483648"),
+    ],
+)
+def test_what_cannot_fit_is_refused_before_anything_is_allocated(name, changes, text):
+    with pytest.raises(UserError) as error:
+        experiment.build_experiment(config_of(name, **changes))
+    assert text in str(error.value)
+    assert len(str(error.value)) < 400
+
+
+def test_more_steps_than_an_int32_counts_are_refused():
+    parts = experiment.build_experiment(config_of("quickstart.py", num_epochs=10**6))
+    with pytest.raises(UserError, match=r"num_epochs=1000000 and config\.batch_size=128 make"):
+        parts.optimizer(steps_per_epoch=50_000)

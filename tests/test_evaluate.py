@@ -237,7 +237,7 @@ def test_options_are_printed_and_saved_in_files_of_their_own(trained, other, run
     assert (folder / "evaluation_test_step16.json").read_bytes() == plain
 
 
-@pytest.mark.parametrize("step", ["3", "-1", "first", "1.5"])
+@pytest.mark.parametrize("step", ["3", "-1", "first", "1.5", "²", "9" * 5000])
 def test_a_step_that_was_not_saved_is_refused(trained, step):
     with pytest.raises(UserError, match=r"expected best, latest or one of .*16"):
         evaluation.evaluate_run(trained[0], step, "test")

@@ -1,5 +1,6 @@
 """Training runs: bit-exact resume, metrics, divergence."""
 
+import dataclasses
 import json
 import math
 import os
@@ -7,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 
 import chex
 import pytest
@@ -15,7 +17,7 @@ from conftest import ROOT, config_of, tiny
 from jaxcifar.run import metrics
 from jaxcifar.run.checkpoint import Checkpoints
 from jaxcifar.run.progress import RunLog
-from jaxcifar.training import experiment, trainer
+from jaxcifar.training import experiment, optim, scoring, trainer
 from jaxcifar.training.epoch import TrainLoop
 
 # Everything with state or randomness: momenta, accumulated gradients, averaged weights, running
@@ -312,3 +314,62 @@ def test_real_images_are_learned(real_data, tmp_path, capsys):
     lines = trainer.train(config, tmp_path / "run").lines
     assert "data: cifar10, 6,400 training and 10,000 test images" in capsys.readouterr().out
     assert lines[0]["test_accuracy"] > 0.2
+
+
+def test_an_infinite_rate_is_reported_as_divergence_every_time(small_data, tmp_path, capsys):
+    config = tiny(**{"optimizer.learning_rate": 1e39, "schedule.warmup_epochs": 1.0})
+    for _ in range(2):
+        assert metrics.diverged(trainer.train(config, tmp_path / "run").lines)
+        out = capsys.readouterr().out
+        assert (
+            "DIVERGED: the training loss is not finite in epoch 1 (steps 1 to 4, rate nan)" in out
+        )
+
+
+def test_the_logged_rate_of_a_growing_schedule_may_be_infinite():
+    keys = {"name": "step", "every_epochs": 1, "factor": 1e300}
+    schedule = optim.build_schedule(keys, 0.1, 1, 10)
+    assert scoring.rate_of_last_update(schedule, 5, 1) == math.inf
+
+
+def test_the_seconds_of_an_epoch_count_its_steps_before_a_resume(
+    small_data, stop_at, tmp_path, monkeypatch
+):
+    config, folder = tiny(num_epochs=2), tmp_path / "run"
+    for step in (1, 2):  # the sum is passed on from one stop to the next
+        stop_at(step)
+        progress = RunLog.progress
+
+        def slow(*given, progress=progress):
+            time.sleep(0.4)
+            progress(*given)
+
+        monkeypatch.setattr(RunLog, "progress", slow)
+        assert not trainer.train(config, folder).finished
+    stop_at()
+    whole, later = trainer.train(config, folder).lines
+    assert whole["seconds"] >= 0.8
+    assert later["seconds"] < 0.8
+
+
+@pytest.mark.parametrize(
+    ("decay", "steps", "warnings"),
+    [(0.0, 28, ["BatchNorm"]), (0.0, 29, []), (0.9, 57, ["averaged weights"]), (0.9, 60, [])],
+)
+def test_averages_that_hold_much_of_their_start_are_mentioned(decay, steps, warnings):
+    """0.9 to the power of 28 is 5.2 %, of 29 it is 4.7 %; the weights have half as many updates."""
+    config = tiny(**{"optimizer.ema_decay": decay, "accumulate_steps": 2})
+    parts = experiment.build_experiment(config)
+    start = parts.abstract_start(parts.optimizer(1)[0]).state
+    found = list(trainer.young_averages(config, dataclasses.replace(start, step=steps)))
+    assert len(found) == len(warnings)
+    for note, words in zip(found, warnings, strict=True):
+        assert words in note
+        assert f"after {steps} steps" in note
+
+
+def test_a_short_run_ends_with_a_warning_about_its_averages(small_data, tmp_path, capsys):
+    trainer.train(tiny(), tmp_path / "run")
+    assert "WARNING: after 8 steps, BatchNorm's running averages still hold 43%" in (
+        capsys.readouterr().out
+    )

@@ -42,10 +42,13 @@ Positive = Annotated[int, Constraint(lambda n: n >= 1, "at least 1")]
 NonNegative = Annotated[float, Constraint(lambda x: x >= 0, "at least 0")]
 AboveZero = Annotated[float, Constraint(lambda x: x > 0, "above 0")]
 Share = Annotated[float, Constraint(lambda x: 0 <= x < 1, "at least 0 and below 1")]
-# a received config must not build a net for hours
-Depth = Annotated[int, Constraint(lambda n: 1 <= n <= 1000, "from 1 to 1000")]
-Sizes = Annotated[Sequence[Positive], Constraint(len, "at least one value")]
-Depths = Annotated[Sequence[Depth], Constraint(len, "at least one value")]
+# A received config must not build a net for hours; 1202 is the deepest ResNet of the paper.
+Depth = Annotated[int, Constraint(lambda n: 1 <= n <= 1202, "from 1 to 1202")]
+Depths = Annotated[
+    Sequence[Positive], Constraint(lambda s: 1 <= sum(s) <= 1202, "with a sum from 1 to 1202")
+]
+Hidden = Annotated[Sequence[Positive], Constraint(lambda s: len(s) <= 100, "at most 100 values")]
+Sizes = Annotated[Hidden, Constraint(len, "at least one value")]
 NumClasses = Annotated[Positive, "classes that the model tells apart"]
 
 LIMITS = {int: 2**31 - 1, float: 3.4028234e38}  # of 32 bits
@@ -113,15 +116,24 @@ def check_value(key: str, value: Any, annotation: Any) -> Any:
         value = tuple(value)
     fits = isinstance(value, tuple if kind is Sequence else kind)
     if not fits or (isinstance(value, bool) and kind is not bool):
-        raise UserError(f"{key} is {value!r}; expected {words}")
+        raise UserError(f"{key} is {_show(value)}; expected {words}")
     if kind is Sequence and get_args(base):
         value = tuple(check_value(f"{key}[{i}]", v, get_args(base)[0]) for i, v in enumerate(value))
     limit = LIMITS.get(kind, math.inf)
     if kind in LIMITS and not abs(value) <= limit:  # NaN is not
-        raise UserError(f"{key} is {value!r}; expected {words}, of at most {limit:.10g}")
+        raise UserError(f"{key} is {_show(value)}; expected {words}, of at most {limit:.10g}")
     if not all(condition.holds(value) for condition in conditions):
-        raise UserError(f"{key} is {value!r}; expected {words}")
+        raise UserError(f"{key} is {_show(value)}; expected {words}")
     return value
+
+
+def _show(value: Any) -> str:
+    """Returns a value for a message; a long one is cut off."""
+    try:
+        text = repr(value)
+    except ValueError:  # Python prints no integer of so many digits
+        return "an integer of thousands of digits"
+    return text if len(text) <= 120 else f"{text[:60]}…"
 
 
 def describe_annotation(annotation: Any) -> tuple[str, str]:
@@ -143,7 +155,7 @@ def parse(text: str, annotation: Any) -> Any:
         return tuple(filter(None, text.split(",")))
     try:
         return ast.literal_eval(text)
-    except (ValueError, SyntaxError):
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
         return text
 
 

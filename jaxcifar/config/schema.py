@@ -18,6 +18,8 @@ from jaxcifar.config import fields
 from jaxcifar.config.fields import Constraint, Positive
 from jaxcifar.errors import UserError, first_line
 
+AtMostAMillion = Constraint(lambda n: n <= 10**6, "at most 1000000")
+
 
 class Config(NamedTuple):
     """The top-level keys of a config."""
@@ -27,7 +29,7 @@ class Config(NamedTuple):
         Constraint(lambda n: 0 <= n < 2**31, "at least 0 and below 2147483648"),
         "the run's seed for initialisation, data order, augmentation and dropout",
     ]
-    num_epochs: Annotated[Positive, "passes over the training images"]
+    num_epochs: Annotated[Positive, AtMostAMillion, "passes over the training images"]
     batch_size: Annotated[Positive, "images per step, over all devices"]
     data: Mapping
     augment: Mapping

@@ -94,10 +94,17 @@ class Published(NamedTuple):
             )
         except UserError as error:
             looked = ", ".join(map(str, [*folders, cached_file.parent]))
+            found = [tfds.find_copy(folder, self.copies.name, "tfrecord") for folder in folders]
+            unread = "".join(
+                f"; {copy} is a TFDS copy in tfrecord format, which needs TensorFlow: make it again"
+                " with file_format=array_record"
+                for copy in filter(None, found)
+            )
             raise UserError(
-                f"no {self.title} in {looked}, and {error}; set config.data.dir or JAXCIFAR_DATA to"
-                f" a folder with an official archive (sha256 {self.copies.sha256}), unpacked or"
-                " not, or use synthetic data: --config.data.source=synthetic"
+                f"no {self.title} in {looked}, and {error}{unread}; set config.data.dir or"
+                " JAXCIFAR_DATA to a folder with an official archive (sha256"
+                f" {self.copies.sha256}), unpacked or not, or use synthetic data:"
+                " --config.data.source=synthetic"
             ) from error
         train, test = self.read_tfds(copy)
         write_cache(cached_file, train, test)

@@ -37,13 +37,18 @@ class Copies(NamedTuple):
         return f"{URL.rpartition('/')[0]}/{self.tar}"
 
 
-def find_copy(directory: Path, name: str = "cifar10") -> Path | None:
-    """Returns the folder of the newest copy in a TFDS data_dir or one of its subfolders."""
+def find_copy(
+    directory: Path, name: str = "cifar10", file_format: str = "array_record"
+) -> Path | None:
+    """Returns the folder of the newest copy in a TFDS data_dir or one of its subfolders.
+
+    Only copies in array_record format can be read without TensorFlow.
+    """
     for folder in (directory / name, directory):
         copies = [path.parent for path in folder.glob("*/dataset_info.json")]
         if folder == directory and (directory / "dataset_info.json").exists():
             copies = [directory]
-        copies = [copy for copy in copies if any(copy.glob(f"{name}-train.array_record*"))]
+        copies = [copy for copy in copies if any(copy.glob(f"{name}-train.{file_format}*"))]
         if copies:
             return max(copies, key=lambda copy: _version(copy.name))
     return None

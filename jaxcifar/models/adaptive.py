@@ -6,7 +6,6 @@ are four settings of `AdaptiveNet`. Unlike in CondConv (arXiv 1904.04971) and dy
 compute another function.
 """
 
-from collections.abc import Sequence
 from typing import Annotated, Any
 
 import flax.linen as nn
@@ -14,8 +13,10 @@ import jax
 import jax.numpy as jnp
 
 from jaxcifar.config.fields import (
+    Constraint,
     Count,
     Depths,
+    Hidden,
     Injected,
     NumClasses,
     Positive,
@@ -28,6 +29,7 @@ from jaxcifar.ops import dropout, pooling
 from jaxcifar.ops.batch_norm import batch_norm
 
 Array = jax.Array
+UpTo32 = Constraint(lambda n: n <= 32, "at most 32")
 
 
 class AdaptiveBlock(nn.Module):
@@ -113,7 +115,7 @@ class AdaptiveNet(nn.Module):
     num_blocks: Annotated[Depths, "blocks in each segment"]
     branches: Annotated[Positive, "parallel convolutions in a block, K"]
     kernel_size: Annotated[Positive, "side of the convolutions' kernels, in pixels"]
-    padding: Annotated[Count, "zero padding of the convolutions, in pixels"]
+    padding: Annotated[Count, UpTo32, "zero padding of the convolutions, in pixels"]
     gate: Annotated[
         str,
         one_of(("linear", "softmax", "none")),
@@ -135,9 +137,7 @@ class AdaptiveNet(nn.Module):
     norm: Annotated[bool, "BatchNorm after the sum of the branches"] = False
     activation: Annotated[layers.Activation, "activation after the sum of the branches"] = "none"
     residual: Annotated[bool, "add a block's input to its output where the shapes agree"] = False
-    head_hidden: Annotated[
-        Sequence[Positive], "units of the head's hidden layers, which have ReLU"
-    ] = ()
+    head_hidden: Annotated[Hidden, "units of the head's hidden layers, which have ReLU"] = ()
     head_dropout: Annotated[Share, "dropout rate in the head"] = 0.0
     dtype: Injected[Any] = jnp.float32
     platform: Injected[str] = ""

@@ -132,6 +132,8 @@ def mark_last_map(module: nn.Module, x: Array) -> Array:
 
     This computes nothing unless explanations ask for the map or its gradient.
     """
+    if module.is_initializing():
+        return x  # the map is no variable of the net
     module.sow("intermediates", "last_map", x)
     return cast(Array, module.perturb("last_map", x))
 

@@ -1,13 +1,12 @@
 """A multi-layer perceptron on the pixels: the baseline without convolutions."""
 
-from collections.abc import Sequence
 from typing import Annotated, Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from jaxcifar.config.fields import Injected, NumClasses, Positive, Share
+from jaxcifar.config.fields import Hidden, Injected, NumClasses, Share
 from jaxcifar.models import layers
 
 Array = jax.Array
@@ -18,7 +17,7 @@ class PixelMLP(nn.Module):
 
     num_classes: NumClasses
     hidden: Annotated[
-        Sequence[Positive], "units of the hidden layers, which have ReLU; () is a linear classifier"
+        Hidden, "units of the hidden layers, which have ReLU; () is a linear classifier"
     ]
     dropout: Annotated[Share, "dropout rate after each hidden layer"]
     dtype: Injected[Any] = jnp.float32

@@ -13,12 +13,14 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from jaxcifar.config.fields import Depth, Injected, NumClasses, Positive, one_of
+from jaxcifar.config.fields import Constraint, Injected, NumClasses, Positive, one_of
 from jaxcifar.errors import UserError
 from jaxcifar.models import layers
 from jaxcifar.ops.batch_norm import batch_norm
 
 Array = jax.Array
+AtMost1202 = Constraint(lambda depth: depth <= 1202, "at most 1202")  # the paper's deepest net
+AtMost6 = Constraint(lambda stages: len(stages) <= 6, "at most 6 stages")
 TORCH_NAMES = {  # of the modules of the common CIFAR ResNets in PyTorch
     "conv": "conv1",
     "norm": "bn1",
@@ -90,7 +92,7 @@ class ResNet(nn.Module):
     """
 
     num_classes: NumClasses
-    depth: Annotated[Depth, "layers with weights; 6n+2, or 6n+4 with preactivation"]
+    depth: Annotated[int, AtMost1202, "layers with weights; 6n+2, or 6n+4 with preactivation"]
     width: Annotated[Positive, "channels of the first convolution"]
     shortcut: Annotated[
         str,
@@ -98,7 +100,7 @@ class ResNet(nn.Module):
         'shortcut where the shape changes: "A" pads with zeros, "B" is a 1×1 convolution',
     ]
     blocks: Annotated[
-        Sequence[Positive], "blocks of each stage; () divides the depth among three stages"
+        Sequence[Positive], AtMost6, "blocks of each stage; () divides the depth among three stages"
     ] = ()
     widen: Annotated[
         Positive,

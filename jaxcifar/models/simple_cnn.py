@@ -1,14 +1,14 @@
 """SimpleCNN of report 003: two convolutions with max-pools, then an MLP."""
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Annotated, Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from jaxcifar.config.fields import Injected, NumClasses, Positive, Sizes
+from jaxcifar.config.fields import Hidden, Injected, NumClasses, Sizes
 from jaxcifar.models import layers
 from jaxcifar.ops.batch_norm import batch_norm
 
@@ -21,7 +21,7 @@ class SimpleCNN(nn.Module):
     num_classes: NumClasses
     widths: Annotated[Sizes, "channels of each convolution"]
     kernel_sizes: Annotated[Sizes, "side of each convolution's kernel, in pixels"]
-    hidden: Annotated[Sequence[Positive], "units of the hidden Dense layers"]
+    hidden: Annotated[Hidden, "units of the hidden Dense layers"]
     activation: Annotated[layers.Activation, "activation of the convolutions"]
     norm: Annotated[bool, "BatchNorm after each convolution"] = False
     dtype: Injected[Any] = jnp.float32

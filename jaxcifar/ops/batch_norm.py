@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jax import lax
 
 Array = jax.Array
+MOMENTUM = 0.9  # weight of the old average, unless a model has a key for it
 
 
 def batch_norm(
@@ -17,7 +18,7 @@ def batch_norm(
     name: str,
     platform: str,
     *,
-    momentum: float = 0.9,
+    momentum: float = MOMENTUM,
     epsilon: float = 1e-5,
     use_scale: bool = True,
 ) -> nn.Module:

@@ -26,4 +26,4 @@ def keep_mask(key: Array, shape: tuple[int, ...], rate: float) -> Array:
     x = lax.iota(jnp.uint32, math.prod(shape)).reshape(shape) * np.uint32(0x9E3779B9) + a
     x = (x ^ (x >> 16)) * np.uint32(0x21F0AAAD)  # two rounds of xor-shift and multiply
     x = (x ^ (x >> 15) ^ b) * np.uint32(0xD35A2D97)
-    return (x ^ (x >> 15)) >= np.uint32(round(rate * 2**32))
+    return (x ^ (x >> 15)) >= np.uint32(min(round(rate * 2**32), 2**32 - 1))

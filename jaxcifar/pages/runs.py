@@ -87,7 +87,7 @@ def _load_run(
         net = load_net(folder, step)
         meta = net.meta
     except UserError as error:
-        if step.isdigit():
+        if step not in ("latest", "best"):
             raise
         missing.append(
             f"weights could not be loaded, so everything that needs them is left out ({error})"

@@ -124,7 +124,7 @@ class Checkpoints:
             return steps[-1]
         if name == "best":
             return self.best_step()
-        if not name.isdigit() or int(name) not in steps:
+        if name not in map(str, steps):
             saved = ", ".join(map(str, steps))
             raise UserError(f"step {name} is not saved; expected best, latest or one of {saved}")
         return int(name)

@@ -152,6 +152,16 @@ def make_mesh(batch_size: int = 0) -> Mesh:
     return jax.make_mesh((len(devices),), ("batch",), (AxisType.Auto,), devices=devices)
 
 
+def check_memory(need: int, what: str) -> None:
+    """Raises a UserError if this machine has less memory than `need` bytes."""
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if need > memory:
+        raise UserError(
+            f"{what} would take {need / 2**30:,.0f} GiB, but this machine has"
+            f" {memory / 2**30:,.0f} GiB; choose fewer or smaller layers"
+        )
+
+
 def replicated(mesh: Mesh) -> NamedSharding:
     """Returns the sharding of arrays that every device holds in full."""
     return NamedSharding(mesh, PartitionSpec())

@@ -47,6 +47,11 @@ class Experiment:
           UserError: the run is too short for a single update, or two keys contradict each other.
         """
         c = self.config
+        if c.num_epochs * steps_per_epoch >= optim.NEVER:  # the step is an int32
+            raise UserError(
+                f"config.num_epochs={c.num_epochs} and config.batch_size={c.batch_size} make"
+                f" {c.num_epochs * steps_per_epoch:,} steps; expected below {optim.NEVER:,}"
+            )
         if c.accumulate_steps > c.num_epochs * steps_per_epoch:
             raise UserError(
                 f"config.accumulate_steps is {c.accumulate_steps}, but config.num_epochs="
@@ -202,6 +207,9 @@ def build_experiment(
         mesh=mesh,
     )
     like = experiment.abstract_model()  # fails if an image is too small for a layer
+    leaves = jax.tree.leaves(like)
+    size = sum(leaf.size * leaf.dtype.itemsize for leaf in leaves) * (2 if to_train else 1)
+    devices.check_memory(size, "the weights of config.model" + " and their gradient" * to_train)
     if to_train:
         check_pairs(experiment.config)
         check_curriculum(experiment)

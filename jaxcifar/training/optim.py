@@ -8,6 +8,7 @@ one update per `accumulate_steps` batches.
 """
 
 import functools
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any, NamedTuple
 
@@ -17,11 +18,20 @@ import optax
 from optax import contrib
 
 from jaxcifar.config import fields
-from jaxcifar.config.fields import AboveZero, Injected, NonNegative, Positive, Share, Sizes
+from jaxcifar.config.fields import (
+    AboveZero,
+    Constraint,
+    Injected,
+    NonNegative,
+    Positive,
+    Share,
+    Sizes,
+)
 from jaxcifar.errors import UserError
 from jaxcifar.training import freeze
 
-NEVER = 2**31 - 1  # consecutive bad gradients after which `apply_if_finite` gives up
+AtMost100 = Constraint(lambda n: n <= 100, "at most 100")
+NEVER = 2**31 - 1  # steps; also: consecutive bad gradients after which `apply_if_finite` gives up
 Schedule = Callable[[optax.ScalarOrSchedule], optax.ScalarOrSchedule]
 
 
@@ -84,7 +94,7 @@ def rmsprop(
 def muon(
     *,
     momentum: Annotated[Share, "Nesterov momentum of the kernels"],
-    newton_schulz_steps: Annotated[Positive, "Newton–Schulz iterations per update"],
+    newton_schulz_steps: Annotated[Positive, AtMost100, "Newton–Schulz iterations per update"],
     rest_momentum: Annotated[Share, "Nesterov momentum of Dense matrices and biases"],
     rest_decay: Annotated[NonNegative, "weight decay of Dense matrices and biases"],
     head_factor: Annotated[
@@ -234,7 +244,7 @@ def step_decay(
     num_epochs: Injected[int],
 ) -> Schedule:
     """Multiplies the rate by `factor` after every `every_epochs` epochs."""
-    every_steps = every_epochs * steps_per_epoch
+    every_steps = min(every_epochs * steps_per_epoch, NEVER)
     return lambda step: learning_rate * factor ** (step // every_steps)
 
 
@@ -302,11 +312,12 @@ def build_schedule(
     keys: Mapping, learning_rate: float, steps_per_epoch: int, num_epochs: int
 ) -> Schedule:
     """Returns the schedule that `config.schedule` describes, step -> learning rate."""
+    finite = learning_rate <= float(jnp.finfo(jnp.float32).max)  # the cast would warn
     return fields.build_choice(
         SCHEDULES,
         keys,
         (),
-        learning_rate=learning_rate,
+        learning_rate=learning_rate if finite else math.inf,
         steps_per_epoch=steps_per_epoch,
         num_epochs=num_epochs,
     )

@@ -60,7 +60,10 @@ def rate_of_last_update(schedule: optim.Schedule, step: int, accumulate_steps: i
     schedule's at the first of these.
     """
     updates = step // accumulate_steps
-    return float(schedule(max(updates - 1, 0) * accumulate_steps))
+    try:
+        return float(schedule(max(updates - 1, 0) * accumulate_steps))
+    except OverflowError:  # a rate that grows, as Python computes it
+        return math.inf
 
 
 def prefixed(split: str, sums: losses.Sums) -> dict[str, float]:

@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
+import jax
 import optax
 from ml_collections import ConfigDict
 
@@ -15,6 +16,7 @@ from jaxcifar import data
 from jaxcifar.config import schema
 from jaxcifar.errors import UserError
 from jaxcifar.figures import curves, png
+from jaxcifar.ops.batch_norm import MOMENTUM
 from jaxcifar.run import damage, provenance, selection
 from jaxcifar.run import workdir as workdirs
 from jaxcifar.run.checkpoint import Checkpoints
@@ -25,6 +27,9 @@ from jaxcifar.training import experiment, initial, losses, optim, state
 from jaxcifar.training.epoch import TrainLoop
 from jaxcifar.training.scoring import HeldOut, held_out_splits, score
 from jaxcifar.training.state import Carry
+
+YOUNG = 0.05  # share of its initial value above which an average is not to be trusted
+EPOCH_SECONDS = "epoch_seconds"  # in the metadata of a step within an epoch: its time so far
 
 
 class Result(NamedTuple):
@@ -60,8 +65,8 @@ def train(config: ConfigDict, workdir: pathlib.Path) -> Result:
     with open_workdir(workdir, config, parts) as (checkpoints, interrupt):
         carry = run.latest(checkpoints)
         step = int(carry.state.step)
-        if step in checkpoints.steps():
-            saved = checkpoints.meta(step)
+        saved = checkpoints.meta(step) if step in checkpoints.steps() else {}
+        if saved:
             check_data(saved, dataset, workdir)
             run.meta.update({initial.KEY: saved[initial.KEY]} if initial.KEY in saved else {})
         log = RunLog(
@@ -69,12 +74,16 @@ def train(config: ConfigDict, workdir: pathlib.Path) -> Result:
         )
         with log:
             print_introduction(log, run, carry, workdir)
-            carry = train_epochs(run, carry, log, checkpoints, interrupt)
+            spent = saved.get(EPOCH_SECONDS, 0.0)  # older code did not save it
+            carry = train_epochs(run, carry, log, checkpoints, interrupt, spent)
             if log.diverged:
                 log.print_diverged()
             if log.diverged or not math.isfinite(carry.sums.loss):
                 carry = run.latest(checkpoints)  # the last finite state
             checkpoints.save(carry, run.meta, None)  # no accuracy: within an epoch, never the best
+            if int(carry.state.step) == run.last_step:
+                for note in young_averages(run.parts.config, carry.state):
+                    log.say(note)
             saved_meta = checkpoints.meta(int(carry.state.step))
         if log.lines and devices.is_leader():
             draw_curves(workdir, log.lines, saved_meta)
@@ -146,9 +155,17 @@ def open_workdir(
 
 
 def train_epochs(
-    run: Run, carry: Carry, log: RunLog, checkpoints: Checkpoints, interrupt: Interrupt
+    run: Run,
+    carry: Carry,
+    log: RunLog,
+    checkpoints: Checkpoints,
+    interrupt: Interrupt,
+    spent: float,
 ) -> Carry:
-    """Trains to the last step, until a signal, or until divergence; scores and saves each epoch."""
+    """Trains to the last step, until a signal, or until divergence; scores and saves each epoch.
+
+    `spent` is the time in seconds of the steps of the current epoch before a resume.
+    """
     config, step = run.parts.config, int(carry.state.step)
     if step < run.last_step and not log.diverged:
         began = time.perf_counter()
@@ -164,12 +181,16 @@ def train_epochs(
         train_seconds = time.perf_counter() - began
         step = int(carry.state.step)
         if step % run.steps_per_epoch:
-            break  # stopped within an epoch; its sums are saved with the state
+            if math.isfinite(carry.sums.loss):  # stopped within an epoch, whose sums are saved too
+                meta = run.meta | {EPOCH_SECONDS: spent + train_seconds}
+                checkpoints.save(carry, meta, None)
+            break
         log.show_phase("scoring")
         line = score(run.parts, run.schedule, carry, run.splits, epoch)
         examples = (run.steps_per_epoch - began_at) * config.batch_size
         line["examples_per_second"] = examples / train_seconds
-        line["seconds"] = time.perf_counter() - began
+        line["seconds"] = spent + time.perf_counter() - began
+        spent = 0.0
         log.write_epoch(line)
         if not log.diverged:
             checkpoints.save(carry, run.meta, line.get(f"{selection.split(line)}_accuracy"))
@@ -192,6 +213,31 @@ class Watch:
         rate = (done - self.began_at) * self.batch_size / seconds
         self.log.progress(self.epoch, done, sums, rate)
         return not devices.any_process(self.interrupt.wanted)
+
+
+def young_averages(config: ConfigDict, end: state.State) -> Iterator[str]:
+    """Yields a line for each kind of average that still holds much of its initial value.
+
+    After n updates, an average of momentum m holds mⁿ of it.
+    """
+    steps = int(end.step)
+    leaves = jax.tree_util.tree_leaves_with_path(end.batch_stats)
+    momentum = config.model.get("norm_momentum", MOMENTUM)
+    left = {}
+    if any(path[-1].key == "mean" for path, _ in leaves):
+        left["BatchNorm's running averages"] = momentum**steps
+    if end.ema is not None:
+        updates = steps // config.accumulate_steps
+        left["the averaged weights (config.optimizer.ema_decay)"] = (
+            config.optimizer.ema_decay**updates
+        )
+    for name, share in left.items():
+        if share > YOUNG:
+            yield (
+                f"WARNING: after {steps} steps, {name} still hold {share:.0%} of their initial"
+                " values, so the test accuracy is too low: train for more epochs, or with a"
+                " smaller config.batch_size"
+            )
 
 
 def describe(

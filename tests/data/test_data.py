@@ -267,3 +267,16 @@ def test_an_unknown_source_is_refused():
     with pytest.raises(UserError) as raised:
         schema.complete_config(config)
     assert_one_line(raised, "mnist", "cifar10", "synthetic", "npz")
+
+
+def test_a_copy_in_the_default_format_of_tfds_is_named_with_the_format_needed(
+    tmp_path, nothing_outside
+):
+    copy = tmp_path / "home" / "cifar10" / "3.0.2"
+    copy.mkdir(parents=True)
+    (copy / "dataset_info.json").write_text("{}")
+    (copy / "cifar10-train.tfrecord-00000-of-00001").touch()
+    with pytest.raises(UserError) as raised:
+        data.load_dataset("cifar10", str(tmp_path / "home"))
+    assert f"{copy} is a TFDS copy in tfrecord format" in str(raised.value)
+    assert "file_format=array_record" in str(raised.value)

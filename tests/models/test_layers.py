@@ -165,3 +165,9 @@ def test_initialisation():
             assert float(leaf.std()) == pytest.approx((3 * fan_in) ** -0.5, rel=0.15)
     assert float(he["kernel"].std()) == pytest.approx((2 / 9 / 64) ** 0.5, rel=0.02)
     assert abs(conv["kernel"][..., 0] - conv["kernel"][..., 1]).min() > 0  # no two filters equal
+
+
+def test_dropout_of_almost_everything_keeps_almost_nothing():
+    """The rate rounds to 1 in 32 bits."""
+    kept = dropout.keep_mask(jax.random.key(0), (100, 100), 0.99999999999)
+    assert kept.sum() == 0
