@@ -135,7 +135,7 @@ def main() -> None:
         output.say(f"stopped and saved at step {int(result.state.step):,}; to resume: {again}")
         sys.exit(130)
     if devices.is_leader():
-        output.say(summary(result, config.num_epochs, config.data.source))
+        output.say(summary(result, result.num_epochs, config.data.source))
         output.say(f"next: {command.command_line('evaluate', f'--checkpoint={known.workdir}')}")
 
 

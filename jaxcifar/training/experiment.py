@@ -218,6 +218,12 @@ def check_pairs(c: ConfigDict) -> None:
             f"config.schedule.warmup_epochs is {warmup:g}, but config.num_epochs is {c.num_epochs}:"
             " the run would end within its warm-up; set both"
         )
+    if c.early_stopping.patience and not c.data.validation:
+        raise UserError(
+            f"config.early_stopping.patience is {c.early_stopping.patience}, but"
+            " config.data.validation is 0: early stopping needs validation images, for example"
+            " --config.data.validation=5000"
+        )
     if c.schedule.get("floor", 0) > c.optimizer.learning_rate:
         raise UserError(
             f"config.schedule.floor is {c.schedule.floor:g}, above config.optimizer.learning_rate"

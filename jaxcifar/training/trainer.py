@@ -2,12 +2,14 @@
 
 import contextlib
 import dataclasses
+import functools
 import math
 import pathlib
 import time
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
+import numpy as np
 import optax
 from ml_collections import ConfigDict
 
@@ -41,6 +43,12 @@ class Result(NamedTuple):
     parts: experiment.Experiment
     dataset: data.Dataset
 
+    @property
+    def num_epochs(self) -> int:
+        """The number of finished epochs, fewer than the config's if the run stopped early."""
+        batch_size = self.parts.config.batch_size
+        return int(self.state.step) // (len(self.dataset.train.labels) // batch_size)
+
 
 def train(config: ConfigDict, workdir: pathlib.Path) -> Result:
     """Trains `config` in `workdir`, from the latest checkpoint if there is one.
@@ -51,13 +59,15 @@ def train(config: ConfigDict, workdir: pathlib.Path) -> Result:
     parts = experiment.build_experiment(config)
     with output.busy("loading the data"):
         dataset = experiment.load_data(parts.config)
+    continues = functools.partial(has_same_rates, parts, dataset)
     if devices.is_leader():
-        workdirs.check_workdir(workdir, config)
+        workdirs.check_workdir(workdir, config, continues)
     with output.busy("preparing the run"):
         weights = None if workdirs.has_steps(workdir) else parts.initial_weights()
         run = Run.prepare(config, parts, dataset, weights)
 
-    with open_workdir(workdir, config, parts) as (checkpoints, interrupt):
+    claim = workdirs.claim_workdir(workdir, config, continues)
+    with open_workdir(workdir, claim, parts) as (checkpoints, interrupt):
         carry = run.latest(checkpoints)
         step = int(carry.state.step)
         if step in checkpoints.steps():
@@ -72,13 +82,15 @@ def train(config: ConfigDict, workdir: pathlib.Path) -> Result:
             carry = train_epochs(run, carry, log, checkpoints, interrupt)
             if log.diverged:
                 log.print_diverged()
+            elif run.stopping.due(log.lines):
+                log.say(run.stopping.describe(log.lines))
             if log.diverged or not math.isfinite(carry.sums.loss):
                 carry = run.latest(checkpoints)  # the last finite state
             checkpoints.save(carry, run.meta, None)  # no accuracy: within an epoch, never the best
             saved_meta = checkpoints.meta(int(carry.state.step))
         if log.lines and devices.is_leader():
             draw_curves(workdir, log.lines, saved_meta)
-    finished = int(carry.state.step) == run.last_step or log.diverged
+    finished = int(carry.state.step) == run.last_step or run.has_ended(log)
     return Result(log.lines, carry.state, finished, saved_meta, parts, dataset)
 
 
@@ -93,6 +105,7 @@ class Run:
     loop: TrainLoop
     splits: dict[str, HeldOut]
     meta: dict[str, Any]
+    stopping: selection.EarlyStopping
     weights: initial.Weights | None
 
     @classmethod
@@ -109,7 +122,8 @@ class Run:
         meta = describe(config, dataset, parts)
         meta |= {initial.KEY: weights.about} if weights else {}
         splits = held_out_splits(parts, dataset)
-        return cls(parts, dataset, optimizer, schedule, loop, splits, meta, weights)
+        stopping = selection.EarlyStopping(**parts.config.early_stopping)
+        return cls(parts, dataset, optimizer, schedule, loop, splits, meta, stopping, weights)
 
     @property
     def steps_per_epoch(self) -> int:
@@ -121,6 +135,10 @@ class Run:
         """The number of steps in the whole run."""
         return self.parts.config.num_epochs * self.steps_per_epoch
 
+    def has_ended(self, log: RunLog) -> bool:
+        """Returns whether the run diverged or stopped early, and takes no further step."""
+        return log.diverged or self.stopping.due(log.lines)
+
     def latest(self, checkpoints: Checkpoints) -> Carry:
         """Returns the latest checkpoint, or the initial state if there is none."""
         carry = checkpoints.restore_latest(self.parts.abstract_start(self.optimizer))
@@ -129,14 +147,27 @@ class Run:
         return carry
 
 
+def has_same_rates(parts: experiment.Experiment, dataset: data.Dataset, num_epochs: int) -> bool:
+    """Returns whether a run of fewer epochs has the learning rates of the start of this one."""
+    c, steps_per_epoch = parts.config, len(dataset.train.labels) // parts.config.batch_size
+    steps = np.arange(num_epochs * steps_per_epoch)
+    old, new = (
+        optim.build_schedule(c.schedule, c.optimizer.learning_rate, steps_per_epoch, epochs)(steps)
+        for epochs in (num_epochs, c.num_epochs)
+    )
+    return np.array_equal(old, new)
+
+
 @contextlib.contextmanager
 def open_workdir(
-    workdir: pathlib.Path, config: ConfigDict, parts: experiment.Experiment
+    workdir: pathlib.Path,
+    claim: contextlib.AbstractContextManager[None],
+    parts: experiment.Experiment,
 ) -> Iterator[tuple[Checkpoints, Interrupt]]:
     """Claims the workdir for one run; on exit, waits for the last save and releases it."""
     unit = "epoch" if devices.is_accelerated(parts.mesh) else "step"
     with (
-        devices.on_leader(workdirs.claim_workdir(workdir, config)),
+        devices.on_leader(claim),
         Checkpoints(workdir, writing=True) as checkpoints,
         Interrupt(unit) as interrupt,
         devices.exit_alone_on_error(),  # innermost, because the others wait for other processes
@@ -150,13 +181,15 @@ def train_epochs(
 ) -> Carry:
     """Trains to the last step, until a signal, or until divergence; scores and saves each epoch."""
     config, step = run.parts.config, int(carry.state.step)
-    if step < run.last_step and not log.diverged:
+    if step < run.last_step and not run.has_ended(log):
         began = time.perf_counter()
         log.say("compiling …")
         log.show_phase("compiling")
         run.loop.compile(carry, config.num_epochs)
         log.say(f"compiled in {time.perf_counter() - began:.1f} s")
-    while step < run.last_step and not (devices.any_process(interrupt.wanted) or log.diverged):
+    while step < run.last_step and not run.has_ended(log):
+        if devices.any_process(interrupt.wanted):
+            break
         epoch, began_at = divmod(step, run.steps_per_epoch)
         began = time.perf_counter()
         watch = Watch(log, interrupt, epoch + 1, began_at, config.batch_size)
