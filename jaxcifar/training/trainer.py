@@ -6,7 +6,7 @@ import functools
 import math
 import pathlib
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,7 +17,7 @@ from jaxcifar import data
 from jaxcifar.config import schema
 from jaxcifar.errors import UserError
 from jaxcifar.figures import curves, png
-from jaxcifar.run import damage, provenance, selection
+from jaxcifar.run import damage, metrics, provenance, selection
 from jaxcifar.run import workdir as workdirs
 from jaxcifar.run.checkpoint import Checkpoints
 from jaxcifar.run.progress import RunLog
@@ -50,8 +50,14 @@ class Result(NamedTuple):
         return int(self.state.step) // (len(self.dataset.train.labels) // batch_size)
 
 
-def train(config: ConfigDict, workdir: pathlib.Path) -> Result:
+def train(
+    config: ConfigDict,
+    workdir: pathlib.Path,
+    on_epoch: Callable[[metrics.Line], object] = lambda line: None,
+) -> Result:
     """Trains `config` in `workdir`, from the latest checkpoint if there is one.
+
+    After each epoch, once its metrics are in metrics.jsonl, process 0 calls `on_epoch` with them.
 
     Raises:
       UserError: the config or the data are wrong, or the folder belongs to another run.
@@ -79,7 +85,7 @@ def train(config: ConfigDict, workdir: pathlib.Path) -> Result:
         )
         with log:
             print_introduction(log, run, carry, workdir)
-            carry = train_epochs(run, carry, log, checkpoints, interrupt)
+            carry = train_epochs(run, carry, log, checkpoints, interrupt, on_epoch)
             if log.diverged:
                 log.print_diverged()
             elif run.stopping.due(log.lines):
@@ -177,7 +183,12 @@ def open_workdir(
 
 
 def train_epochs(
-    run: Run, carry: Carry, log: RunLog, checkpoints: Checkpoints, interrupt: Interrupt
+    run: Run,
+    carry: Carry,
+    log: RunLog,
+    checkpoints: Checkpoints,
+    interrupt: Interrupt,
+    on_epoch: Callable[[metrics.Line], object],
 ) -> Carry:
     """Trains to the last step, until a signal, or until divergence; scores and saves each epoch."""
     config, step = run.parts.config, int(carry.state.step)
@@ -206,7 +217,9 @@ def train_epochs(
         log.write_epoch(line)
         if not log.diverged:
             checkpoints.save(carry, run.meta, line.get(f"{selection.split(line)}_accuracy"))
-        log.print_epoch()  # last: a terminal may block
+        log.print_epoch()  # after saving: a terminal may block, and so may what follows
+        if devices.is_leader():
+            on_epoch(log.lines[-1])
     return carry
 
 

@@ -126,6 +126,16 @@ def test_early_stopping_needs_validation_images():
         experiment.build_experiment(tiny(early_stopping={"patience": 3}))
 
 
+def test_on_epoch_gets_the_metrics_of_each_new_epoch(tmp_path):
+    seen = []
+    trainer.train(tiny(**CONSTANT, num_epochs=2), tmp_path, seen.append)
+    assert seen == metrics.read(tmp_path)
+    trainer.train(tiny(**CONSTANT, num_epochs=3), tmp_path, seen.append)
+    assert seen == metrics.read(tmp_path)
+    trainer.train(tiny(**CONSTANT, num_epochs=3), tmp_path, seen.append)
+    assert len(seen) == 3
+
+
 def test_the_table_of_metrics_has_the_lines_of_the_json(tmp_path):
     evaluation = {"every_epochs": 2, "views": 1}
     trainer.train(tiny(**CONSTANT, num_epochs=1, evaluation=evaluation), tmp_path)
