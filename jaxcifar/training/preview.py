@@ -93,7 +93,7 @@ def show_batch(config: ConfigDict, workdir_of_run: pathlib.Path) -> None:
     fig, axes = png.figure(rows, COLUMNS, (1.2 * COLUMNS, 1.5 * rows))
     for axis, *shown in zip(axes.flat, pixels, names, strict=False):
         axis.imshow(shown[0], interpolation="nearest")
-        axis.set_title(shown[1], fontsize="small")
+        axis.set_title(shown[1], fontsize=7)
     for axis in axes.flat:
         axis.axis("off")
     folder.mkdir()
