@@ -206,7 +206,7 @@ class Checkpoints:
         """
         if isinstance(like, jax.sharding.Sharding):
             with self._reading(step):
-                saved = _saved_tree(self._folder(step) / "model", self._meta(step)["crc32"])
+                saved = _saved_tree(self._folder(step) / "model", metadata.read(self._folder(step))["crc32"])
             like = jax.tree.map(
                 lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=like), saved
             )

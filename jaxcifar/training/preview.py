@@ -4,6 +4,7 @@ python -m jaxcifar.train --config=configs/adaptive.py --summary
 python -m jaxcifar.train --config=configs/adaptive.py --show_batch
 """
 
+import functools
 import pathlib
 
 import flax.linen as nn
@@ -67,7 +68,8 @@ def first_batch(
     index = epoch_order(c.seed, 0, len(dataset.train.labels))[: c.batch_size]
     images, labels = (jnp.asarray(part[np.asarray(index)]) for part in dataset.train)
     batch = Batch(images, labels, index, jnp.int32(0), jnp.int32(c.seed))
-    inputs = parts.prepare(batch, jnp.int32(0), parts.augment.size_of(0))
+    prepare = jax.jit(functools.partial(parts.prepare, size=parts.augment.size_of(0)))
+    inputs = prepare(batch, jnp.int32(0))
     pixels = inputs.x.astype(jnp.float32) * jnp.array(c.augment.std) + jnp.array(c.augment.mean)
     names = [dataset.class_names[label] for label in np.asarray(labels)]
     if inputs.weight is not None:
