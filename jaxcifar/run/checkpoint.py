@@ -205,8 +205,9 @@ class Checkpoints:
           UserError: the step cannot be read or does not fit `like`, or a weight is not finite.
         """
         if isinstance(like, jax.sharding.Sharding):
+            folder = self._folder(step)
             with self._reading(step):
-                saved = _saved_tree(self._folder(step) / "model", metadata.read(self._folder(step))["crc32"])
+                saved = _saved_tree(folder / "model", metadata.read(folder)["crc32"])
             like = jax.tree.map(
                 lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=like), saved
             )
