@@ -17,7 +17,7 @@ from jaxcifar.config import overrides
 from jaxcifar.run import metrics, workdir
 from jaxcifar.run.checkpoint import Checkpoints
 from jaxcifar.system import backend
-from jaxcifar.training import experiment, losses, scoring, trainer
+from jaxcifar.training import about, experiment, losses, scoring
 
 
 def run(
@@ -73,7 +73,7 @@ def run(
         epoch |= scoring.prefixed("validation" if config.data.validation else "test", sums)
         with workdir.claim_workdir(keep, config), Checkpoints(keep, writing=True) as checkpoints:
             workdir.write_text(keep / metrics.FILE, json.dumps(epoch) + "\n")
-            checkpoints.save(carry, trainer.describe(config, dataset, parts), accuracy)
+            checkpoints.save(carry, about.describe(config, dataset, parts), accuracy)
     return {
         "train_seconds": trained - began,
         "views_seconds": done - trained,

@@ -1,7 +1,7 @@
 """Trains a config, or resumes its run.
 
 python -m jaxcifar.train --config=configs/adaptive.py [--workdir=DIR] [--config.KEY=VALUE ...]
-    [--init_from=DIR|FILE] [--find_rate | --profile=STEPS]
+    [--init_from=DIR|FILE] [--find_rate | --profile=STEPS | --summary | --show_batch]
     [--distributed [--coordinator=HOST:PORT --processes=N --process=I]]
 """
 
@@ -24,7 +24,7 @@ from jaxcifar.errors import UserError
 from jaxcifar.run import metrics, provenance, selection
 from jaxcifar.run.progress import format_metric
 from jaxcifar.system import backend, devices, output
-from jaxcifar.training import find_rate, profiling
+from jaxcifar.training import find_rate, preview, profiling
 from jaxcifar.training.trainer import Result, train
 
 
@@ -79,6 +79,12 @@ def make_parser() -> argparse.ArgumentParser:
         " new folder beside the workdir (default: none)"
     )
     only.add_argument("--profile", type=int, metavar="STEPS", help=text)
+    text = "print the layers of the net with their shapes, parameters and operations"
+    only.add_argument("--summary", action="store_true", help=text)
+    text = (
+        "write a picture of an augmented batch with its labels to a new folder beside the workdir"
+    )
+    only.add_argument("--show_batch", action="store_true", help=text)
     multi = parser.add_argument_group("multi-process training")
     text = (
         "train in several processes; SLURM, Open MPI and Kubernetes provide the options below;"
@@ -123,6 +129,10 @@ def main() -> None:
     with devices.exit_alone_on_error():
         if known.distributed:
             devices.check_same(identity(config, known))
+        if known.summary:
+            return preview.print_summary(config)
+        if known.show_batch:
+            return preview.show_batch(config, known.workdir)
         if known.find_rate:
             return find_rate.run(config, known.workdir)
         if known.profile is not None:
@@ -135,7 +145,7 @@ def main() -> None:
         output.say(f"stopped and saved at step {int(result.state.step):,}; to resume: {again}")
         sys.exit(130)
     if devices.is_leader():
-        output.say(summary(result, config.num_epochs, config.data.source))
+        output.say(summary(result, result.num_epochs, config.data.source))
         output.say(f"next: {command.command_line('evaluate', f'--checkpoint={known.workdir}')}")
 
 

@@ -1,16 +1,27 @@
 """The documents in docs/: their changes and commands work in a copy of the checkout."""
 
+import dataclasses
+import importlib
 import os
 import re
 import shlex
 import shutil
 import subprocess
 import sys
+import types
 
+import numpy as np
 import pytest
-from conftest import ROOT
+from conftest import ROOT, config_of
+from nets import random_model
 
+from jaxcifar import data
 from jaxcifar.claims.reports import CLAIMS
+from jaxcifar.config import schema
+from jaxcifar.run import metrics
+from jaxcifar.training import experiment, initial
+from jaxcifar.weights import release
+from jaxcifar.weights.net import load_net
 
 BLOCK = re.compile(r"(?:`(\S+)`:\n\n)?^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 COMMAND = re.compile(r"^    \.venv/bin/python -m (jaxcifar\.(?:.*\\\n)*.*)$", re.MULTILINE)
@@ -131,6 +142,65 @@ def test_a_folder_of_images_is_read_as_shown(changed):
         assert f"\n{line}\n" in shown
         assert f"{line}\n" in output
     assert (copy / "photos.png").exists()
+
+
+class FakeRun(list):
+    """A run of the module wandb that remembers what it is given."""
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        pass
+
+    def log(self, line, step):
+        self.append((step, line))
+
+
+def leaves(folder):
+    return initial.flatten(load_net(folder).variables)
+
+
+def test_the_common_tasks_of_training_work(run, monkeypatch, tmp_path, synthetic):
+    document = (ROOT / "docs" / "training.md").read_text()
+    few = [part[:1256] for part in synthetic.train], [part[:100] for part in synthetic.test]
+    train, test = (data.Split(*parts) for parts in few)
+    small = dataclasses.replace(synthetic, train=train, test=test)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(data.SOURCES, "synthetic", lambda dir: small)
+    config = config_of("quickstart.py")
+    meta = {"config": schema.to_json(config), "class_names": list(synthetic.class_names)}
+    meta |= {"mean": list(config.augment.mean), "std": list(config.augment.std)}
+    weights = random_model(experiment.build_experiment(config))
+    release.write_weights(tmp_path / "checkpoints" / "quickstart", 7, weights, meta, None)
+    printed = []
+    for command in COMMAND.findall(document):
+        name, *words = shlex.split(command.replace("\\\n", ""))
+        status, out, err = run(importlib.import_module(name).main, words)
+        assert (status, err) == (0, ""), command
+        printed.append(out)
+    assert len(printed) == 10
+    (shown,) = re.findall(r"```text\n(.*?)```", document, re.DOTALL)
+    for line in shown.splitlines()[1:-2]:  # XLA may count operations in another way
+        assert " ".join(line.split()[:-1]) in " ".join(printed[0].split())
+    assert "21,282,122" in printed[2]  # ResNet-34
+    tuned, before = (leaves(f"checkpoints/{name}") for name in ("tuned", "quickstart"))
+    for path in before:
+        frozen = "/block0/" in path or "/block1/" in path
+        assert np.array_equal(tuned[path], before[path]) == frozen, path
+    assert len(metrics.read(tmp_path / "checkpoints" / "longer")) == 3
+    assert len(metrics.read(tmp_path / "checkpoints" / "early")) < 30
+    assert "stopped early after epoch" in printed[7]
+
+    sent = FakeRun()
+    wandb = types.SimpleNamespace(init=lambda project, id, resume, config: sent)
+    monkeypatch.setitem(sys.modules, "wandb", wandb)
+    (script,) = (text for _, language, text in BLOCK.findall(document) if language == "python")
+    for _ in range(2):  # the second time there is nothing left to send
+        exec(script, {})
+        lines = metrics.read(tmp_path / "checkpoints" / "sent")
+        assert list(sent) == [(line["epoch"], line) for line in lines]
+        assert len(sent) == 2
 
 
 def test_every_claim_is_listed_in_the_document_of_the_reports():

@@ -17,7 +17,7 @@ from conftest import ROOT, config_of, tiny
 from jaxcifar.run import metrics
 from jaxcifar.run.checkpoint import Checkpoints
 from jaxcifar.run.progress import RunLog
-from jaxcifar.training import experiment, optim, scoring, trainer
+from jaxcifar.training import about, experiment, optim, scoring, trainer
 from jaxcifar.training.epoch import TrainLoop
 
 # Everything with state or randomness: momenta, accumulated gradients, averaged weights, running
@@ -361,7 +361,7 @@ def test_averages_that_hold_much_of_their_start_are_mentioned(decay, steps, warn
     config = tiny(**{"optimizer.ema_decay": decay, "accumulate_steps": 2})
     parts = experiment.build_experiment(config)
     start = parts.abstract_start(parts.optimizer(1)[0]).state
-    found = list(trainer.young_averages(config, dataclasses.replace(start, step=steps)))
+    found = list(about.young_averages(config, dataclasses.replace(start, step=steps)))
     assert len(found) == len(warnings)
     for note, words in zip(found, warnings, strict=True):
         assert words in note

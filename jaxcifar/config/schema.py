@@ -49,6 +49,7 @@ class Config(NamedTuple):
         '"" starts from random weights',
     ] = ""
     evaluation: Mapping = {}  # empty: evaluate after every epoch, in one view
+    early_stopping: Mapping = {}  # empty: off
     log_norms: Annotated[bool, "log the norms of the gradient and the weights"] = (
         False  # log the norms of the gradient and the weights
     )
@@ -75,6 +76,7 @@ SECTIONS = {
     ),
     "schedule": Section(table="jaxcifar.training.optim:SCHEDULES"),
     "evaluation": Section("jaxcifar.training.views:Evaluation"),
+    "early_stopping": Section("jaxcifar.run.selection:EarlyStopping"),
 }
 
 

@@ -80,7 +80,7 @@ def train_job(job: Job, folders: Folders) -> bool:
     result = train(job.config, workdir)
     if not result.finished:
         return False
-    metrics.check_complete(workdir, result.lines, job.config.num_epochs)
+    metrics.check_complete(workdir, result.lines, result.num_epochs)
     record = measure.measure_run(job.run, job.config, result)
     print(f"recorded {records.write(folders.out, record)}, {record['seconds']:.0f} s", flush=True)
     return True

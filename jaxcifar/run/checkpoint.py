@@ -194,12 +194,23 @@ class Checkpoints:
             )
         return None
 
-    def restore_model(self, step: int, like: dict[str, Any]) -> dict[str, Any]:
-        """Returns the item `model` of a step; `like` gives its tree, shapes and shardings.
+    def restore_model(
+        self, step: int, like: dict[str, Any] | jax.sharding.Sharding
+    ) -> dict[str, Any]:
+        """Returns the item `model` of a step.
+
+        `like` gives its tree, shapes and shardings; a sharding alone takes whatever was saved.
 
         Raises:
           UserError: the step cannot be read or does not fit `like`, or a weight is not finite.
         """
+        if isinstance(like, jax.sharding.Sharding):
+            folder = self._folder(step)
+            with self._reading(step):
+                saved = _saved_tree(folder / "model", metadata.read(folder)["crc32"])
+            like = jax.tree.map(
+                lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=like), saved
+            )
         model = self._load(step, {"model": like})["model"]
         for name, leaf in _leaves(model).items():
             if not np.isfinite(leaf).all():
@@ -208,16 +219,6 @@ class Checkpoints:
                     " diverged; choose another --step, or train with a lower learning rate"
                 )
         return model
-
-    def restore_any_model(self, step: int, sharding: Any) -> dict[str, Any]:
-        """Returns the item `model` of a step, whatever its shapes."""
-        with self._reading(step):
-            folder = self._folder(step)
-            saved = _saved_tree(folder / "model", metadata.read(folder)["crc32"])
-        like = jax.tree.map(
-            lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding), saved
-        )
-        return self.restore_model(step, like)
 
     def _load(self, step: int, like: dict[str, Any]) -> dict[str, Any]:
         folder = self._folder(step)

@@ -1,5 +1,10 @@
-"""metrics.jsonl: one line of JSON per finished epoch. Lines may be moved aside but never lost."""
+"""metrics.jsonl: one line of JSON per finished epoch. Lines may be moved aside but never lost.
 
+metrics.csv has the same lines for a spreadsheet; nothing reads it back.
+"""
+
+import csv
+import io
 import json
 import math
 import os
@@ -13,6 +18,7 @@ from jaxcifar.system import atomic, files, json_files
 
 FILE = "metrics.jsonl"
 ASIDE = "metrics_aside.jsonl"
+TABLE = "metrics.csv"
 MAX_BYTES = 2**28
 Line = dict[str, Any]
 FORM: dict[Any, Any] = {
@@ -69,6 +75,17 @@ def append(folder: pathlib.Path, line: Line) -> None:
             if file.read() != b"\n":  # a last line that lost its newline
                 file.write(b"\n")
         file.write(json.dumps(line, allow_nan=False).encode() + b"\n")
+
+
+def write_csv(folder: pathlib.Path, lines: Sequence[Line]) -> None:
+    """Writes the lines of a run as a table, metrics.csv; missing values are empty."""
+    columns = dict.fromkeys(key for line in lines for key in line)  # in order, each once
+    table = io.StringIO()
+    writer = csv.DictWriter(table, list(columns), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(lines)
+    with atomic.replacing(folder / TABLE) as file:
+        file.write(table.getvalue().encode())
 
 
 def diverged(lines: Sequence[Line]) -> bool:

@@ -117,6 +117,7 @@ class RunLog:
         if not self._events:
             return
         metrics.append(self._folder, line)
+        metrics.write_csv(self._folder, self.lines)
         values = {k: v for k, v in line.items() if k not in ("epoch", "step") and v is not None}
         self._events.write(values, line["step"])
 

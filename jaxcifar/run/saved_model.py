@@ -4,6 +4,8 @@ import pathlib
 import time
 from typing import Any, NamedTuple
 
+import jax
+
 from jaxcifar.errors import UserError
 from jaxcifar.run.checkpoint import DIRECTORY, Checkpoints
 
@@ -19,11 +21,13 @@ class SavedModel(NamedTuple):
     meta: dict[str, Any]
 
 
-def read_model(workdir: pathlib.Path, name: str, like: dict[str, Any]) -> SavedModel:
+def read_model(
+    workdir: pathlib.Path, name: str, like: dict[str, Any] | jax.sharding.Sharding
+) -> SavedModel:
     """Returns the model of the step `name`: "latest", "best" or the text of a number.
 
-    `like` gives the model's tree, shapes and shardings. If a run that trains meanwhile deletes the
-    step, the steps are listed again.
+    `like` gives the model's tree, shapes and shardings; a sharding alone takes any tree. If a run
+    that trains meanwhile deletes the step, the steps are listed again.
 
     Raises:
       UserError: the run or the step does not exist, is damaged or cannot be read.

@@ -1,8 +1,10 @@
 """Selects the best epoch of a run by the same rule everywhere."""
 
 import math
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any, TypeVar
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Annotated, Any, NamedTuple, TypeVar
+
+from jaxcifar.config.fields import Count
 
 T = TypeVar("T")
 
@@ -10,6 +12,34 @@ T = TypeVar("T")
 def split(line: Mapping[str, Any]) -> str:
     """Returns the split on which epochs are compared: "validation" if there is one, or "test"."""
     return "validation" if "validation_accuracy" in line else "test"
+
+
+class EarlyStopping(NamedTuple):
+    """The keys of `config.early_stopping`."""
+
+    patience: Annotated[
+        Count,
+        "epochs without a better validation accuracy after which the run ends; 0 never ends it",
+    ] = 0
+
+    def due(self, lines: Sequence[Mapping[str, Any]]) -> bool:
+        """Returns whether a run with these lines of metrics, one per epoch, ends here."""
+        if not (self.patience and lines):
+            return False
+        return bool(lines[-1]["epoch"] - self._best(lines)["epoch"] >= self.patience)
+
+    def describe(self, lines: Sequence[Mapping[str, Any]]) -> str:
+        """Returns why the run ended, as text."""
+        line = self._best(lines)
+        return (
+            f"stopped early after epoch {lines[-1]['epoch']}: no validation accuracy above that of"
+            f" epoch {line['epoch']}, {line['validation_accuracy']:.4f}, for {self.patience} epochs"
+            " (early_stopping.patience)"
+        )
+
+    @staticmethod
+    def _best(lines: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
+        return best(lines, lambda line: line.get("validation_accuracy"))
 
 
 def best(items: Iterable[T], accuracy: Callable[[T], float | None]) -> T:

@@ -9,7 +9,7 @@ import os
 import pathlib
 import socket
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import IO, Any
 
 from ml_collections import ConfigDict
@@ -51,8 +51,13 @@ def check_path(path: pathlib.Path) -> None:
         )
 
 
-def check_workdir(path: pathlib.Path, config: ConfigDict) -> None:
+def check_workdir(
+    path: pathlib.Path, config: ConfigDict, continues: Callable[[int], bool] = lambda _: False
+) -> None:
     """Creates the workdir if needed and checks that this config may use it.
+
+    `continues(n)` says whether a run of n epochs, fewer than the config's, equals the start of the
+    config's run; the config may then continue that run.
 
     Raises:
       UserError: the folder belongs to a run of another config (the message lists the differences),
@@ -65,7 +70,9 @@ def check_workdir(path: pathlib.Path, config: ConfigDict) -> None:
             saved = load_config(path)
             with naming(path):
                 differences = compare.differences(saved, config)
-            if differences:
+            if len(differences) == 1 and saved.num_epochs < config.num_epochs:
+                _check_continues(path, saved.num_epochs, config, continues)
+            elif differences:
                 raise UserError(
                     f"{path} holds a run of another config ({'; '.join(differences)}); "
                     "choose another --workdir, or move this one away"
@@ -79,14 +86,29 @@ def check_workdir(path: pathlib.Path, config: ConfigDict) -> None:
     atomic.check_writable(path, "--workdir")
 
 
+def _check_continues(
+    path: pathlib.Path, epochs: int, config: ConfigDict, continues: Callable[[int], bool]
+) -> None:
+    if not continues(epochs):
+        raise UserError(
+            f"{path} holds a run with num_epochs={epochs}; with num_epochs={config.num_epochs},"
+            f" schedule.name={config.schedule.name} would have given it other learning rates: to"
+            f" train longer, start a run from its weights, --workdir=NEW --init_from={path}"
+        )
+
+
 def has_steps(path: pathlib.Path) -> bool:
     """Returns whether a step of the run was ever saved, so that training resumes."""
     return any(folder.name.isdigit() for folder in (path / STEPS).glob("*"))
 
 
 @contextlib.contextmanager
-def claim_workdir(path: pathlib.Path, config: ConfigDict) -> Iterator[None]:
+def claim_workdir(
+    path: pathlib.Path, config: ConfigDict, continues: Callable[[int], bool] = lambda _: False
+) -> Iterator[None]:
     """Locks the workdir for one training process and writes its config.json.
+
+    `continues` is that of `check_workdir`.
 
     The lock is released however the process ends. Temporary files of a killed process are removed.
     On a file system without locks, a warning says that nothing prevents a second process.
@@ -94,7 +116,7 @@ def claim_workdir(path: pathlib.Path, config: ConfigDict) -> Iterator[None]:
     Raises:
       UserError: this config may not use the folder, or another process is training in it.
     """
-    check_workdir(path, config)
+    check_workdir(path, config, continues)
     with damage.as_user_error(f"cannot lock --workdir {path}"):
         # "w" would erase the name of the holder
         file = files.open_plain(path / ".lock", "a+", errors="replace")
@@ -103,12 +125,15 @@ def claim_workdir(path: pathlib.Path, config: ConfigDict) -> Iterator[None]:
         file.truncate(0)
         file.write(f"process {os.getpid()} on {socket.gethostname()}")
         file.flush()
-        check_workdir(path, config)  # another process may have claimed it in the meantime
+        check_workdir(
+            path, config, continues
+        )  # another process may have claimed it in the meantime
         with damage.as_user_error(f"cannot write to --workdir {path}"):
             for pattern in LEFTOVERS[1:]:
                 for leftover in path.glob(pattern):
                     leftover.unlink()
-            if not (path / "config.json").exists():
+            new = not (path / "config.json").exists()
+            if new or load_config(path).num_epochs != config.num_epochs:
                 write_text(path / "config.json", schema.to_json(config) + "\n")
         yield
 

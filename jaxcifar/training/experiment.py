@@ -226,6 +226,18 @@ def check_pairs(c: ConfigDict) -> None:
             f"config.schedule.warmup_epochs is {warmup:g}, but config.num_epochs is {c.num_epochs}:"
             " the run would end within its warm-up; set both"
         )
+    if c.early_stopping.patience and not c.data.validation:
+        raise UserError(
+            f"config.early_stopping.patience is {c.early_stopping.patience}, but"
+            " config.data.validation is 0: early stopping needs validation images, for example"
+            " --config.data.validation=5000"
+        )
+    weights = len(c.loss.class_weights)
+    if weights not in (0, c.model.num_classes):
+        raise UserError(
+            f"config.loss.class_weights has {weights} weights, but config.model.num_classes is"
+            f" {c.model.num_classes}; expected one weight per class"
+        )
     if c.schedule.get("floor", 0) > c.optimizer.learning_rate:
         raise UserError(
             f"config.schedule.floor is {c.schedule.floor:g}, above config.optimizer.learning_rate"

@@ -15,7 +15,7 @@ from jax.sharding import Mesh
 
 from jaxcifar.errors import UserError
 from jaxcifar.run import damage
-from jaxcifar.run.checkpoint import Checkpoints
+from jaxcifar.run.saved_model import read_model
 from jaxcifar.system import devices, files, json_files
 from jaxcifar.system.json_files import NUMBER
 from jaxcifar.training.state import eval_variables
@@ -72,10 +72,7 @@ def _read_run(path: pathlib.Path, mesh: Mesh) -> tuple[dict[str, Any], dict[str,
             " import_torch makes a run's folder from PyTorch's weights"
         )
     files.check_folder(path)
-    with Checkpoints(path) as checkpoints:
-        step = checkpoints.find_step("latest")
-        model = checkpoints.restore_any_model(step, devices.replicated(mesh))
-        meta = checkpoints.meta(step)
+    step, model, meta = read_model(path, "latest", devices.replicated(mesh))
     about = {"step": step, "mean": meta["mean"], "std": meta["std"]}
     return flatten(eval_variables(**{"batch_stats": {}, "ema": None} | model)), about
 

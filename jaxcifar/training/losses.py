@@ -2,7 +2,7 @@
 
 import functools
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any, NamedTuple
 
 import jax
@@ -10,40 +10,55 @@ import jax.numpy as jnp
 import optax
 
 from jaxcifar.config import fields
-from jaxcifar.config.fields import NonNegative, Share
+from jaxcifar.config.fields import AboveZero, NonNegative, Share
 
 Array = jax.Array
 _norm = jax.jit(optax.tree.norm)
 
 
 class Loss(NamedTuple):
-    """A loss per example, [B], which scoring reports, and a scalar penalty on the parameters."""
+    """A loss per example, [B], which scoring reports, and a scalar penalty on the parameters.
+
+    With class weights, training minimises the sum of the weighted losses over that of the weights.
+    """
 
     examples: Callable[[Array, Array], Array]  # (logits, labels)
     penalty: Callable[[Any], Array]
+    # (logits, labels) -> weighted losses [B] and weights [B]; None without class weights
+    weighted: Callable[[Array, Array], tuple[Array, Array]] | None = None
 
 
 def cross_entropy(
     *,
     label_smoothing: Annotated[Share, "probability that is spread evenly over all classes"] = 0.0,
     l1: Annotated[NonNegative, "factor of the L1 penalty on all parameters"] = 0.0,
+    class_weights: Annotated[
+        Sequence[AboveZero], "weight of each class in training; () weighs all equally"
+    ] = (),
 ) -> Loss:
     """Returns the loss −Σ_c q_c log p_c with the penalty l1·Σ|w| over all parameters.
 
-    q = (1 − s)·onehot + s/num_classes with s = label_smoothing.
+    q = (1 − s)·onehot + s/num_classes with s = label_smoothing. Class weights w act as in PyTorch's
+    CrossEntropyLoss(weight=w): the loss of a batch is −Σ_b Σ_c w_c q_bc log p_bc / Σ_b w_(label of
+    b). They act on training only; logged losses are not weighted.
     """
 
-    def examples(logits: Array, labels: Array) -> Array:
+    def examples(logits: Array, labels: Array, weights: Array | float = 1.0) -> Array:
         log_p = jax.nn.log_softmax(logits.astype(jnp.float32))
         # indexing would cost two more GPU kernels, because its gradient is a scatter
         mine = labels[:, None] == jnp.arange(log_p.shape[1])
+        log_p = log_p if isinstance(weights, float) else weights * log_p
         hard = -jnp.where(mine, log_p, 0).sum(1)
         return (1 - label_smoothing) * hard - label_smoothing * log_p.mean(1)
 
     def penalty(params: Any) -> Array:
         return l1 * optax.tree.norm(params, ord=1) if l1 else jnp.zeros(())
 
-    return Loss(examples, penalty)
+    def weighted(logits: Array, labels: Array) -> tuple[Array, Array]:
+        weights = jnp.array(class_weights, jnp.float32)
+        return examples(logits, labels, weights), weights[labels]
+
+    return Loss(examples, penalty, weighted if class_weights else None)
 
 
 LOSSES = {"cross_entropy": cross_entropy}

@@ -85,6 +85,18 @@ def mixed_losses(
     return weight * examples(logits, labels) + (1 - weight) * examples(logits, partner(labels))
 
 
+def weighted_mean(
+    weighted: Callable[[Array, Array], tuple[Array, Array]],
+    logits: Array,
+    labels: Array,
+    weight: Array | None,
+) -> Array:
+    """Returns the mean of the losses by the weights of their classes, mixed like the losses."""
+    losses = mixed_losses(lambda *batch: weighted(*batch)[0], logits, labels, weight)
+    weights = mixed_losses(lambda *batch: weighted(*batch)[1], logits, labels, weight)
+    return losses.sum() / weights.sum()
+
+
 def main_labels(labels: Array, weight: Array | None) -> Array:
     """Returns the label of the larger part of each image, [B]."""
     return labels if weight is None else jnp.where(weight >= 0.5, labels, partner(labels))

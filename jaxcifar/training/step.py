@@ -73,8 +73,10 @@ def update(
             (logits, _), updated = model.apply(
                 variables, inputs.x, train=True, rngs=rngs, mutable=["batch_stats"]
             )
-        each = mixing.mixed_losses(loss.examples, logits, inputs.labels, inputs.weight)
-        total = each.mean() + loss.penalty(params)
+        batch = logits, inputs.labels, inputs.weight
+        each = mixing.mixed_losses(loss.examples, *batch)
+        mean = mixing.weighted_mean(loss.weighted, *batch) if loss.weighted else each.mean()
+        total = mean + loss.penalty(params)
         return total, (each, logits, updated.get("batch_stats", {}))
 
     gradient, (each, logits, batch_stats) = jax.grad(objective, has_aux=True)(state.params)

@@ -14,14 +14,15 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from jaxcifar.run import metrics
+from jaxcifar.run import metrics, selection
 from jaxcifar.run.progress import format_epoch
 from jaxcifar.run.signals import Interrupt
 from jaxcifar.system import devices, output
 from jaxcifar.training import experiment
+from jaxcifar.training.about import describe
 from jaxcifar.training.scoring import held_out_splits, score
 from jaxcifar.training.state import Carry
-from jaxcifar.training.trainer import Result, describe
+from jaxcifar.training.trainer import Result
 
 
 def train(configs: Sequence[ConfigDict]) -> list[Result] | None:
@@ -37,6 +38,7 @@ def train(configs: Sequence[ConfigDict]) -> list[Result] | None:
     optimizer, schedule = parts.optimizer(steps_per_epoch)
     loop = parts.train_loop(dataset.train, optimizer)
     splits = held_out_splits(parts, dataset)
+    stopping = selection.EarlyStopping(**c.early_stopping)
     seeds = devices.place(np.array([config.seed for config in configs], np.int32), parts.mesh)
     starts = [each.start(optimizer, dataset.train.images) for each in every]
     carry = jax.tree.map(lambda *leaves: jnp.stack(leaves), *starts)
@@ -51,7 +53,7 @@ def train(configs: Sequence[ConfigDict]) -> list[Result] | None:
         for epoch in range(c.num_epochs):
             if interrupt.wanted:
                 return None
-            active = [i for i, so_far in enumerate(lines) if not metrics.diverged(so_far)]
+            active = [i for i, so_far in enumerate(lines) if not has_ended(so_far, stopping)]
             if not active:
                 break
             began = time.perf_counter()
@@ -71,6 +73,11 @@ def train(configs: Sequence[ConfigDict]) -> list[Result] | None:
         Result(lines[i], ends[i], True, describe(each.config, dataset, each), each, dataset)
         for i, each in enumerate(every)
     ]
+
+
+def has_ended(lines: list[metrics.Line], stopping: selection.EarlyStopping) -> bool:
+    """Returns whether a run with these lines diverged or stopped early."""
+    return metrics.diverged(lines) or stopping.due(lines)
 
 
 def select_run(carry: Carry, i: int) -> Any:

@@ -2,33 +2,36 @@
 
 import contextlib
 import dataclasses
+import functools
 import math
 import pathlib
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
-import jax
+import numpy as np
 import optax
 from ml_collections import ConfigDict
 
 from jaxcifar import data
-from jaxcifar.config import schema
-from jaxcifar.errors import UserError
-from jaxcifar.figures import curves, png
-from jaxcifar.ops.batch_norm import MOMENTUM
-from jaxcifar.run import damage, provenance, selection
+from jaxcifar.run import damage, metrics, selection
 from jaxcifar.run import workdir as workdirs
 from jaxcifar.run.checkpoint import Checkpoints
 from jaxcifar.run.progress import RunLog
 from jaxcifar.run.signals import Interrupt
 from jaxcifar.system import devices, output
 from jaxcifar.training import experiment, initial, losses, optim, state
+from jaxcifar.training.about import (
+    check_data,
+    describe,
+    draw_curves,
+    print_introduction,
+    young_averages,
+)
 from jaxcifar.training.epoch import TrainLoop
 from jaxcifar.training.scoring import HeldOut, held_out_splits, score
 from jaxcifar.training.state import Carry
 
-YOUNG = 0.05  # share of its initial value above which an average is not to be trusted
 EPOCH_SECONDS = "epoch_seconds"  # in the metadata of a step within an epoch: its time so far
 
 
@@ -46,9 +49,21 @@ class Result(NamedTuple):
     parts: experiment.Experiment
     dataset: data.Dataset
 
+    @property
+    def num_epochs(self) -> int:
+        """The number of finished epochs, fewer than the config's if the run stopped early."""
+        batch_size = self.parts.config.batch_size
+        return int(self.state.step) // (len(self.dataset.train.labels) // batch_size)
 
-def train(config: ConfigDict, workdir: pathlib.Path) -> Result:
+
+def train(
+    config: ConfigDict,
+    workdir: pathlib.Path,
+    on_epoch: Callable[[metrics.Line], object] = lambda line: None,
+) -> Result:
     """Trains `config` in `workdir`, from the latest checkpoint if there is one.
+
+    After each epoch, once its metrics are in metrics.jsonl, process 0 calls `on_epoch` with them.
 
     Raises:
       UserError: the config or the data are wrong, or the folder belongs to another run.
@@ -56,13 +71,15 @@ def train(config: ConfigDict, workdir: pathlib.Path) -> Result:
     parts = experiment.build_experiment(config)
     with output.busy("loading the data"):
         dataset = experiment.load_data(parts.config)
+    continues = functools.partial(has_same_rates, parts, dataset)
     if devices.is_leader():
-        workdirs.check_workdir(workdir, config)
+        workdirs.check_workdir(workdir, config, continues)
     with output.busy("preparing the run"):
         weights = None if workdirs.has_steps(workdir) else parts.initial_weights()
         run = Run.prepare(config, parts, dataset, weights)
 
-    with open_workdir(workdir, config, parts) as (checkpoints, interrupt):
+    claim = workdirs.claim_workdir(workdir, config, continues)
+    with open_workdir(workdir, claim, parts) as (checkpoints, interrupt):
         carry = run.latest(checkpoints)
         step = int(carry.state.step)
         saved = checkpoints.meta(step) if step in checkpoints.steps() else {}
@@ -73,21 +90,14 @@ def train(config: ConfigDict, workdir: pathlib.Path) -> Result:
             workdir, config.num_epochs, run.steps_per_epoch, step, writing=devices.is_leader()
         )
         with log:
-            print_introduction(log, run, carry, workdir)
+            print_introduction(log, parts, dataset, run.meta, carry.state, workdir)
             spent = saved.get(EPOCH_SECONDS, 0.0)  # older code did not save it
-            carry = train_epochs(run, carry, log, checkpoints, interrupt, spent)
-            if log.diverged:
-                log.print_diverged()
-            if log.diverged or not math.isfinite(carry.sums.loss):
-                carry = run.latest(checkpoints)  # the last finite state
-            checkpoints.save(carry, run.meta, None)  # no accuracy: within an epoch, never the best
-            if int(carry.state.step) == run.last_step:
-                for note in young_averages(run.parts.config, carry.state):
-                    log.say(note)
+            carry = train_epochs(run, carry, log, checkpoints, interrupt, spent, on_epoch)
+            carry = end_run(run, carry, log, checkpoints)
             saved_meta = checkpoints.meta(int(carry.state.step))
         if log.lines and devices.is_leader():
             draw_curves(workdir, log.lines, saved_meta)
-    finished = int(carry.state.step) == run.last_step or log.diverged
+    finished = int(carry.state.step) == run.last_step or run.has_ended(log)
     return Result(log.lines, carry.state, finished, saved_meta, parts, dataset)
 
 
@@ -102,6 +112,7 @@ class Run:
     loop: TrainLoop
     splits: dict[str, HeldOut]
     meta: dict[str, Any]
+    stopping: selection.EarlyStopping
     weights: initial.Weights | None
 
     @classmethod
@@ -118,7 +129,8 @@ class Run:
         meta = describe(config, dataset, parts)
         meta |= {initial.KEY: weights.about} if weights else {}
         splits = held_out_splits(parts, dataset)
-        return cls(parts, dataset, optimizer, schedule, loop, splits, meta, weights)
+        stopping = selection.EarlyStopping(**parts.config.early_stopping)
+        return cls(parts, dataset, optimizer, schedule, loop, splits, meta, stopping, weights)
 
     @property
     def steps_per_epoch(self) -> int:
@@ -130,6 +142,10 @@ class Run:
         """The number of steps in the whole run."""
         return self.parts.config.num_epochs * self.steps_per_epoch
 
+    def has_ended(self, log: RunLog) -> bool:
+        """Returns whether the run diverged or stopped early, and takes no further step."""
+        return log.diverged or self.stopping.due(log.lines)
+
     def latest(self, checkpoints: Checkpoints) -> Carry:
         """Returns the latest checkpoint, or the initial state if there is none."""
         carry = checkpoints.restore_latest(self.parts.abstract_start(self.optimizer))
@@ -138,14 +154,27 @@ class Run:
         return carry
 
 
+def has_same_rates(parts: experiment.Experiment, dataset: data.Dataset, num_epochs: int) -> bool:
+    """Returns whether a run of fewer epochs has the learning rates of the start of this one."""
+    c, steps_per_epoch = parts.config, len(dataset.train.labels) // parts.config.batch_size
+    steps = np.arange(num_epochs * steps_per_epoch)
+    old, new = (
+        optim.build_schedule(c.schedule, c.optimizer.learning_rate, steps_per_epoch, epochs)(steps)
+        for epochs in (num_epochs, c.num_epochs)
+    )
+    return np.array_equal(old, new)
+
+
 @contextlib.contextmanager
 def open_workdir(
-    workdir: pathlib.Path, config: ConfigDict, parts: experiment.Experiment
+    workdir: pathlib.Path,
+    claim: contextlib.AbstractContextManager[None],
+    parts: experiment.Experiment,
 ) -> Iterator[tuple[Checkpoints, Interrupt]]:
     """Claims the workdir for one run; on exit, waits for the last save and releases it."""
     unit = "epoch" if devices.is_accelerated(parts.mesh) else "step"
     with (
-        devices.on_leader(workdirs.claim_workdir(workdir, config)),
+        devices.on_leader(claim),
         Checkpoints(workdir, writing=True) as checkpoints,
         Interrupt(unit) as interrupt,
         devices.exit_alone_on_error(),  # innermost, because the others wait for other processes
@@ -161,19 +190,22 @@ def train_epochs(
     checkpoints: Checkpoints,
     interrupt: Interrupt,
     spent: float,
+    on_epoch: Callable[[metrics.Line], object],
 ) -> Carry:
     """Trains to the last step, until a signal, or until divergence; scores and saves each epoch.
 
     `spent` is the time in seconds of the steps of the current epoch before a resume.
     """
     config, step = run.parts.config, int(carry.state.step)
-    if step < run.last_step and not log.diverged:
+    if step < run.last_step and not run.has_ended(log):
         began = time.perf_counter()
         log.say("compiling …")
         log.show_phase("compiling")
         run.loop.compile(carry, config.num_epochs)
         log.say(f"compiled in {time.perf_counter() - began:.1f} s")
-    while step < run.last_step and not (devices.any_process(interrupt.wanted) or log.diverged):
+    while step < run.last_step and not run.has_ended(log):
+        if devices.any_process(interrupt.wanted):
+            break
         epoch, began_at = divmod(step, run.steps_per_epoch)
         began = time.perf_counter()
         watch = Watch(log, interrupt, epoch + 1, began_at, config.batch_size)
@@ -194,7 +226,24 @@ def train_epochs(
         log.write_epoch(line)
         if not log.diverged:
             checkpoints.save(carry, run.meta, line.get(f"{selection.split(line)}_accuracy"))
-        log.print_epoch()  # last: a terminal may block
+        log.print_epoch()  # after saving: a terminal may block, and so may what follows
+        if devices.is_leader():
+            on_epoch(log.lines[-1])
+    return carry
+
+
+def end_run(run: Run, carry: Carry, log: RunLog, checkpoints: Checkpoints) -> Carry:
+    """Saves and returns the last finite state, and prints what to know about the end of the run."""
+    if log.diverged:
+        log.print_diverged()
+    elif run.stopping.due(log.lines):
+        log.say(run.stopping.describe(log.lines))
+    if log.diverged or not math.isfinite(carry.sums.loss):
+        carry = run.latest(checkpoints)
+    checkpoints.save(carry, run.meta, None)  # no accuracy: within an epoch, never the best
+    if int(carry.state.step) == run.last_step:
+        for note in young_averages(run.parts.config, carry.state):
+            log.say(note)
     return carry
 
 
@@ -213,79 +262,3 @@ class Watch:
         rate = (done - self.began_at) * self.batch_size / seconds
         self.log.progress(self.epoch, done, sums, rate)
         return not devices.any_process(self.interrupt.wanted)
-
-
-def young_averages(config: ConfigDict, end: state.State) -> Iterator[str]:
-    """Yields a line for each kind of average that still holds much of its initial value.
-
-    After n updates, an average of momentum m holds mⁿ of it.
-    """
-    steps = int(end.step)
-    leaves = jax.tree_util.tree_leaves_with_path(end.batch_stats)
-    momentum = config.model.get("norm_momentum", MOMENTUM)
-    left = {}
-    if any(path[-1].key == "mean" for path, _ in leaves):
-        left["BatchNorm's running averages"] = momentum**steps
-    if end.ema is not None:
-        updates = steps // config.accumulate_steps
-        left["the averaged weights (config.optimizer.ema_decay)"] = (
-            config.optimizer.ema_decay**updates
-        )
-    for name, share in left.items():
-        if share > YOUNG:
-            yield (
-                f"WARNING: after {steps} steps, {name} still hold {share:.0%} of their initial"
-                " values, so the test accuracy is too low: train for more epochs, or with a"
-                " smaller config.batch_size"
-            )
-
-
-def describe(
-    config: ConfigDict, dataset: data.Dataset, parts: experiment.Experiment
-) -> dict[str, Any]:
-    """Returns the JSON saved with each checkpoint, which describes its weights and their origin."""
-    return {
-        "config": schema.to_json(config),
-        "class_names": list(dataset.class_names),
-        "mean": list(config.augment.mean),
-        "std": list(config.augment.std),
-        "data": {"source": dataset.source, "checksum": dataset.checksum},
-        "device": devices.describe(parts.mesh),
-        "versions": provenance.versions(),
-        "commit": provenance.commit(),
-        "date": time.strftime("%Y-%m-%d"),
-    }
-
-
-def check_data(meta: dict[str, Any], dataset: data.Dataset, workdir: pathlib.Path) -> None:
-    """Raises a UserError if the run was trained on other data so far."""
-    advice = "choose another --workdir, or restore the original data"
-    checksum, class_names = meta["data"]["checksum"], meta["class_names"]
-    if difference := data.compare_data(dataset, workdir, checksum, class_names, advice):
-        raise UserError(f"{difference}; {advice}")
-
-
-def print_introduction(log: RunLog, run: Run, carry: Carry, workdir: pathlib.Path) -> None:
-    """Prints data, model, devices, workdir, and the step from which training resumes."""
-    dataset, parts, step = run.dataset, run.parts, int(carry.state.step)
-    train, test = len(dataset.train.labels), len(dataset.test.labels)
-    log.say(f"data: {dataset.source}, {train:,} training and {test:,} test images")
-    log.say(f"      from {dataset.origin}")
-    size = experiment.describe_parameters(carry.state.params)
-    log.say(f"model: {parts.config.model.name}, {size}, {parts.config.compute_dtype}")
-    if not step and (start := run.meta.get(initial.KEY)):
-        log.say(f"initial weights: {start['name']}, step {start['step']:,}")
-        if start["left_out"]:
-            log.say(f"      without {', '.join(start['left_out'])}, which do not fit")
-        if any(list(parts.config.augment[key]) != list(start[key]) for key in ("mean", "std")):
-            log.say(f"      WARNING: trained with mean {start['mean']} and std {start['std']}")
-    log.say(f"device: {devices.describe(parts.mesh)}")
-    log.say(f"workdir: {workdir}" + (f", resumed at step {step:,}" if step else ""))
-
-
-def draw_curves(workdir: pathlib.Path, lines: list[dict[str, Any]], meta: dict[str, Any]) -> None:
-    """Plots the curves of the run; the title says if the data are synthetic."""
-    note = " (synthetic data)" if meta["data"]["source"] == "synthetic" else ""
-    name = workdir.resolve().name
-    charts = curves.learning_curves({name: [lines]})
-    png.draw_charts(workdir / "curves.png", charts, name + note)

@@ -4,16 +4,90 @@ import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
-from conftest import config_of
+from conftest import config_of, random_images, tiny
+from nets import MLP, torch_or_skip
 
-from jaxcifar.training import losses
+from jaxcifar.errors import UserError
+from jaxcifar.training import experiment, losses, mixing
+from jaxcifar.training.step import ModelInputs
 
 
-def loss(label_smoothing=0.0, l1=0.0):
+def loss(label_smoothing=0.0, l1=0.0, **keys):
     return losses.build_loss(
-        {"name": "cross_entropy", "label_smoothing": label_smoothing, "l1": l1}
+        {"name": "cross_entropy", "label_smoothing": label_smoothing, "l1": l1} | keys
     )
+
+
+def class_loss(logits, labels, weights, smoothing):
+    """The definition, in float64."""
+    x = np.asarray(logits, np.float64)
+    log_p = x - np.log(np.exp(x).sum(1, keepdims=True))
+    q = (1 - smoothing) * np.eye(x.shape[1])[labels] + smoothing / x.shape[1]
+    return -(np.array(weights) * q * log_p).sum() / np.array(weights)[labels].sum()
+
+
+WEIGHTS = tuple(np.random.default_rng(1).uniform(0.2, 5, 10).tolist())
+
+
+@pytest.mark.parametrize("mixed", [None, 0.3])
+@pytest.mark.parametrize("smoothing", [0.0, 0.2])
+def test_class_weights_give_the_weighted_mean(batch, smoothing, mixed):
+    logits, labels = (jnp.array(part) for part in batch)
+    weighted = loss(smoothing, class_weights=WEIGHTS)
+    got = mixing.weighted_mean(
+        weighted.weighted, logits, labels, None if mixed is None else jnp.array(mixed)
+    )
+    want = class_loss(logits, labels, WEIGHTS, smoothing)
+    if mixed is not None:  # every image is the partner of one other, so the weights sum to the same
+        want = 0.3 * want + 0.7 * class_loss(logits, np.roll(labels, 1), WEIGHTS, smoothing)
+    assert float(got) == pytest.approx(want, rel=1e-5)
+    same = loss(smoothing, class_weights=(2.0,) * 10)
+    got = mixing.weighted_mean(same.weighted, logits, labels, None)
+    assert float(got) == pytest.approx(float(loss(smoothing).examples(*batch).mean()), rel=1e-5)
+    np.testing.assert_array_equal(
+        weighted.examples(logits, labels), loss(smoothing).examples(logits, labels)
+    )
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.2])
+def test_class_weights_are_those_of_pytorch(batch, smoothing):
+    torch = torch_or_skip()
+    logits, labels = batch
+    criterion = torch.nn.CrossEntropyLoss(torch.tensor(WEIGHTS), label_smoothing=smoothing)
+    want = criterion(torch.tensor(logits), torch.tensor(labels)).item()
+    assert class_loss(logits, labels, WEIGHTS, smoothing) == pytest.approx(want, rel=1e-5)
+
+
+def test_training_minimises_the_weighted_loss():
+    """With SGD at rate 1 the first step is minus the gradient of the weighted mean."""
+    optimizer = {"name": "sgd", "learning_rate": 1.0}
+    weights = (1.0, 3.0) + (0.5,) * 8
+    config = tiny(model=MLP, optimizer=optimizer, **{"loss.class_weights": weights})
+    parts = experiment.build_experiment(config)
+    transform = optax.sgd(1.0)
+    state = parts.start(transform, np.zeros((1, 32, 32, 3), np.uint8)).state
+    images, labels = random_images(16, 32, 32, 3), np.arange(16) % 10
+    inputs = ModelInputs(parts.augment.test(images), labels, None, jax.random.key(0))
+    new, sums = parts.update(transform)(state, inputs)
+
+    def definition(params):
+        logits, _ = parts.model.apply({"params": params}, inputs.x, train=True)
+        each = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
+        chosen = jnp.array(weights)[labels]
+        return (chosen * each).sum() / chosen.sum(), each.sum()
+
+    gradient, plain = jax.grad(definition, has_aux=True)(state.params)
+    want = jax.tree.map(jnp.subtract, state.params, gradient)
+    chex.assert_trees_all_close(new.params, want, rtol=1e-5, atol=1e-6)
+    assert float(sums.loss) == pytest.approx(float(plain), rel=1e-5)  # as logged, not weighted
+
+
+@pytest.mark.parametrize("weights", [(1.0, 2.0), (1.0,) * 11, (1.0,) * 9 + (0.0,)])
+def test_wrong_class_weights_are_refused(weights):
+    with pytest.raises(UserError, match="class_weights"):
+        experiment.build_experiment(tiny(**{"loss.class_weights": weights}))
 
 
 @pytest.fixture

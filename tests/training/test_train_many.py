@@ -69,6 +69,16 @@ def test_those_that_diverge_end_with_the_last_state_that_was_finite(small_data):
         assert result.parts.config.seed == config.seed
 
 
+def test_each_stops_early_by_its_own_validation_accuracy(small_data, tmp_path):
+    """Without progress, at rate 0, a run ends after its first epoch and the patience."""
+    changes = {"optimizer.learning_rate": 0.0, "num_epochs": 6, "early_stopping.patience": 2}
+    configs = [config_of("simple_cnn.py", seed=seed, **CNN | changes) for seed in (0, 1)]
+    alone = train(configs[1], tmp_path)
+    for result in train_many.train(configs):
+        assert [line["epoch"] for line in result.lines] == [1, 2, 3]
+        assert (result.num_epochs, alone.num_epochs) == (3, 3)
+
+
 @pytest.mark.parametrize(("stride", "padding", "size"), [(1, 1, 3), (2, 1, 3), (1, 0, 5)])
 def test_vmap_makes_one_convolution_after_another(stride, padding, size):
     rng = np.random.default_rng(0)

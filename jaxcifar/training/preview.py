@@ -1,0 +1,103 @@
+"""A look before training: the layers of the net, and a batch as the net sees it.
+
+python -m jaxcifar.train --config=configs/adaptive.py --summary
+python -m jaxcifar.train --config=configs/adaptive.py --show_batch
+"""
+
+import functools
+import pathlib
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax.linen import summary
+from ml_collections import ConfigDict
+
+from jaxcifar import data, models
+from jaxcifar.data.split import SIZE
+from jaxcifar.figures import png
+from jaxcifar.run import workdir
+from jaxcifar.system import devices
+from jaxcifar.training import experiment, mixing
+from jaxcifar.training.augment import Batch
+from jaxcifar.training.epoch import epoch_order
+
+SHOWN, COLUMNS = 64, 8  # images in the picture, and in a row
+
+
+def describe_layers(model: nn.Module) -> str:
+    """Returns a table of the modules that have parameters, and of what one image costs forward."""
+    # private, because `nn.tabulate` prints this table in 200 columns
+    table = summary._get_module_table(
+        model, depth=None, show_repeated=False, compute_flops=True, compute_vjp_flops=False
+    )(jax.random.key(0), jnp.zeros((1, SIZE, SIZE, 3)), train=False)
+    cells = [("layer", "kind", "output", "parameters", "operations")]
+    total = 0
+    for row in table:
+        count = sum(leaf.size for leaf in jax.tree.leaves(row.counted_variables.get("params", {})))
+        total += count
+        if count:
+            shape = "×".join(map(str, jax.tree.leaves(row.outputs)[0].shape[1:]))
+            kind = type(row.module_copy).__name__
+            cells.append(("/".join(row.path), kind, shape, f"{count:,}", f"{row.flops:,}"))
+    cells.append(("all", "", "", f"{total:,}", f"{next(iter(table)).flops:,}"))
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    form = "  ".join(f"{{:{side}{width}}}" for side, width in zip("<<<>>", widths, strict=True))
+    return "\n".join(form.format(*row) for row in cells)
+
+
+def print_summary(config: ConfigDict) -> None:
+    """Prints the layers of the net; reads no data and trains nothing."""
+    parts = experiment.build_experiment(config)
+    # a platform's own implementations, such as Winograd's, need other numbers of operations
+    text = describe_layers(models.build_model(parts.config.model, jnp.float32, ""))
+    if devices.is_leader():
+        print(text)
+        print("operations: of the forward pass of one image, as XLA counts them")
+
+
+def first_batch(
+    parts: experiment.Experiment, dataset: data.Dataset
+) -> tuple[np.ndarray, list[str]]:
+    """Returns the first images of the first step, with values 0 to 1, and their labels as text.
+
+    They are augmented as in training; only the normalisation is undone.
+    """
+    c = parts.config
+    index = epoch_order(c.seed, 0, len(dataset.train.labels))[: c.batch_size]
+    images, labels = (jnp.asarray(part[np.asarray(index)]) for part in dataset.train)
+    batch = Batch(images, labels, index, jnp.int32(0), jnp.int32(c.seed))
+    prepare = jax.jit(functools.partial(parts.prepare, size=parts.augment.size_of(0)))
+    inputs = prepare(batch, jnp.int32(0))
+    pixels = inputs.x.astype(jnp.float32) * jnp.array(c.augment.std) + jnp.array(c.augment.mean)
+    names = [dataset.class_names[label] for label in np.asarray(labels)]
+    if inputs.weight is not None:
+        share = float(inputs.weight)
+        others = [dataset.class_names[label] for label in np.asarray(mixing.partner(labels))]
+        pairs = zip(names, others, strict=True)
+        names = [f"{share:.2f} {one}\n{1 - share:.2f} {other}" for one, other in pairs]
+    return np.asarray(pixels.clip(0, 1))[:SHOWN], names[:SHOWN]
+
+
+def show_batch(config: ConfigDict, workdir_of_run: pathlib.Path) -> None:
+    """Writes a picture of the first batch to a new folder beside the workdir, and prints its name.
+
+    The workdir is neither created nor read.
+    """
+    parts = experiment.build_experiment(config)
+    dataset = experiment.load_data(parts.config)
+    pixels, names = first_batch(parts, dataset)
+    if not devices.is_leader():
+        return
+    folder = workdir.new_folder_beside(workdir_of_run, "show_batch")
+    rows = -(-len(names) // COLUMNS)
+    fig, axes = png.figure(rows, COLUMNS, (1.2 * COLUMNS, 1.5 * rows))
+    for axis, *shown in zip(axes.flat, pixels, names, strict=False):
+        axis.imshow(shown[0], interpolation="nearest")
+        axis.set_title(shown[1], fontsize=7)
+    for axis in axes.flat:
+        axis.axis("off")
+    folder.mkdir()
+    png.save(fig, folder / "batch.png")
+    print(f"wrote {folder}/batch.png, {len(names)} of {config.batch_size} images of the first step")
