@@ -131,7 +131,7 @@ def draw_explanation(
         axis.set_xticks(range(table.shape[1]))
         axis.set_xlabel("branch", fontsize="small")
         axis.set_title("weights of the branches", fontsize="small")
-    fig.suptitle(_literal(title), fontsize="medium")
+    fig.suptitle(title, fontsize="medium")
     save(fig, path)
 
 
@@ -143,11 +143,11 @@ def draw_samples(path: pathlib.Path, images: np.ndarray, names: Sequence[str], t
     fig, axes = figure(1, 1, (2 + 0.42 * columns, 0.6 + 0.42 * rows))
     axis = axes[0][0]
     axis.imshow(tiles.reshape(rows * (height + 2), -1, 3), interpolation="nearest")
-    axis.set_yticks((np.arange(rows) + 0.5) * (height + 2), map(_literal, names), fontsize="small")
+    axis.set_yticks((np.arange(rows) + 0.5) * (height + 2), names, fontsize="small")
     axis.set_xticks([])
     axis.tick_params(length=0)
     axis.spines[:].set_visible(False)
-    axis.set_title(_literal(title), fontsize="medium")
+    axis.set_title(title, fontsize="medium")
     save(fig, path)
 
 
