@@ -31,7 +31,7 @@ def make_parser() -> argparse.ArgumentParser:
         ("--config.KEY=VALUE sets any value of the config.",),
     )
     parser.add_argument(
-        "file", type=pathlib.Path, metavar="FILE", help="file that torch.save wrote"
+        "file", type=pathlib.Path, metavar="FILE", help="file that torch.save wrote, or safetensors"
     )
     command.add_config_option(parser)
     parser.add_argument(
@@ -58,8 +58,10 @@ def main() -> None:
     out = known.workdir or pathlib.Path("checkpoints", known.file.stem)
     config = overrides.load_config(known.config, words)
     with output.busy(f"importing {known.file}"):
-        model = import_state_dict(known.file, config, out, known.class_names)
+        model, note = import_state_dict(known.file, config, out, known.class_names)
     size = experiment.describe_parameters(model["params"])
+    if note:
+        print(f"read the weights {note}")
     output.show(f"saved {known.file.name} in {out}: {config.model.name}, {size}")
     mean, std = (", ".join(map(str, config.augment[key])) for key in ("mean", "std"))
     print(f"images are normalised with mean {mean} and std {std}; the weights must have been")

@@ -16,7 +16,7 @@ from jaxcifar.data import cifar10, cifar100, summary
 from jaxcifar.errors import UserError
 from jaxcifar.figures import png
 from jaxcifar.run import damage
-from jaxcifar.system import output
+from jaxcifar.system import files, output
 
 SAMPLES = 10  # of each class
 MAX_ROWS = 100  # classes in the picture
@@ -33,7 +33,7 @@ def find_source(word: str, dir: str) -> tuple[str, str]:
     """
     if word in data.SOURCES:
         return word, dir
-    path = pathlib.Path(word).expanduser()
+    path = files.expand_home(word)
     if path.exists():
         if path.suffix == ".npz":
             return "npz", word
@@ -105,12 +105,12 @@ def main() -> None:
     with output.busy(f"reading {given.source}"):
         dataset = data.load_dataset(source, dir, labels=given.labels)
         text = describe(dataset)
-    print(text)
+    output.show(text)
     names = dataset.class_names[:MAX_ROWS]
     images = summary.samples(dataset.train, len(names), SAMPLES)
     with damage.as_user_error(f"cannot write to --out {given.out}"):
         png.draw_samples(given.out, images, names, f"{source}, training images")
-    print(f"\nwrote {given.out}, the first {SAMPLES} training images of each class")
+    output.show(f"\nwrote {given.out}, the first {SAMPLES} training images of each class")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """Classifies image files with the weights of a run.
 
-python -m jaxcifar.predict --checkpoint=DIR [--step=N|best|latest] [--json|--csv] IMAGE…|FOLDER|-
+python -m jaxcifar.predict --checkpoint=DIR [--step=N|best|latest] [--json|--csv] [--explain=DIR]
+    IMAGE…|FOLDER|-
 """
 
 from jaxcifar.system import command
@@ -23,7 +24,10 @@ import numpy as np
 from jaxcifar.data import image_files
 from jaxcifar.data.image_files import CroppedImage
 from jaxcifar.errors import UserError, printable
-from jaxcifar.system import backend, output
+from jaxcifar.figures import png
+from jaxcifar.run import damage
+from jaxcifar.system import atomic, backend, output
+from jaxcifar.weights import explain
 from jaxcifar.weights.net import Net, load_net
 
 MAX_PATH = 4096  # characters of a file's name that are shown
@@ -61,6 +65,26 @@ def open_images(words: Sequence[str]) -> Iterator[tuple[pathlib.Path | BinaryIO,
             yield from ((file, str(file)) for file in files)
         else:
             yield path, word
+
+
+def draw_explanations(
+    net: Net, found: Sequence[tuple[CroppedImage, RankedClasses]], folder: pathlib.Path
+) -> None:
+    """Draws, for each image, where it speaks for its most likely class, as FOLDER/NUMBER_NAME.png.
+
+    The weights of a gated net's branches are drawn beside it.
+    """
+    pixels = np.stack([image.pixels for image, _ in found])
+    prediction = net.predict(pixels)
+    maps = explain.grad_cam(net, pixels, prediction.probabilities.argmax(1))
+    weights = explain.branch_weights(prediction.gates)
+    digits = len(str(len(found)))
+    for i, (image, best) in enumerate(found):
+        stem = printable(pathlib.Path(image.name).stem, 100).replace("/", "_")
+        title = "{}, {:.1%}".format(*best[0])
+        gates = {block: weight[i] for block, weight in weights.items()}
+        path = folder / f"{i + 1:0{digits}}_{stem}.png"
+        png.draw_explanation(path, image.pixels, maps[i], title, gates)
 
 
 def format_json(net: Net, found: Sequence[tuple[CroppedImage, RankedClasses]]) -> str:
@@ -127,6 +151,11 @@ def make_parser() -> argparse.ArgumentParser:
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="print a JSON object instead of text")
     form.add_argument("--csv", action="store_true", help="print a CSV row per image and class")
+    text = (
+        "folder for a picture of each image that shows where it speaks for its most likely class"
+        " (Grad-CAM) and the weights of gated branches (default: none)"
+    )
+    parser.add_argument("--explain", type=pathlib.Path, metavar="DIR", help=text)
     parser.add_argument(
         "images", nargs="+", metavar="IMAGE", help="image file, folder of images, or - for stdin"
     )
@@ -137,6 +166,8 @@ def main() -> None:
     """Runs the command, which exits with status 1 if an image could not be read."""
     arguments = make_parser().parse_args()
     backend.configure()
+    if arguments.explain:
+        atomic.check_writable(arguments.explain, "--explain")
     with output.busy(f"loading {arguments.checkpoint}"):
         net = load_net(arguments.checkpoint, arguments.step)
     images, failures = [], 0
@@ -156,6 +187,13 @@ def main() -> None:
         print(f"a net trained on {net.parts.config.data.source} data, step {net.step:,}\n")
         in_colour = os.environ.get("COLORTERM") in ("truecolor", "24bit") and sys.stdout.isatty()
         print("\n\n".join(format_text(*each, in_colour) for each in found))
+    if arguments.explain and found:
+        with (
+            output.busy("explaining"),
+            damage.as_user_error(f"cannot write to {arguments.explain}"),
+        ):
+            draw_explanations(net, found, arguments.explain)
+        output.show(f"wrote {len(found):,} pictures to {arguments.explain}", sys.stderr)
     if failures:
         sys.exit(1)
 

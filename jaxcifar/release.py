@@ -1,6 +1,6 @@
 """Copies the weights of a run into a new folder to share.
 
-python -m jaxcifar.release --checkpoint=DIR --out=DIR [--step=latest|best|N]
+python -m jaxcifar.release --checkpoint=DIR --out=DIR [--step=latest|best|N] [--license=NAME]
 """
 
 from jaxcifar.system import command
@@ -12,7 +12,7 @@ import argparse
 import pathlib
 
 from jaxcifar.system import backend, output
-from jaxcifar.weights.release import release_weights
+from jaxcifar.weights.release import LICENCE, release_weights
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -29,6 +29,8 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--out", required=True, type=pathlib.Path, metavar="DIR", help="folder to create"
     )
+    text = f"licence of the weights, as the card states it (default: {LICENCE})"
+    parser.add_argument("--license", "--licence", default=LICENCE, metavar="NAME", help=text)
     return parser
 
 
@@ -37,7 +39,9 @@ def main() -> None:
     arguments = make_parser().parse_args()
     backend.configure()
     with output.busy(f"releasing {arguments.checkpoint}"):
-        card = release_weights(arguments.checkpoint, arguments.step, arguments.out)
+        card = release_weights(
+            arguments.checkpoint, arguments.step, arguments.out, arguments.license
+        )
     output.show(card.removesuffix("\n"))
 
 

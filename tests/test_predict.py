@@ -19,7 +19,9 @@ import jaxcifar
 from jaxcifar import predict
 from jaxcifar.data import image_files
 from jaxcifar.errors import UserError
+from jaxcifar.figures import png
 from jaxcifar.training import experiment, trainer
+from jaxcifar.weights import explain
 
 
 @pytest.fixture(scope="module")
@@ -142,6 +144,29 @@ def test_the_command_predicts_for_files_what_the_net_predicts_for_their_pixels(
     assert "trained on synthetic data, step 12" in out
     assert "(60×32, the square 14 to 46 across and 0 to 32 down)" in out
     assert f"{flat[0]['probability']:.1%}  {flat[0]['class']}" in out
+
+
+def test_explanations_are_drawn_for_each_image(trained, photos, run, tmp_path, monkeypatch):
+    folder, shown = photos
+    figures = []
+    monkeypatch.setattr(png, "save", lambda fig, path: figures.append((fig, path)))
+    words = [f"--checkpoint={trained[0]}", folder, "--json", f"--explain={tmp_path / 'why'}"]
+    status, out, err = run(predict.main, words)
+    assert (status, err) == (0, f"wrote 2 pictures to {tmp_path / 'why'}\n")
+    best = [image["predictions"][0] for image in json.loads(out)["images"]]
+    net = jaxcifar.load(trained[0])
+    gates = net.predict(shown).gates
+    classes = np.array([net.class_names.index(each["class"]) for each in best])
+    maps = explain.grad_cam(net, shown, classes)
+    assert [path.name for _, path in figures] == ["1_a.png", "2_b.png"]
+    for i, (fig, _) in enumerate(figures):
+        plain, under, table = fig.axes
+        np.testing.assert_array_equal(plain.images[0].get_array(), shown[i])
+        np.testing.assert_allclose(under.images[1].get_array(), maps[i], rtol=1e-5)
+        texts = [text.get_text() for text in table.texts]
+        assert texts == [f"{x:.2f}" for name in ("block0", "block1") for x in gates[name][i]]
+        want = f"{best[i]['class']}, {best[i]['probability']:.1%}"
+        assert fig.get_suptitle() == want
 
 
 def test_each_unreadable_file_is_one_line_and_the_others_are_classified(

@@ -23,7 +23,7 @@ from jaxcifar.data.split import (
     mixed_order,
     split_classes,
 )
-from jaxcifar.errors import UserError
+from jaxcifar.errors import UserError, printable
 from jaxcifar.system import files, output
 from jaxcifar.system.backend import cache_folder
 
@@ -74,7 +74,8 @@ def load(dir: str, test_share: float) -> Dataset:
         about += f"; left out {len(others)} that are no image of a class: {listed}"
         about += ", …" if len(others) > 3 else ""
     digest = content_sha256(train, held_out, validation)
-    dataset = make_dataset("folder", f"{folder}, {about}", names, train, held_out, digest)
+    shown = tuple(map(printable, names))
+    dataset = make_dataset("folder", f"{folder}, {about}", shown, train, held_out, digest)
     return dataclasses.replace(dataset, validation=validation)
 
 

@@ -104,6 +104,37 @@ def draw_heatmaps(path: pathlib.Path, maps: Sequence[Heatmap], title: str = "") 
     save(fig, path)
 
 
+def draw_explanation(
+    path: pathlib.Path,
+    pixels: np.ndarray,
+    heat: np.ndarray,
+    title: str,
+    gates: Mapping[str, np.ndarray],
+) -> None:
+    """Draws an image, uint8 [H, W, 3], the same under a heat map [h, w], and gates by block [K]."""
+    fig, axes = figure(1, 2 + bool(gates), (7.5 if gates else 5, 2.8))
+    height, width = pixels.shape[:2]
+    frame = (-0.5, width - 0.5, height - 0.5, -0.5)
+    for axis in axes[0][:2]:
+        axis.imshow(pixels, interpolation="nearest")
+        axis.set_axis_off()
+    limits = {"vmin": 0.0, "vmax": float(heat.max()) or 1.0}
+    look = {"cmap": "inferno", "alpha": 0.6, "interpolation": "bilinear"}
+    axes[0][1].imshow(heat, extent=frame, **limits, **look)
+    if gates:
+        axis, table = axes[0][2], np.stack(list(gates.values()))
+        limit = 1.6 * float(abs(table).max()) or 1.0  # pale enough for black numbers
+        axis.imshow(table, cmap="RdBu_r", aspect="auto", vmin=-limit, vmax=limit)
+        for (row, column), value in np.ndenumerate(table):
+            axis.text(column, row, f"{value:.2f}", ha="center", va="center", fontsize="small")
+        axis.set_yticks(range(len(gates)), gates, fontsize="small")
+        axis.set_xticks(range(table.shape[1]))
+        axis.set_xlabel("branch", fontsize="small")
+        axis.set_title("weights of the branches", fontsize="small")
+    fig.suptitle(title, fontsize="medium")
+    save(fig, path)
+
+
 def draw_samples(path: pathlib.Path, images: np.ndarray, names: Sequence[str], title: str) -> None:
     """Draws images, uint8 [rows, columns, H, W, 3], in rows with these names."""
     rows, columns, height, _, _ = images.shape

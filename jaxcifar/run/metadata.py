@@ -23,6 +23,7 @@ FORM: dict[Any, Any] = {
     **{f"{key}?": form for key, form in NORMALISATION.items()},
     "initial_weights?": {"name": TEXT, "step": INTEGER, "left_out": [TEXT], **NORMALISATION},
     "data?": {"source": TEXT, "checksum": TEXT},
+    "images?": {"train": INTEGER, "test": INTEGER},
     "imported?": {"file": TEXT, "sha256": TEXT},
     "versions?": {str: TEXT},
     **dict.fromkeys(("device?", "commit?", "date?"), TEXT),

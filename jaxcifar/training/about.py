@@ -31,6 +31,7 @@ def describe(
         "mean": list(config.augment.mean),
         "std": list(config.augment.std),
         "data": {"source": dataset.source, "checksum": dataset.checksum},
+        "images": {"train": len(dataset.train.labels), "test": len(dataset.test.labels)},
         "device": devices.describe(parts.mesh),
         "versions": provenance.versions(),
         "commit": provenance.commit(),

@@ -7,34 +7,89 @@ import os
 import pathlib
 import time
 import zipfile
-from typing import Any
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 from ml_collections import ConfigDict
 
 from jaxcifar.config import schema
-from jaxcifar.data import cifar10
-from jaxcifar.errors import UserError, printable
+from jaxcifar.data import cifar10, cifar100
+from jaxcifar.errors import UserError, first_line, printable
 from jaxcifar.run import damage, provenance
-from jaxcifar.system import devices, files
+from jaxcifar.system import devices, files, json_files
 from jaxcifar.training import experiment
 from jaxcifar.weights import release, torch_names
 
 MAX_BYTES = 2**31
-STATE_DICT = "state_dict"  # the usual key, if the file also holds the epoch and the like
-PARALLEL = "module."  # the prefix that torch.nn.DataParallel puts before each name
+WRAPPERS = ("state_dict", "model_state_dict", "model", "net")  # keys under which it may lie
+# What DataParallel, modules that hold the net, and torch.compile put before each name.
+PREFIXES = ("module.", "model.", "_orig_mod.")
 COUNTER = ".num_batches_tracked"  # a counter of PyTorch's BatchNorm that is not needed here
+EXPORTED = {  # metadata that `export` writes, and their forms
+    "class_names": [json_files.TEXT],
+    "mean": [json_files.NUMBER],
+    "std": [json_files.NUMBER],
+}
+FLOATS = ("float16", "bfloat16", "float32", "float64")
 
 
-def read_state_dict(file: pathlib.Path, content: bytes) -> dict[str, np.ndarray]:
-    """Returns the tensors of a state_dict by name, as float32, without the prefix `module.`.
+class StateDict(NamedTuple):
+    """The tensors in a file by name, as float32, and what was taken off them, as text.
 
-    No code in the file runs: PyTorch only unpickles tensors, numbers, strings and their containers.
+    `exported` is the metadata of our own safetensors, whose names are paths of leaves; else {}.
+    """
+
+    tensors: dict[str, np.ndarray]
+    note: str = ""
+    exported: Mapping[str, Any] = {}
+
+
+def read_state_dict(file: pathlib.Path, content: bytes) -> StateDict:
+    """Returns the state_dict in the content of a file: PyTorch's, or safetensors.
+
+    It may lie under keys of `WRAPPERS`, and each name may begin with `PREFIXES`. No code in the
+    file runs: PyTorch only unpickles tensors, numbers, strings and their containers.
 
     Raises:
-      UserError: the file holds anything else or no state_dict, or PyTorch is not installed.
+      UserError: the file holds anything else or no state_dict, or PyTorch is needed and missing.
     """
+    if content[8:9] == b"{":  # after the length of the header
+        arrays, exported = _read_safetensors(file, content)
+        keys: list[str] = []
+    else:
+        (arrays, keys), exported = _read_torch(file, content), {}
+    arrays = {name: array for name, array in arrays.items() if not name.endswith(COUNTER)}
+    for name, array in arrays.items():
+        kind = str(getattr(array, "dtype", type(array).__name__))
+        if kind.removeprefix("torch.") not in FLOATS:
+            raise UserError(f"{file} holds {name} of type {kind}; expected tensors of floats")
+    prefix = "" if exported else _common_prefix(arrays)
+    tensors = {
+        name.removeprefix(prefix): np.asarray(
+            array if isinstance(array, np.ndarray) else array.detach().float(), np.float32
+        )
+        for name, array in arrays.items()
+    }
+    for name, tensor in tensors.items():
+        if not np.isfinite(tensor).all():
+            raise UserError(f"{file} holds {name} with a NaN or an infinite value as float32")
+    note = f"under {'.'.join(keys)}" if keys else ""
+    note += f"{' ' * bool(note)}without the prefix {prefix}" if prefix else ""
+    return StateDict(tensors, note, exported)
+
+
+def _common_prefix(names: Iterable[str]) -> str:
+    """Returns the longest sequence of `PREFIXES` with which every name begins."""
+    prefix = ""
+    while more := [p for p in PREFIXES if all(name.startswith(prefix + p) for name in names)]:
+        prefix += more[0]
+    return prefix
+
+
+def _read_torch(file: pathlib.Path, content: bytes) -> tuple[dict[str, Any], list[str]]:
+    """Returns the tensors of a file of PyTorch, and the keys under which they were."""
     torch = torch_names.require_torch()
     _check_unpacked_size(file, content)
     try:
@@ -44,23 +99,47 @@ def read_state_dict(file: pathlib.Path, content: bytes) -> dict[str, np.ndarray]
             f"{file} was not loaded, and no code in it was run: it holds more than weights or is"
             " not a PyTorch file; expected what torch.save(net.state_dict(), FILE) writes"
         ) from error
-    tensors = loaded.get(STATE_DICT, loaded) if isinstance(loaded, dict) else None
-    if not (isinstance(tensors, dict) and tensors and all(isinstance(k, str) for k in tensors)):
+    keys: list[str] = []
+    while isinstance(loaded, dict):
+        inside = [k for k in WRAPPERS if not isinstance(loaded.get(k, loaded), torch.Tensor)]
+        inside = [k for k in inside if k in loaded]
+        if not inside:
+            break
+        keys.append(inside[0])
+        loaded = loaded[inside[0]]
+    if not (isinstance(loaded, dict) and loaded and all(isinstance(k, str) for k in loaded)):
         raise UserError(
-            f"{file} holds no state_dict; expected one, alone or under the key {STATE_DICT!r}"
+            f"{file} holds no state_dict; expected one, alone or under the key"
+            f" {', '.join(map(repr, WRAPPERS[:-1]))} or {WRAPPERS[-1]!r}"
         )
-    tensors = {name: tensor for name, tensor in tensors.items() if not name.endswith(COUNTER)}
-    for name, tensor in tensors.items():
-        if not (isinstance(tensor, torch.Tensor) and tensor.is_floating_point()):
-            kind = getattr(tensor, "dtype", type(tensor).__name__)
-            raise UserError(f"{file} holds {name} of type {kind}; expected tensors of floats")
-    if sum(tensor.numel() for tensor in tensors.values()) > len(content):
+    values = sum(x.numel() for x in loaded.values() if isinstance(x, torch.Tensor))
+    if values > len(content):
         raise UserError(f"{file} claims more values than it has bytes; it was not loaded")
-    prefix = PARALLEL if all(name.startswith(PARALLEL) for name in tensors) else ""
-    return {
-        name.removeprefix(prefix): tensor.detach().float().numpy()
-        for name, tensor in tensors.items()
-    }
+    return loaded, keys
+
+
+def _read_safetensors(
+    file: pathlib.Path, content: bytes
+) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """Returns the arrays of a safetensors file, and its metadata if `export` wrote it."""
+    import safetensors.numpy
+
+    try:
+        arrays = safetensors.numpy.load(content)
+        size = int.from_bytes(content[:8], "little")
+        form = {"__metadata__?": {str: json_files.TEXT}}
+        metadata = json_files.parse(content[8 : 8 + size], form).get("__metadata__", {})
+        if not metadata.keys() >= EXPORTED.keys():
+            return arrays, {}
+        return arrays, {k: json_files.parse(metadata[k], form) for k, form in EXPORTED.items()}
+    except KeyError as error:
+        raise UserError(
+            f"{file} holds tensors of type {error.args[0]}, which NumPy lacks; save them as float32"
+        ) from error
+    except (safetensors.SafetensorError, ValueError) as error:
+        raise UserError(
+            f"{file} is not a complete safetensors file: {first_line(error)}"
+        ) from error
 
 
 def _check_unpacked_size(file: pathlib.Path, content: bytes) -> None:
@@ -74,8 +153,10 @@ def _check_unpacked_size(file: pathlib.Path, content: bytes) -> None:
             )
 
 
-def find_class_names(config: ConfigDict, file: pathlib.Path | None) -> tuple[str, ...]:
-    """Returns the names in `file`, one a line, or those of the config's data.
+def find_class_names(
+    config: ConfigDict, file: pathlib.Path | None, exported: Mapping[str, Any]
+) -> tuple[str, ...]:
+    """Returns the names in `file`, one a line, or those of the export or of the config's data.
 
     Classes are named by their number if the data have another number of classes than the net.
 
@@ -92,11 +173,26 @@ def find_class_names(config: ConfigDict, file: pathlib.Path | None) -> tuple[str
                 f" expected {number} (config.model.num_classes), one a line"
             )
         return names
+    if exported:
+        return tuple(map(printable, exported["class_names"]))
     if config.data.source == "cifar10":  # the names are known without the data
         names = cifar10.CLASS_NAMES
+    elif config.data.source == "cifar100":
+        names = cifar100.CLASS_NAMES[config.data.get("labels", "fine")]
     else:
         names = experiment.load_data(config).class_names
     return names if len(names) == number else tuple(map(str, range(number)))
+
+
+def _check_normalisation(file: pathlib.Path, config: ConfigDict, state: StateDict) -> None:
+    """Raises a UserError if exported weights were trained with another mean or std."""
+    for key in ("mean", "std") if state.exported else ():
+        trained, found = (",".join(map(str, x[key])) for x in (state.exported, config.augment))
+        if trained != found:
+            raise UserError(
+                f"{file} was trained with {key} {trained}, but config.augment.{key} is {found};"
+                f" add --config.augment.{key}={trained}"
+            )
 
 
 def import_state_dict(
@@ -104,11 +200,11 @@ def import_state_dict(
     config: ConfigDict,
     out: pathlib.Path,
     class_names: pathlib.Path | None = None,
-) -> dict[str, Any]:
+) -> tuple[dict[str, Any], str]:
     """Saves the state_dict in `file` to the new folder `out`, as step 0 of a run of `config`.
 
-    `class_names` is the file of `find_class_names`. Returns {params, batch_stats, ema}. If the
-    config averages weights, `ema` equals `params`.
+    `class_names` is the file of `find_class_names`. Returns {params, batch_stats, ema}, and where
+    in the file they were, as text. If the config averages weights, `ema` equals `params`.
 
     Raises:
       UserError: `out` exists or cannot be written, the file cannot be read, or its weights are not
@@ -117,16 +213,17 @@ def import_state_dict(
     if os.path.lexists(out):
         raise UserError(f"--workdir={out} exists; choose a folder that does not")
     parts = experiment.build_experiment(config, mesh=devices.make_mesh())
-    names = find_class_names(config, class_names)
     with damage.as_user_error(f"cannot read {file}"):
         content = files.read_bytes(file, MAX_BYTES, follow=True)
-    tensors = read_state_dict(file, content)
-    for name, tensor in tensors.items():
-        if not np.isfinite(tensor).all():
-            raise UserError(f"{file} holds {name} with a NaN or an infinite value as float32")
+    state = read_state_dict(file, content)
+    _check_normalisation(file, config, state)
+    names = find_class_names(config, class_names, state.exported)
     like = parts.abstract_model()
     variables = {name: like[name] for name in ("params", "batch_stats")}
-    model = torch_names.from_state_dict(parts.model, variables, tensors)
+    if state.exported:
+        model = torch_names.from_paths(variables, state.tensors)
+    else:
+        model = torch_names.from_state_dict(parts.model, variables, state.tensors)
     model["ema"] = None if like["ema"] is None else model["params"]
     model = jax.tree.map(lambda leaf, one: jax.device_put(leaf, one.sharding), model, like)
     meta = {
@@ -143,4 +240,4 @@ def import_state_dict(
     }
     with damage.as_user_error(f"cannot write to --workdir {out}"):
         release.write_weights(out, 0, model, meta, None)
-    return model
+    return model, state.note

@@ -4,19 +4,27 @@ import os
 import pathlib
 from typing import Any
 
+from ml_collections import ConfigDict
+
 from jaxcifar.config import schema
 from jaxcifar.errors import UserError, printable
 from jaxcifar.run import damage, metrics, workdir
 from jaxcifar.run.checkpoint import Checkpoints
 from jaxcifar.run.saved_model import read_model
+from jaxcifar.stats.accuracy import wilson
 from jaxcifar.system import output
 from jaxcifar.training import experiment, initial
 from jaxcifar.training.views import VIEWS
 
 CARD_FILE = "README.md"
+LICENCE = "MIT"
+# Training and test images, of runs that were saved before their metadata gave the numbers.
+SIZES = {"cifar10": (50_000, 10_000), "synthetic": (10_000, 2_000)}
 
 
-def release_weights(source: pathlib.Path, step: str, out: pathlib.Path) -> str:
+def release_weights(
+    source: pathlib.Path, step: str, out: pathlib.Path, licence: str = LICENCE
+) -> str:
     """Writes the weights of a step of the run in `source` to the new folder `out`.
 
     The folder holds the weights that `evaluate` uses (config.json and steps/), the run's metrics
@@ -45,7 +53,8 @@ def release_weights(source: pathlib.Path, step: str, out: pathlib.Path) -> str:
         for each in lines:
             metrics.append(out, each)
         size = sum(file.stat().st_size for file in out.rglob("*") if file.is_file())
-        card = format_card(out, meta, line, experiment.describe_parameters(model["params"]), size)
+        parameters = experiment.describe_parameters(model["params"])
+        card = format_card(out, meta, line, parameters, size, licence)
         workdir.write_text(out / CARD_FILE, card)
     return card
 
@@ -70,25 +79,37 @@ def write_weights(
 
 
 def format_card(
-    out: pathlib.Path, meta: dict[str, Any], line: dict[str, Any], parameters: str, size: int
+    out: pathlib.Path,
+    meta: dict[str, Any],
+    line: dict[str, Any],
+    parameters: str,
+    size: int,
+    licence: str,
 ) -> str:
     """Returns the card of released weights as Markdown; `line` is the step's line of metrics."""
     config = schema.from_json(meta["config"])
     start = meta.get(initial.KEY)
     views = VIEWS[config.get("evaluation", {}).get("views", 1)]
     accuracy = line.get("test_accuracy")  # None if it was not finite
-    scored = "not scored" if accuracy is None else f"{accuracy:.4f}{views}"
+    images = meta.get("images") or _count_images(config)
+    scored, interval = "not scored", "–"
+    if accuracy is not None:
+        scored, test = f"{accuracy:.4f}{views}", images.get("test", 0)
+        low, high = wilson(round(accuracy * test), test)
+        interval = f"{low:.4f}–{high:.4f} ({test:,} images)" if test else "–"
     rows = {
         "model": f"{config.model.name}, {parameters}, float32",
         "trained on": f"{meta['data']['source']} ({meta['data']['checksum'][:12]}…)",
+        "training images": f"{images['train']:,}" if images else "not recorded",
         **({"initial weights": start["name"]} if start else {}),
         "epochs, seed": f"{line.get('epoch', '?')} of {config.num_epochs}, seed {config.seed}",
         "test accuracy": scored,
+        "its 95 % interval": interval,
         "commit": meta["commit"],
         "versions": ", ".join(f"{k} {v}" for k, v in meta["versions"].items()),
         "device": meta["device"],
         "date": meta["date"],
-        "licence": "MIT",
+        "licence": licence,
         "size": f"{size / 2**20:.1f} MB",
     }
     cells = {key: output.markdown_cell(value) for key, value in rows.items()}
@@ -97,3 +118,13 @@ def format_card(
         f"# {output.markdown_cell(out.name)}\n\n| | |\n|---|---|\n{table}\n\n"
         f"    python -m jaxcifar.evaluate --checkpoint={printable(out.as_posix())}\n"
     )
+
+
+def _count_images(config: ConfigDict) -> dict[str, int]:
+    """Returns the numbers of training and test images of an older run; {} if they are unknown."""
+    data = config.data
+    if data.source not in SIZES:
+        return {}
+    train, test = SIZES[data.source]
+    kept = data.get("train_examples", 0) or train - data.get("validation", 0)
+    return {"train": kept, "test": test}

@@ -87,7 +87,7 @@ def from_state_dict(
     """
     rows = list_rows(model, like)
     tensors = _rename_aliases(getattr(_inner_net(model)[0], "torch_aliases", {}), tensors)
-    _check_tensors(rows, tensors)
+    _check_tensors({row.name: row.tensor_shape for row in rows}, tensors)
     leaves = {}
     for row in rows:
         axes = AXES[len(row.view)]
@@ -95,6 +95,17 @@ def from_state_dict(
         leaf = permuted.transpose(np.argsort(axes))
         leaves[row.path] = np.ascontiguousarray(leaf).reshape(row.shape)
     return {name: {} for name in like} | traverse_util.unflatten_dict(leaves)
+
+
+def from_paths(like: Mapping, tensors: Mapping[str, np.ndarray]) -> dict[str, Any]:
+    """Returns arrays named by their paths, such as params/conv/kernel, as the variables `like`.
+
+    Raises:
+      UserError: an array is missing, unexpected or of another shape.
+    """
+    leaves = traverse_util.flatten_dict(like, sep="/")
+    _check_tensors({path: tuple(leaf.shape) for path, leaf in leaves.items()}, tensors)
+    return {name: {} for name in like} | traverse_util.unflatten_dict(dict(tensors), sep="/")
 
 
 def require_torch() -> Any:
@@ -143,8 +154,9 @@ def _rename_aliases(
     return renamed
 
 
-def _check_tensors(rows: list[Row], tensors: Mapping[str, np.ndarray]) -> None:
-    expected = {row.name: row.tensor_shape for row in rows}
+def _check_tensors(
+    expected: Mapping[str, tuple[int, ...]], tensors: Mapping[str, np.ndarray]
+) -> None:
     found = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
     missing = [name for name in expected if name not in found]
     unexpected = [name for name in found if name not in expected]

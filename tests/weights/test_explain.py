@@ -4,9 +4,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from conftest import ROOT, config_of
 from nets import CONFIGS, IMAGES, net_of
 
 from jaxcifar.errors import UserError
+from jaxcifar.training import experiment
 from jaxcifar.weights import explain
 
 CLASSES = np.arange(len(IMAGES)) % 10
@@ -68,6 +70,19 @@ def test_each_image_is_explained_by_itself(monkeypatch):
     np.testing.assert_allclose(
         explain.grad_cam(net, IMAGES, CLASSES), whole, rtol=1e-4, atol=1e-5 * whole.max()
     )
+
+
+@pytest.mark.parametrize("file", sorted((ROOT / "configs").glob("*.py")), ids=lambda f: f.stem)
+def test_every_config_has_a_net_that_can_be_explained(file):
+    parts = experiment.build_experiment(config_of(file.name))
+    variables = {k: v for k, v in parts.abstract_model().items() if k != "ema"}
+    maps = jax.eval_shape(
+        lambda v: explain._grad_cam(
+            parts, v, jnp.zeros((2, 32, 32, 3), jnp.uint8), jnp.zeros(2, int)
+        ),
+        variables,
+    )
+    assert maps.ndim == 3
 
 
 def test_a_net_without_convolution_is_refused():

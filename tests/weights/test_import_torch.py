@@ -11,8 +11,9 @@ import zipfile
 import jax
 import numpy as np
 import pytest
+import safetensors.numpy
 from conftest import ROOT, config_of, overrides
-from nets import CONFIGS, IMAGES, RESNET, net_of, random_model, torch_or_skip
+from nets import CONFIGS, IMAGES, NAMES, RESNET, net_of, random_model, torch_or_skip
 
 from jaxcifar import evaluate, import_torch
 from jaxcifar.config import schema
@@ -38,11 +39,30 @@ def torchvision_name(name):
     return name.replace("linear.", "fc.").replace("shortcut.", "downsample.")
 
 
-FORMS = {
-    "plain": lambda tensors: tensors,
-    "DataParallel": lambda tensors: {f"module.{name}": x for name, x in tensors.items()},
-    "with other keys": lambda tensors: {"epoch": 3, "best": 0.5, "state_dict": tensors},
-    "torchvision": lambda tensors: {torchvision_name(name): x for name, x in tensors.items()},
+def prefixed(prefix, tensors):
+    return {f"{prefix}{name}": x for name, x in tensors.items()}
+
+
+FORMS = {  # form -> function that makes it, and what the command says that it took off
+    "plain": (lambda tensors: tensors, ""),
+    "DataParallel": (lambda x: prefixed("module.", x), "without the prefix module."),
+    "with other keys": (
+        lambda x: {"epoch": 3, "best": 0.5, "state_dict": x},
+        "under state_dict",
+    ),
+    "torchvision": (lambda x: {torchvision_name(name): y for name, y in x.items()}, ""),
+    "pytorch-cifar": (
+        lambda x: {"net": prefixed("module.", x), "acc": 93.0, "epoch": 7},
+        "under net without the prefix module.",
+    ),
+    "Lightning": (
+        lambda x: {"state_dict": prefixed("model.", x), "epoch": 7, "lr_schedulers": []},
+        "under state_dict without the prefix model.",
+    ),
+    "compiled": (
+        lambda x: {"model": {"model_state_dict": prefixed("_orig_mod.module._orig_mod.", x)}},
+        "under model.model_state_dict without the prefix _orig_mod.module._orig_mod.",
+    ),
 }
 
 
@@ -52,11 +72,13 @@ def test_each_form_of_a_state_dict_becomes_the_same_net(form, resnet, run, tmp_p
     net, arrays = resnet
     tensors = {name: torch.nn.Parameter(torch.tensor(x)) for name, x in arrays.items()}
     tensors[COUNTER] = torch.tensor(5)
-    torch.save(FORMS[form](tensors), tmp_path / "net.pt")
+    make, note = FORMS[form]
+    torch.save(make(tensors), tmp_path / "net.pt")
     changes = {**RESNET, "model.shortcut": "B", "augment.mean": "0.4,0.5,0.6"}
     words = [tmp_path / "net.pt", f"--config={CONFIG_FILE}", *overrides(**changes)]
     status, out, err = run(import_torch.main, [*words, f"--workdir={tmp_path / 'net'}"])
     assert (status, err) == (0, "")
+    assert re.findall(r"^read the weights (.*)$", out, re.M) == [note] * bool(note)
     assert "images are normalised with mean 0.4, 0.5, 0.6 and std 0.2023, 0.1994, 0.201;" in out
     back = load_net(tmp_path / "net")
     jax.tree.map(np.testing.assert_array_equal, back.variables, net.variables)
@@ -84,11 +106,80 @@ def test_exported_weights_are_imported_and_evaluated(name, small_data, run, tmp_
     )
     want = net.predict(IMAGES).logits
     np.testing.assert_array_equal(load_net(tmp_path / "net").predict(IMAGES).logits, want)
-    status, out, err = run(evaluate.main, [f"--checkpoint={tmp_path / 'net'}"])
-    assert (status, err) == (0, "")
+    words = [f"--checkpoint={tmp_path / 'net'}", "--other_classes"]  # those of the small data
+    status, out, err = run(evaluate.main, words)
+    assert (status, "error" in err) == (0, False)
     test = experiment.load_data(config).test
     accuracy = (net.predict(test.images).logits.argmax(1) == test.labels).mean()
     assert f"accuracy {accuracy:.4f}" in out
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16", "float64"])
+def test_pytorchs_names_in_safetensors_become_the_same_net_without_pytorch(
+    dtype, resnet, run, tmp_path, monkeypatch
+):
+    monkeypatch.setitem(sys.modules, "torch", None)
+    net, arrays = resnet
+    tensors = {f"model.{name}": x.astype(dtype) for name, x in arrays.items()}
+    tensors[f"model.{COUNTER}"] = np.array(5)
+    safetensors.numpy.save_file(tensors, tmp_path / "model.safetensors", {"format": "pt"})
+    words = [f"--config={CONFIG_FILE}", *overrides(**RESNET, **{"model.shortcut": "B"})]
+    words += [tmp_path / "model.safetensors", f"--workdir={tmp_path / 'net'}"]
+    status, out, err = run(import_torch.main, words)
+    assert (status, err) == (0, "")
+    assert out.startswith("read the weights without the prefix model.\n")
+    jax.tree.map(
+        lambda a, b: np.testing.assert_array_equal(a, np.asarray(b).astype(dtype)),
+        load_net(tmp_path / "net").variables,
+        net.variables,
+    )
+
+
+@pytest.mark.parametrize("name", ["quickstart", "resnet", "speedrun", "whitened_mlp"])
+def test_our_own_safetensors_become_the_same_net_with_its_class_names(name, run, tmp_path):
+    net, file = net_of(CONFIGS[name]), tmp_path / "net.safetensors"
+    file.write_bytes(export.to_safetensors(net))
+    import_weights.import_state_dict(file, CONFIGS[name], tmp_path / "net")
+    back = load_net(tmp_path / "net")
+    assert back.class_names == net.class_names == NAMES
+    np.testing.assert_array_equal(back.predict(IMAGES).logits, net.predict(IMAGES).logits)
+    config = CONFIGS[name].copy_and_resolve_references()
+    with config.unlocked():
+        config.augment.std = (0.1, 0.2, 0.25)
+    want = re.escape(",".join(map(str, net.parts.config.augment.std)))
+    with pytest.raises(UserError, match=f"std is 0.1,0.2,0.25; add --config.augment.std={want}"):
+        import_weights.import_state_dict(file, config, tmp_path / "other")
+
+
+def test_our_own_safetensors_of_another_net_are_refused(tmp_path):
+    file = tmp_path / "net.safetensors"
+    file.write_bytes(export.to_safetensors(net_of(CONFIGS["resnet_b"])))
+    with pytest.raises(UserError, match=r"do not fit config.model: they have .*/skip_norm/"):
+        import_weights.import_state_dict(file, CONFIGS["resnet"], tmp_path / "x")
+
+
+def test_damaged_safetensors_are_refused_in_one_line_or_hold_finite_weights(resnet):
+    whole = safetensors.numpy.save(resnet[1], {"mean": "["})
+    rng = np.random.default_rng(0)
+    for number in range(200):
+        damaged = bytearray(whole)
+        damaged[int(rng.integers(8 + 4000))] ^= 1 << int(rng.integers(8))
+        content = bytes(damaged) if number % 2 else whole[: int(rng.integers(9, len(whole)))]
+        if content[8:9] != b"{":
+            continue  # read as a file of PyTorch
+        try:
+            state = import_weights.read_state_dict(pathlib.Path("x"), content)
+        except UserError as error:
+            assert "\n" not in str(error)  # noqa: PT017
+        else:
+            assert all(np.isfinite(x).all() for x in state.tensors.values())
+
+
+def test_a_type_that_numpy_lacks_is_named():
+    header = b'{"a":{"dtype":"BF16","shape":[1],"data_offsets":[0,2]}}'
+    content = len(header).to_bytes(8, "little") + header + bytes(2)
+    with pytest.raises(UserError, match="x holds tensors of type BF16, which NumPy lacks; save"):
+        import_weights.read_state_dict(pathlib.Path("x"), content)
 
 
 class Evil:
@@ -136,7 +227,8 @@ def test_a_file_without_a_state_dict_is_refused(tmp_path):
         ({}, "holds no state_dict"),
         ({"state_dict": [torch.zeros(5)]}, "holds no state_dict"),
         ({0: torch.zeros(5)}, "holds no state_dict"),
-        ({"epoch": 3, "net": {}}, "holds epoch of type int; expected tensors of floats"),
+        ({"epoch": 3, "weights": {}}, "holds epoch of type int; expected tensors of floats"),
+        ({"epoch": 3, "net": {}}, "holds no state_dict"),
         ({"a": torch.zeros(5, dtype=torch.int32)}, "holds a of type torch.int32; expected"),
     ):
         torch.save(content, tmp_path / "other")

@@ -4,13 +4,15 @@ import os
 import re
 
 import pytest
-from conftest import ROOT, tiny
+from conftest import ROOT, TEST, TRAIN, tiny
 
 from jaxcifar import release
-from jaxcifar.config import overrides
+from jaxcifar.config import overrides, schema
 from jaxcifar.errors import UserError
+from jaxcifar.run import metadata
 from jaxcifar.training import trainer
 from jaxcifar.weights import evaluation
+from jaxcifar.weights.release import format_card
 
 SOME = 2000  # test images that are scored in two views
 
@@ -21,6 +23,7 @@ def test_released_weights_keep_their_accuracy_and_leave_out_the_optimizer(
     config = tiny(**{"optimizer.ema_decay": 0.9, "data.dir": "/somewhere/private"})
     trainer.train(config, tmp_path / "run")
     words = [f"--checkpoint={tmp_path / 'run'}", f"--out={tmp_path / 'released'}", "--step=best"]
+    words.append("--license=CC BY 4.0")
     status, out, err = run(release.main, words)
     assert (status, err) == (0, "")
     assert out == (tmp_path / "released" / "README.md").read_text()
@@ -32,6 +35,10 @@ def test_released_weights_keep_their_accuracy_and_leave_out_the_optimizer(
     )
     assert after | {"checkpoint": ""} == before | {"checkpoint": ""}
     assert f"| test accuracy | {before['accuracy']:.4f} |" in out
+    low, high = before["interval"]
+    assert f"| its 95 % interval | {low:.4f}–{high:.4f} ({TEST} images) |" in out
+    assert f"| training images | {TRAIN} |" in out
+    assert "| licence | CC BY 4.0 |" in out
     assert not list((tmp_path / "released" / "steps").glob("*/train"))
     status, _, err = run(release.main, words)
     assert status == 2
@@ -52,7 +59,26 @@ def test_a_run_is_released_whose_config_leaves_out_what_has_a_default(small_data
     words = [f"--checkpoint={tmp_path / 'run'}", f"--out={tmp_path / 'released'}"]
     status, out, err = run(release.main, words)
     assert (status, err) == (0, "")
-    assert "| test accuracy | not scored |" in out
+    assert "| test accuracy | not scored |\n| its 95 % interval | – |" in out
+    assert "| licence | MIT |" in out
+
+
+@pytest.mark.parametrize(
+    ("data", "row"),
+    [
+        ({"source": "cifar10"}, "45,000 | 0.7893–0.8051 (10,000 images)"),
+        ({"source": "npz"}, "not recorded | –"),
+    ],
+)
+def test_an_older_run_has_the_known_numbers_of_images_on_its_card(data, row, tmp_path):
+    """Wilson's interval: the shares x with |0.7973 − x| ≤ 1.96·√(x(1 − x)/10,000)."""
+    config = tiny(**{f"data.{key}": value for key, value in data.items()})
+    with config.unlocked():
+        config.data.validation = 5000
+    meta = {"config": schema.to_json(config), **metadata.UNKNOWN}
+    card = format_card(tmp_path / "x", meta, {"test_accuracy": 0.7973}, "1 parameter", 1, "MIT")
+    rows = dict(re.findall(r"^\| (.*?) \| (.*) \|$", card, re.MULTILINE))
+    assert f"{rows['training images']} | {rows['its 95 % interval']}" == row
 
 
 @pytest.mark.parametrize("folder", sorted((ROOT / "checkpoints" / "released").iterdir()))
