@@ -110,8 +110,8 @@ def check_value(key: str, value: Any, annotation: Any) -> Any:
     if kind not in KINDS:
         return value
     words, _ = describe_annotation(annotation)
-    if kind is float and type(value) is int and abs(value) <= LIMITS[float]:
-        value = float(value)
+    if kind is float and type(value) is int:
+        value = float(value) if abs(value) <= LIMITS[float] else math.inf
     if kind is Sequence and isinstance(value, list):
         value = tuple(value)
     fits = isinstance(value, tuple if kind is Sequence else kind)
@@ -119,11 +119,10 @@ def check_value(key: str, value: Any, annotation: Any) -> Any:
         raise UserError(f"{key} is {_show(value)}; expected {words}")
     if kind is Sequence and get_args(base):
         value = tuple(check_value(f"{key}[{i}]", v, get_args(base)[0]) for i, v in enumerate(value))
-    limit = LIMITS.get(kind, math.inf)
-    if kind in LIMITS and not abs(value) <= limit:  # NaN is not
-        raise UserError(f"{key} is {_show(value)}; expected {words}, of at most {limit:.10g}")
     if not all(condition.holds(value) for condition in conditions):
         raise UserError(f"{key} is {_show(value)}; expected {words}")
+    if kind in LIMITS and not abs(value) <= (limit := LIMITS[kind]):  # NaN is not
+        raise UserError(f"{key} is {_show(value)}; expected {words}, of at most {limit:.10g}")
     return value
 
 
