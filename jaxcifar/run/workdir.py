@@ -132,10 +132,16 @@ def claim_workdir(
             for pattern in LEFTOVERS[1:]:
                 for leftover in path.glob(pattern):
                     leftover.unlink()
-            new = not (path / "config.json").exists()
-            if new or load_config(path).num_epochs != config.num_epochs:
+            if not (path / "config.json").exists():
                 write_text(path / "config.json", schema.to_json(config) + "\n")
         yield
+
+
+def lengthen(path: pathlib.Path, config: ConfigDict) -> None:
+    """Writes the config of a claimed run again if it now has more epochs."""
+    if load_config(path).num_epochs != config.num_epochs:
+        with damage.as_user_error(f"cannot write to --workdir {path}"):
+            write_text(path / "config.json", schema.to_json(config) + "\n")
 
 
 def _lock(file: IO[str], path: pathlib.Path) -> None:

@@ -86,6 +86,8 @@ def train(
         if saved:
             check_data(saved, dataset, workdir)
             run.meta.update({initial.KEY: saved[initial.KEY]} if initial.KEY in saved else {})
+        if devices.is_leader():
+            workdirs.lengthen(workdir, config)
         log = RunLog(
             workdir, config.num_epochs, run.steps_per_epoch, step, writing=devices.is_leader()
         )

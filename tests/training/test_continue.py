@@ -14,6 +14,7 @@ from jaxcifar.errors import UserError
 from jaxcifar.run import metrics
 from jaxcifar.run.selection import EarlyStopping
 from jaxcifar.training import experiment, trainer
+from jaxcifar.weights import release
 
 pytestmark = pytest.mark.usefixtures("small_data_for_module")
 CONSTANT = {"model": MLP, "schedule": {"name": "constant"}}
@@ -41,6 +42,15 @@ def test_two_epochs_raised_to_four_are_four_in_one_go(tmp_path):
     assert two.finished
     with pytest.raises(UserError, match=r"another config \(num_epochs: 4 -> 2\)"):
         trainer.train(tiny(**CONSTANT, num_epochs=2), tmp_path / "twice")
+
+
+def test_released_weights_cannot_train_longer_and_stay_as_they_are(tmp_path):
+    trainer.train(tiny(**CONSTANT, num_epochs=1), tmp_path / "run")
+    release.release_weights(tmp_path / "run", "latest", tmp_path / "released")
+    before = content(tmp_path / "released")
+    with pytest.raises(UserError, match="was released without its training state"):
+        trainer.train(tiny(**CONSTANT, num_epochs=2), tmp_path / "released")
+    assert content(tmp_path / "released") == before
 
 
 @pytest.mark.parametrize(
