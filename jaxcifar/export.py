@@ -1,6 +1,6 @@
 """Writes the weights of a run to a file for other programs.
 
-python -m jaxcifar.export --checkpoint=DIR --to=safetensors|jax|torch --out=FILE
+python -m jaxcifar.export --checkpoint=DIR --to=safetensors|jax|onnx|torch --out=FILE
     [--step=latest|best|N]
 """
 

@@ -1,9 +1,11 @@
 """Exported files: their own library reads them and predicts what the net predicts."""
 
+import importlib.util
 import json
 import pathlib
 import re
 import sys
+import types
 
 import flax.linen as nn
 import jax
@@ -19,9 +21,10 @@ from nets import CONFIGS, IMAGES, NAMES, net_of, random_model, torch_or_skip
 from jaxcifar import export as export_command
 from jaxcifar import models
 from jaxcifar.config import schema
+from jaxcifar.errors import UserError
 from jaxcifar.training import experiment
 from jaxcifar.training.views import mean_over_views
-from jaxcifar.weights import export, release, torch_names
+from jaxcifar.weights import export, onnx, release, torch_names
 from jaxcifar.weights.net import load_net
 
 
@@ -63,6 +66,44 @@ def test_safetensors_hold_weights_and_metadata(net, tmp_path):
     views = config.evaluation.views
     score = jax.jit(lambda x: model.apply({"batch_stats": {}} | variables, x, train=False)[0])
     assert_same(mean_over_views(score, x, views), net.predict(IMAGES).logits)
+
+
+def test_the_onnx_model_predicts_the_same(net):
+    """ONNX Runtime computes the same probabilities for batches of other sizes, from pixels."""
+    for package in ("onnx", "onnxruntime", "jax2onnx"):
+        pytest.importorskip(package, reason=f"needs {package}: {onnx.INSTALL}")
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(export.to_onnx(net))
+    want = net.predict(IMAGES).probabilities
+    for images, rows in ((IMAGES, want), (IMAGES[3:4], want[3:4])):
+        (found,) = session.run(None, {"images": images})
+        np.testing.assert_allclose(found, rows, atol=1e-5)
+    found = session.get_modelmeta().custom_metadata_map
+    assert found == export.describe(net)
+    assert json.loads(found["class_names"]) == list(NAMES)
+
+
+def test_an_onnx_model_that_computes_something_else_is_not_written(monkeypatch):
+    images = np.zeros((2, 32, 32, 3), np.uint8)
+    model = types.SimpleNamespace(SerializeToString=lambda: b"")
+    session = types.SimpleNamespace(run=lambda names, inputs: [np.full((2, 2), 0.4, np.float32)])
+    modules = (
+        types.SimpleNamespace(helper=types.SimpleNamespace(set_model_props=lambda *_: None)),
+        types.SimpleNamespace(InferenceSession=lambda content, providers: session),
+        types.SimpleNamespace(RemoveUnusedNodesPass=lambda: None),
+        types.SimpleNamespace(to_onnx=lambda *_, **__: model),
+        types.SimpleNamespace(optimize_graph=None),
+    )
+    monkeypatch.setattr(onnx, "require_onnx", lambda: modules)
+    with pytest.raises(UserError, match=r"one whose probabilities differ by 0.1; no file was writ"):
+        onnx.to_onnx(lambda x: np.full((2, 2), 0.5, np.float32), images, {})
+
+
+def test_without_jax2onnx_one_line_says_how_to_install_it(monkeypatch, tmp_path):
+    monkeypatch.setitem(sys.modules, "jax2onnx", None)
+    with pytest.raises(UserError, match=r"this needs jax2onnx .*pip install --no-deps jax2onnx"):
+        export.export_weights(tmp_path, "latest", "onnx", tmp_path / "net.onnx")
 
 
 def assert_same(logits, want):
@@ -268,8 +309,14 @@ def test_the_examples_in_the_docs_run(trained, monkeypatch, tmp_path, capsys):
     for to in ("jax", "safetensors"):
         export.export_weights(trained, "latest", to, pathlib.Path(f"net.{to}"))
     text = (ROOT / "docs" / "exchange.md").read_text()
-    for example in re.findall(r"```python\n(.*?)```", text, re.DOTALL):
-        exec(example, {})
-    shape, names, shapes = capsys.readouterr().out.splitlines()
+    examples = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    with_onnx = all(map(importlib.util.find_spec, ("jax2onnx", "onnx", "onnxruntime")))
+    if with_onnx:
+        export.export_weights(trained, "latest", "onnx", pathlib.Path("net.onnx"))
+    for example in examples:
+        if with_onnx or "onnx" not in example:
+            exec(example, {})
+    shape, *found, names, shapes = capsys.readouterr().out.splitlines()
     assert (shape, names) == ("(5, 10)", str(list(NAMES)))
+    assert found == [f"(5, 10) {list(NAMES)}"] * with_onnx
     assert "'params/block0/conv/kernel': (3, 3, 3, 8)" in shapes
