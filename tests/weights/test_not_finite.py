@@ -36,7 +36,7 @@ def folders(tmp_path_factory):
 def commands(folder, out):
     at = f"--checkpoint={folder}"
     return {
-        "evaluate": (evaluate.main, [at]),
+        "evaluate": (evaluate.main, [at, "--other_classes"]),
         "predict": (predict.main, [at, "--json", DEMO]),
         "export": (export.main, [at, "--to=safetensors", f"--out={out}"]),
         "release": (release.main, [at, f"--out={out}"]),
