@@ -95,7 +95,7 @@ def holm(p_values: Sequence[float]) -> list[float]:
 def fewest_seeds(decided: Callable[[int], bool], n: int) -> float:
     """Returns the fewest seeds above n for which `decided` is true, or infinity.
 
-    `decided` must stay true for all higher numbers.
+    Once true, `decided` must stay true for all higher numbers.
     """
     counts = range(n + 1, MOST_SEEDS + 1)
     found = bisect.bisect_left(counts, True, key=decided)
@@ -105,8 +105,8 @@ def fewest_seeds(decided: Callable[[int], bool], n: int) -> float:
 def probability_of_best(values: Sequence[Sequence[float]], draws: int = 10_000) -> float:
     """Returns how often the first run has the highest mean when its seeds are resampled.
 
-    `values` is [runs, seeds]. Each of the `draws` draws seeds with replacement, the same ones for
-    every run.
+    `values` is [runs, seeds]. Each of the `draws` resamples has seeds drawn with replacement, the
+    same ones for every run.
     """
     table = np.array(values)
     seeds = table.shape[1]
