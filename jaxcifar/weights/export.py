@@ -97,7 +97,7 @@ def export_weights(source: pathlib.Path, step: str, format: str, out: pathlib.Pa
     if os.path.lexists(out):
         raise UserError(f"--out={out} exists; choose a file that does not")
     if format == "torch":
-        torch_names.require_torch()  # fail before anything that takes long
+        torch_names.require_torch()  # fail before anything slow
     atomic.check_writable(out.parent, "the folder of --out,")
     content = FORMATS[format](load_net(source, step))
     with damage.as_user_error(f"cannot write to --out {out}"), atomic.replacing(out) as file:
