@@ -1,4 +1,4 @@
-"""Reads and writes the records of finished runs: one JSON file per run and seed."""
+"""Reads and writes the records of finished runs, one JSON file per run and seed."""
 
 import glob
 import json

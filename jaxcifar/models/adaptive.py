@@ -121,7 +121,7 @@ class AdaptiveNet(nn.Module):
     gate: Annotated[
         str,
         one_of(("linear", "softmax", "none")),
-        "what gives the branches' weights: a Dense layer, its softmax over K, or none (all ones)",
+        "source of the branches' weights: a Dense layer, its softmax over K, or none (all ones)",
     ]
     head_input: Annotated[
         str,

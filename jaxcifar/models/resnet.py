@@ -35,7 +35,10 @@ he_normal = nn.initializers.variance_scaling(2.0, "fan_in", "normal")
 
 
 def paper_conv(dtype: Any, platform: str) -> Callable[..., layers.Conv]:
-    """Returns the paper's convolution, without bias: (features, kernel_size, padding, stride=1)."""
+    """Returns the paper's convolution, which has no bias.
+
+    Call it with (features, kernel_size, padding, stride=1).
+    """
     return functools.partial(
         layers.Conv, use_bias=False, kernel_init=he_normal, dtype=dtype, platform=platform
     )

@@ -1,4 +1,4 @@
-"""Calibration: reliability bins, the expected calibration error, and temperature scaling.
+"""Reliability bins, the expected calibration error, and temperature scaling.
 
 Source: Guo et al. 2017, On Calibration of Modern Neural Networks (arXiv 1706.04599). A net's
 confidence in an image is the probability of the class it predicts.

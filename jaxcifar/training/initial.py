@@ -50,7 +50,7 @@ def read_weights(source: str, like: Mapping, head: Collection[str], mesh: Mesh) 
         old, new = (shape.get(wrong[0], "no such array") for shape in shapes)
         raise UserError(
             f"config.init_from={source} does not fit config.model in {len(wrong)} arrays, such as"
-            f" {wrong[0]} ({old} there, {new} here); only the last layer"
+            f" {wrong[0]} (the source has {old}, the model {new}); only the last layer"
             f" ({', '.join(sorted(head))}) may differ"
         )
     digest = hashlib.sha256()

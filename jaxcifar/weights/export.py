@@ -95,7 +95,7 @@ def export_weights(source: pathlib.Path, step: str, format: str, out: pathlib.Pa
         needed and not installed.
     """
     if os.path.lexists(out):
-        raise UserError(f"--out={out} exists; choose a file that does not")
+        raise UserError(f"--out={out} already exists; choose another file")
     if format == "torch":
         torch_names.require_torch()  # fail before anything slow
     atomic.check_writable(out.parent, "the folder of --out,")

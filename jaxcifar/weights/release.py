@@ -35,7 +35,7 @@ def release_weights(
         were imported.
     """
     if os.path.lexists(out):
-        raise UserError(f"--out={out} exists; choose a folder that does not")
+        raise UserError(f"--out={out} already exists; choose another folder")
     config = schema.without_paths(workdir.load_config(source))
     with workdir.naming(source):
         parts = experiment.build_experiment(config, to_train=False)

@@ -66,7 +66,7 @@ def test_only_the_last_layer_may_differ_and_starts_as_usual(sources, tmp_path, c
     [
         (
             {"model.widths": (4, 8)},
-            r"in 7 arrays, such as \S+ \(\(6,\) there, \(8,\) here\); only the",
+            r"in 7 arrays, such as \S+ \(the source has \(6,\), the model \(8,\)\); only the",
         ),
         ({"init_from": "nowhere"}, "nowhere is neither a run's folder nor a file"),
         ({"init_from": "none.safetensors"}, "none.safetensors"),
