@@ -89,7 +89,9 @@ def main() -> None:
     else:
         near = difflib.get_close_matches(name, COMMANDS, 1)
         guess = f"did you mean {near[0]}? " if near else ""
-        sys.exit(f"error: jaxcifar has no command {name}; {guess}it has {', '.join(COMMANDS)}")
+        sys.exit(
+            f"error: jaxcifar has no command {name}; {guess}the commands are {', '.join(COMMANDS)}"
+        )
 
 
 if __name__ == "__main__":

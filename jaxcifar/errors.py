@@ -1,6 +1,7 @@
 """The exception for user errors, and the errors of JAX that are user errors."""
 
 MAX_MESSAGE, MAX_NAME = 2000, 200  # characters
+SPACE = "\N{NO-BREAK SPACE}"  # harmless, though `isprintable` says otherwise
 
 
 class UserError(Exception):
@@ -22,7 +23,7 @@ def printable(text: str, limit: int = MAX_NAME) -> str:
     """
     if len(text) > limit:
         text = f"{text[: limit * 3 // 4]} … {text[-limit // 4 :]}"
-    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+    return "".join(c if c.isprintable() or c == SPACE else repr(c)[1:-1] for c in text)
 
 
 def as_user_error(error: BaseException) -> UserError | None:

@@ -1,4 +1,4 @@
-"""Describes a data set: classes, mean, std, duplicates, pictures.
+"""Describes a data set by its classes, mean, std, duplicates and sample images.
 
 python -m jaxcifar.inspect_data SOURCE [--dir=DIR] [--labels=fine|coarse] [--out=FILE.png]
 """
@@ -23,13 +23,13 @@ MAX_ROWS = 100  # classes in the picture
 
 
 def find_source(word: str, dir: str) -> tuple[str, str]:
-    """Returns the values of `config.data.source` and `dir` that a word of the command line means.
+    """Returns the values of `config.data.source` and `dir` for a word on the command line.
 
     The word is a source itself, or the path of a .npz file, an official archive, its folder, a TFDS
     copy, or a folder with one subfolder per class.
 
     Raises:
-      UserError: the word is neither.
+      UserError: the word is none of these.
     """
     if word in data.SOURCES:
         return word, dir
@@ -70,7 +70,7 @@ def describe(dataset: data.Dataset) -> str:
         f"--config.augment.{key}=" + ",".join(f"{x / 255:.4f}" for x in values)
         for key, values in (("mean", mean), ("std", std))
     ]
-    lines += ["to normalise by them:", *words, "", "duplicates, equal in every byte:"]
+    lines += ["options that normalise by them:", *words, "", "duplicates, equal in every byte:"]
     for part, other, count, relabelled in summary.find_duplicates(splits):
         where = "" if part == other else f" that are also in {other}"
         again = " that repeat an earlier one" if part == other else ""
@@ -83,7 +83,7 @@ def make_parser() -> argparse.ArgumentParser:
     """Returns the parser of the command's options."""
     parser = command.command_parser(
         "inspect_data",
-        "Describes a data set: classes, mean, std, duplicates, pictures.",
+        "Describes a data set by its classes, mean, std, duplicates and sample images.",
         ("synthetic", "cifar100 --labels=coarse --out=cifar100.png"),
     )
     text = f"a source ({', '.join(data.SOURCES)}), or the path of a folder, archive or .npz file"

@@ -70,7 +70,7 @@ def open_images(words: Sequence[str]) -> Iterator[tuple[pathlib.Path | BinaryIO,
 def draw_explanations(
     net: Net, found: Sequence[tuple[CroppedImage, RankedClasses]], folder: pathlib.Path
 ) -> None:
-    """Draws, for each image, where it speaks for its most likely class, as FOLDER/NUMBER_NAME.png.
+    """Draws which parts of each image support its most likely class, as FOLDER/NUMBER_NAME.png.
 
     The weights of a gated net's branches are drawn beside it.
     """
@@ -152,7 +152,7 @@ def make_parser() -> argparse.ArgumentParser:
     form.add_argument("--json", action="store_true", help="print a JSON object instead of text")
     form.add_argument("--csv", action="store_true", help="print a CSV row per image and class")
     text = (
-        "folder for a picture of each image that shows where it speaks for its most likely class"
+        "folder for a picture of each image that shows which parts support its most likely class"
         " (Grad-CAM) and the weights of gated branches (default: none)"
     )
     parser.add_argument("--explain", type=pathlib.Path, metavar="DIR", help=text)

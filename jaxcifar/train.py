@@ -63,7 +63,7 @@ def make_parser() -> argparse.ArgumentParser:
     text = "the folder of the run (default: checkpoints/<name of the config and variant>)"
     parser.add_argument("--workdir", metavar="DIR", help=text)
     text = (
-        "start from the latest weights of this run's folder, or from a file of export"
+        "start from the latest weights in this run's folder, or from a file written by export"
         " --to=safetensors; the same as --config.init_from (default: random weights)"
     )
     parser.add_argument("--init_from", metavar="DIR|FILE", help=text)

@@ -298,7 +298,7 @@ def test_metrics_of_missing_steps_are_set_aside(small_data, tmp_path, capsys):
     shutil.rmtree(folder / "steps")
     capsys.readouterr()
     again = trainer.train(tiny(), folder)
-    assert "from the start: no saved step was found; 2 later lines" in capsys.readouterr().out
+    assert "from the start (no saved step was found); 2 later lines" in capsys.readouterr().out
     assert (folder / "metrics_aside.jsonl").read_text() == written
     assert comparable(metrics.read(folder)) == comparable(first.lines)
     chex.assert_trees_all_equal(again.state, first.state)

@@ -1,4 +1,4 @@
-"""Describes the charts of the reports' claims from records and verdicts, and draws them as PNG."""
+"""Makes the charts of the claims from records and verdicts, and draws them as PNG files."""
 
 import math
 import pathlib
@@ -22,8 +22,8 @@ OVERVIEW, WEIGHTS = "claims.png", "003_fig11_weights.png"
 WEIGHTS_TITLE = "Figure 11: weights with L1 and with L2"
 GATES_TITLE = "mean gate per class\ncolour: difference from the branch's mean"
 FOREST_TITLE = (
-    "Right of the line is better than reported, or on the good side of the bound. Bars are 95 %"
-    " intervals: for one more run (figure), of the mean (statement)."
+    "A mark to the right of the line is better than reported, or on the good side of the bound."
+    " A bar is the 95 % interval for one more run (figure) or of the mean (statement)."
 )
 COLOURS = {HOLDS: "tab:green", EXCEEDED: "tab:blue", UNDECIDED: "tab:orange", FAILS: "tab:red"}
 MARKERS = {"figure": "o", "statement": "D"}
@@ -65,20 +65,23 @@ def curve_charts(records: Records) -> dict[str, tuple[str, list[Chart]]]:
 
 
 def l1_l2_chart(records: Records) -> Chart | None:
-    """Returns the chart of figure 11; None if its runs lack records."""
+    """Returns the chart of figure 11, or None if one of its runs has no records."""
     runs = _by_label(records, L1_L2, "weights")
     return weight_chart(WEIGHTS_TITLE, runs) if runs else None
 
 
 def _by_label(records: Records, labels: Mapping[str, str], key: str) -> dict[str, list[Any]]:
-    """Returns `key` of every seed's record, by label; {} unless every run has records."""
+    """Returns `key` of every seed's record, by label, or {} if one of the runs has no records."""
     if not all(records[run] for run in labels.values()):
         return {}
     return {label: [seed[key] for seed in records[run].values()] for label, run in labels.items()}
 
 
 def gate_heatmaps(records: Records) -> dict[str, list[Heatmap]]:
-    """Returns the mean gates of each block, by "run, seed N", for the first seed of each run."""
+    """Returns heatmaps of the mean gates of each block, for the first seed of each run.
+
+    The keys are "RUN, seed N".
+    """
     found = {}
     for run in RUNS:
         if records[run]:
@@ -96,8 +99,8 @@ def gate_heatmaps(records: Records) -> dict[str, list[Heatmap]]:
 def forests(judged: Mapping[Claim, Judgement]) -> list[Forest]:
     """Returns one forest plot per unit, with the distance of each measured claim from its bound.
 
-    A statement with several comparisons shows the one closest to its bound, relative to the width
-    of its interval.
+    A statement with several comparisons is shown by the one closest to its bound, measured in
+    widths of its interval.
     """
     units: dict[str, list[Row]] = {}
     for claim, judgement in judged.items():
@@ -121,7 +124,7 @@ def _estimate(claim: Claim, judgement: Judgement) -> Estimate:
     margin = test.comparison.margin
     low, high = sorted(margin(end) for end in test.interval or (test.mean, test.mean))
     goal = f"{'bound' if claim.reported is None else 'reported'} {test.comparison.bound:g}"
-    n = f"n\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}{judgement.n}"  # on one line of a page
+    n = f"n\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}{judgement.n}"  # no line break inside it
     text = f"{tables.number(test, bold='')}, {goal}, {n}"
     if len(claim.runs) > 2:
         text += f", against {tables.short(test.comparison.other)}"

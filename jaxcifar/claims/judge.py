@@ -1,8 +1,8 @@
 """Judges the claims of the reports from the records of runs.
 
-A report gives one run; we have n seeds. A figure is compared with the interval for one more run of
-ours, not with the interval of our mean, because one run is not a mean. A statement is tested by
-comparisons of two runs paired by seed, or of one run with a bound.
+A report gives the result of one run; we have n seeds. A reported figure is compared with the
+interval for one more run of ours, not with the interval of our mean, because one run is not a mean.
+A statement is tested by comparing two runs seed by seed, or one run with a bound.
 
 Sources: Bouthillier et al. 2021 (arXiv 2103.03098), Jordan 2023 (arXiv 2304.01910), Spence &
 Stanley 2016, and Lakens, Improving your statistical inferences, chapter 9.
@@ -22,17 +22,17 @@ from jaxcifar.stats.intervals import LEVEL, Spread, mean_std
 HOLDS, FAILS, EXCEEDED = "holds", "does not hold", "exceeded"
 UNDECIDED, UNMEASURED = "undecided", "not yet measured"
 VERDICTS = (HOLDS, EXCEEDED, UNDECIDED, FAILS, UNMEASURED)
-LOSS_TOLERANCE = 0.1  # of the reported loss
+LOSS_TOLERANCE = 0.1  # a fraction of the reported loss
 ACCURACY_TOLERANCE = 0.015
-ONE_SEED_DECIDES = 5.0  # times the standard deviation of what is compared
+ONE_SEED_DECIDES = 5.0  # standard deviations of what is compared
 
 
 class Test(NamedTuple):
     """A comparison with its value for each seed, its 95 % interval and its two-sided p-value.
 
-    The interval is that of one more run (for a figure) or of the mean (for a statement); it is None
-    if the spread is unknown. If the metric is taken at the best epoch, `last_epoch` has the values
-    at the last epoch.
+    The interval is for one more run (figure) or of the mean (statement), and is None if the spread
+    is unknown. If the metric is taken at the best epoch, `last_epoch` has the values at the last
+    epoch.
     """
 
     comparison: Comparison
@@ -52,7 +52,7 @@ class Test(NamedTuple):
 
     @property
     def closeness(self) -> float:
-        """The margin in half widths of the interval; the smallest of a statement decides it."""
+        """The margin in half widths of the interval; the least of all tests decides a statement."""
         if self.interval is None or self.interval[0] == self.interval[1]:
             return self.margin
         return self.margin / (self.interval[1] - self.interval[0]) * 2
@@ -62,10 +62,10 @@ class Test(NamedTuple):
 class Judgement:
     """A verdict and the numbers behind it.
 
-    `p_against` is the p-value of the evidence against the claim. `more_seeds` is how many more
-    seeds would decide an undecided claim if mean and spread stay as they are: infinity if no number
-    would, None if one seed is too few to tell. `probability_of_best` is that of the run that the
-    claim names as the best.
+    `p_against` is the p-value of the evidence against the claim. `more_seeds` is the number of
+    further seeds that would decide an undecided claim if the mean and the spread stayed as they
+    are. It is infinity if no number would, and None if one seed is too few to tell. If the claim
+    names one run as the best, `probability_of_best` is the probability that it is the best.
     """
 
     verdict: str
@@ -80,14 +80,15 @@ class Judgement:
 
     @property
     def closest(self) -> Test:
-        """The test that decides: its mean is closest to the bound, or furthest beyond it."""
+        """The deciding test, whose mean is closest to the bound, or furthest on its bad side."""
         return min(self.tests, key=lambda test: test.closeness)
 
 
 def judge_all(claims: Iterable[Claim], records: Records) -> dict[Claim, Judgement]:
-    """Returns the judgement of every claim, with "does not hold" corrected for their number (Holm).
+    """Returns the judgement of every claim.
 
-    A claim that fails only without the correction is undecided.
+    "does not hold" is corrected for the number of claims (Holm). A claim that fails only without
+    the correction is undecided.
     """
     judged = {claim: judge(claim, records) for claim in claims}
     measured = [claim for claim, judgement in judged.items() if judgement.n]
@@ -99,7 +100,10 @@ def judge_all(claims: Iterable[Claim], records: Records) -> dict[Claim, Judgemen
 
 
 def judge(claim: Claim, records: Records, fail_level: float = LEVEL) -> Judgement:
-    """Returns the judgement of one claim; `fail_level` is the test level of "does not hold"."""
+    """Returns the judgement of one claim.
+
+    `fail_level` is the significance level for "does not hold".
+    """
     values = [part.values(records, claim.device) for part in claim.comparisons]
     if not all(values):
         return Judgement(UNMEASURED)
@@ -181,7 +185,8 @@ def compare(comparison: Comparison, values: Sequence[float], spread: Spread | No
 def judge_statement(tests: Sequence[Test], fail_level: float = LEVEL) -> Judgement:
     """Judges a statement by its comparisons, corrected for their number (Holm).
 
-    It holds if all of them hold, and does not hold if one is on the wrong side.
+    The statement holds if every comparison holds. It does not hold if one comparison is
+    significantly on the wrong side.
     """
     adjusted = intervals.holm([test.p_value for test in tests])
     pairs = list(zip(tests, adjusted, strict=True))
@@ -198,7 +203,7 @@ def judge_statement(tests: Sequence[Test], fail_level: float = LEVEL) -> Judgeme
 def _seeds_to_decide(tests: Sequence[Test], fail_level: float) -> float:
     """Returns how many more seeds would make the statement fail or hold.
 
-    If some tests are on the wrong side, one of them suffices to fail; otherwise all must hold.
+    If any test is on the wrong side, one such test is enough to fail; otherwise all must hold.
     """
 
     def more(test: Test, level: float) -> float:
@@ -219,8 +224,9 @@ def spread_between_runs(
 ) -> Spread | None:
     """Returns the spread of the comparison's metric between seeds of one run.
 
-    It is pooled over the runs of the same config file that did not diverge. If the comparison has
-    only one run, it is pooled only if that run's spread does not differ from the others'.
+    The spread is pooled over the runs of the same config file that did not diverge. If the
+    comparison has only one run, the spread of that run is pooled only if it does not differ
+    significantly from that of the others.
     """
     config = comparison.run.partition(":")[0]
     groups = {

@@ -1,4 +1,4 @@
-"""Reads and writes the records of finished runs: one JSON file per run and seed."""
+"""Reads and writes the records of finished runs, one JSON file per run and seed."""
 
 import glob
 import json
@@ -39,12 +39,15 @@ TEST = {"test_loss", "test_accuracy"}  # keys that the last epoch must have
 
 
 def path_of(out: pathlib.Path, run: str, seed: int) -> pathlib.Path:
-    """Returns a record's file: "simple_cnn:l1", 0 -> out/runs/simple_cnn_l1-seed0.json."""
+    """Returns the file of a record; "simple_cnn:l1", 0 gives out/runs/simple_cnn_l1-seed0.json."""
     return out / "runs" / f"{run.replace(':', '_')}-seed{seed}.json"
 
 
 def config_of(run: str, seed: int) -> ConfigDict:
-    """Returns the config of a run, "NAME" or "NAME:VARIANT" of a file in configs/, with a seed."""
+    """Returns the config of a run with a seed.
+
+    A run is named "NAME" or "NAME:VARIANT" after a file in configs/.
+    """
     name, colon, variant = run.partition(":")
     return overrides.load_config(
         f"{files.config_folder() / name}.py{colon}{variant}", [f"--config.seed={seed}"]
@@ -56,8 +59,8 @@ def read(
 ) -> Records:
     """Returns the records of each run, by seed, that were made with the run's current config.
 
-    `of(run, seed)` returns that config (default: `config_of`). A record of another config, such as
-    a shortened or synthetic run, is left out.
+    `of(run, seed)` returns the current config (default: `config_of`). A record with another config,
+    such as that of a shortened or synthetic run, is left out.
 
     Raises:
       UserError: a file is not a record, or the seeds of a run were trained on different data.

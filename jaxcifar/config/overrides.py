@@ -12,11 +12,11 @@ from jaxcifar.errors import UserError
 
 
 def load_config(file: str, words: Sequence[str] = ()) -> ConfigDict:
-    """Returns the config of "FILE.py" or "FILE.py:VARIANT" with overrides applied, locked.
+    """Applies overrides to the config of "FILE.py" or "FILE.py:VARIANT" and returns it, locked.
 
     `words` are overrides such as "--config.num_epochs=3"; each value is parsed as the type of its
-    key. A new `name` in a section drops the keys that the new choice lacks and prints them to
-    stderr.
+    key. If an override changes the `name` of a section, the keys that the new choice lacks are
+    dropped. A message on stderr lists them and the defaults that are added.
 
     Raises:
       UserError: the file gives no config, or an override has an unknown key or a wrong value.
@@ -57,7 +57,7 @@ def _parse_words(words: Sequence[str], config: Mapping) -> Iterator[tuple[str, s
         if not equals:
             text = next(rest, "")
             if not text or text.startswith("--"):
-                raise UserError(f"{word} needs a value: {word}=VALUE")
+                raise UserError(f"{word} needs a value, as in {word}=VALUE")
         yield key, text
 
 
@@ -109,8 +109,8 @@ def _parse_value(config: Mapping, section: str, leaf: str, text: str) -> Any:
     if annotation is Mapping:
         keys = list(_expected_keys(config, leaf))
         raise UserError(
-            f"config.{leaf} is a section: set one of its keys, --config.{leaf}.{keys[0]}=VALUE;"
-            f" its keys: {', '.join(keys)}"
+            f"config.{leaf} is a section; set one of its keys with"
+            f" --config.{leaf}.{keys[0]}=VALUE; its keys are {', '.join(keys)}"
         )
     return fields.check_value(f"{where}.{leaf}", fields.parse(text, annotation), annotation)
 

@@ -1,6 +1,7 @@
 """Describes the keys of a config: their types, ranges, defaults and meanings.
 
-The descriptions come from the signatures that also check the values. docs/config.md has them all:
+The descriptions come from the signatures that also check the values. This command writes all of
+them to docs/config.md:
 
     python -m jaxcifar.config.reference >docs/config.md
 """
@@ -36,7 +37,7 @@ def describe_keys(expected: fields.Parameters) -> Iterator[tuple[str, str, str, 
 
 
 def describe_config(config: ConfigDict) -> str:
-    """Returns every key of a config as text: its value, then its meaning, type and default."""
+    """Returns a text with the value, meaning, type and default of every key of a config."""
     complete = schema.complete_config(config).to_dict()
     sections = {"": (complete, fields.parameters(schema.Config))}
     for section in schema.SECTIONS:

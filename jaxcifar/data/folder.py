@@ -1,7 +1,7 @@
 """Loads image files of any size from a folder with one subfolder per class.
 
-The folder holds train/ and test/ (or val/), each with a subfolder per class, or the subfolders of
-the classes themselves, as for torchvision's ImageFolder.
+The folder holds either train/ and test/ (or val/), each with a subfolder per class, or the
+subfolders of the classes themselves, as for torchvision's ImageFolder.
 """
 
 import dataclasses
@@ -42,8 +42,9 @@ class Listing(NamedTuple):
 def load(dir: str, test_share: float) -> Dataset:
     """Returns the images below `dir`, each cropped to its central square and resized to 32×32.
 
-    Classes are named by their folders and sorted. Without test/ or val/, `test_share` of each class
-    becomes the test images. The split depends on the names of the files alone.
+    The classes have the names of their folders, in sorted order. Without test/ or val/,
+    `test_share` of each class becomes the test images. The split depends only on the names of the
+    files.
 
     Raises:
       UserError: the folder has another layout, a class has no image, or a file cannot be read.
@@ -65,13 +66,16 @@ def load(dir: str, test_share: float) -> Dataset:
     if held_out is None:
         chosen = split_classes(train.labels, test_share)
         if not chosen.any():
-            raise UserError(f"{folder} has one image per class; expected some to train and to test")
+            raise UserError(
+                f"{folder} has one image per class; expected at least two, one of them for testing"
+            )
         held_out, train = train.take(chosen), train.take(~chosen)
     train = train.take(mixed_order(train.labels))  # a whitening layer measures the first images
     validation = splits.get("validation", train.take(slice(0)))
     if others:
         listed = ", ".join(str(path.relative_to(folder)) for path in others[:3])
-        about += f"; left out {len(others)} that are no image of a class: {listed}"
+        paths = "path" if len(others) == 1 else "paths"
+        about += f"; left out {len(others)} {paths} with no image of a class: {listed}"
         about += ", …" if len(others) > 3 else ""
     digest = content_sha256(train, held_out, validation)
     shown = tuple(map(printable, names))
@@ -80,7 +84,7 @@ def load(dir: str, test_share: float) -> Dataset:
 
 
 def _list_parts(folder: Path) -> tuple[dict[str, Listing], tuple[str, ...], list[Path]]:
-    """Returns the listing of each split, the names of the classes, and what is left out.
+    """Returns the listing of each split, the names of the classes, and the paths left out.
 
     The splits are "train" and, if they have folders of their own, "test" and "validation".
     """
@@ -92,7 +96,7 @@ def _list_parts(folder: Path) -> tuple[dict[str, Listing], tuple[str, ...], list
     own = [name for name in (TEST, *VALIDATION) if name in found]
     if TRAIN in found and own:
         if len(own) > 1 + (own[0] == TEST):
-            raise UserError(f"{folder} has {', '.join(own)}; keep test and one of the others")
+            raise UserError(f"{folder} has {', '.join(own)}; keep only one of them besides test")
         folders = {"train": found[TRAIN], "test": found[own[0]]}
         if len(own) == 2:
             folders["validation"] = found[own[1]]
@@ -125,7 +129,7 @@ def _list_classes(folder: Path, names: tuple[str, ...]) -> Listing:
     """Lists the images of each class, at any depth; hidden files are left out."""
     if unknown := set(_class_names(folder)) - set(names):
         raise UserError(
-            f"{folder / min(unknown)} is no class of the training images; expected the folders"
+            f"{folder / min(unknown)} is not a class of the training images; expected the folders"
             f" {', '.join(names)}"
         )
     files: list[Path] = []
@@ -145,7 +149,7 @@ def _list_classes(folder: Path, names: tuple[str, ...]) -> Listing:
 
 
 def _read_all(folder: Path, files: list[Path]) -> tuple[np.ndarray, str]:
-    """Returns the files' pixels, uint8 [N, 32, 32, 3], and a description of what was done.
+    """Returns the pixels of the files, uint8 [N, 32, 32, 3], and a description of the images.
 
     The pixels come from the cache if no file's name, size or time has changed since it was written.
     """

@@ -1,4 +1,4 @@
-"""Describes a data set: counts per class, mean and standard deviation, duplicates."""
+"""Describes a data set by the statistics of its channels, its duplicates and sample images."""
 
 import hashlib
 from typing import NamedTuple
@@ -9,9 +9,9 @@ from jaxcifar.data.split import Dataset, Split
 
 
 class Duplicates(NamedTuple):
-    """How many images of `part` equal an earlier image, of `part` itself or of `other`.
+    """The number of images of `part` that equal an earlier image of `other`, which may be `part`.
 
-    `relabelled` counts those with another label than the first of their equals.
+    `relabelled` counts those whose label is not that of the first equal image.
     """
 
     part: str
@@ -27,7 +27,7 @@ def named_splits(dataset: Dataset) -> dict[str, Split]:
 
 
 def channel_stats(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the mean and standard deviation of each channel, 0 to 255, of uint8 [N, H, W, C]."""
+    """Returns the mean and standard deviation, 0 to 255, of each channel of images [N, H, W, C]."""
     values = np.arange(256)
     counts = np.array([np.bincount(images[..., c].ravel(), minlength=256) for c in range(3)])
     mean = counts @ values / counts.sum(1)
@@ -35,7 +35,7 @@ def channel_stats(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def find_duplicates(splits: dict[str, Split]) -> list[Duplicates]:
-    """Returns the duplicates, equal in every byte, within each split and with earlier splits."""
+    """Counts images that equal an earlier one in every byte, within and between splits."""
     found: list[Duplicates] = []
     seen: dict[str, dict[bytes, int]] = {}  # split -> image -> label
     for part, split in splits.items():

@@ -20,7 +20,7 @@ def _box(x: np.ndarray, y: np.ndarray, half_x: float, half_y: float) -> np.ndarr
 
 
 def _wave(u: np.ndarray) -> np.ndarray:
-    """Distance to stripes of period 1 and width ½: a triangle wave."""
+    """Returns the signed distance to stripes of period 1 and width ½, which is a triangle wave."""
     return np.abs(u - np.floor(u) - np.float32(0.5)) - np.float32(0.25)
 
 
@@ -58,7 +58,7 @@ def _vertical(x: np.ndarray, y: np.ndarray) -> np.ndarray:
 
 
 def _diagonal(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Rising in every second image, falling in the others, so that mirroring keeps the class."""
+    """The stripes rise in every second image and fall in the others; mirroring keeps the class."""
     sign = np.where(np.arange(len(x)) % 2, 1, -1).astype(np.float32)[:, None, None]
     return _wave(0.7071 * (x + sign * y))
 
@@ -94,8 +94,8 @@ def load(dir: str) -> Dataset:
 def draw(seed: int, num_images: int) -> Split:
     """Draws images, uint8 [N, 32, 32, 3], and labels, int32 [N], with equal numbers per class.
 
-    The result depends on the arguments alone. Pixels are computed with integer noise, sums,
-    products and square roots only, whose rounding IEEE 754 defines, so that all machines with the
+    The result depends on the arguments alone. Pixels are computed from integer noise with sums,
+    products and square roots only. IEEE 754 defines how these are rounded, so all machines with the
     same NumPy agree.
     """
     rng = np.random.default_rng(seed)

@@ -12,9 +12,9 @@ from jaxcifar.figures.chart import Chart, Forest, Heatmap, Series
 from jaxcifar.figures.text import legend_label, show_literally
 from jaxcifar.system import atomic
 
-CELL = 0.54, 0.4  # inches of a heatmap's cell with its text
-SMALL_CELL = 0.13, 0.13  # without, in a heatmap of many classes
-MOST_LABELS = 200  # along a heatmap; of more, every second, third, … class has one
+CELL = 0.54, 0.4  # inches, the size of a heatmap's cell with a text
+SMALL_CELL = 0.13, 0.13  # the same without text, in a heatmap of many classes
+MOST_LABELS = 200  # along a side of a heatmap; if there are more, every second, third, … is shown
 STYLES = {"train": "--", "test": "-", "validation": ":"}
 
 
@@ -29,7 +29,7 @@ def figure(rows: int, columns: int, size: tuple[float, float], **subplots: Any) 
 
 
 def save(fig: Any, path: pathlib.Path) -> None:
-    """Writes the figure as PNG, atomically; all texts appear literally."""
+    """Writes the figure as PNG, atomically; all text appears literally."""
     show_literally(fig, path)
     with atomic.replacing(path) as file:
         fig.savefig(file, format="png")
@@ -111,7 +111,10 @@ def draw_explanation(
     title: str,
     gates: Mapping[str, np.ndarray],
 ) -> None:
-    """Draws an image, uint8 [H, W, 3], the same under a heat map [h, w], and gates by block [K]."""
+    """Draws an image, the same image under a heat map, and the gates of each block.
+
+    `pixels` is uint8 [H, W, 3], `heat` is [h, w], and `gates` has an array [K] for each block.
+    """
     fig, axes = figure(1, 2 + bool(gates), (7.5 if gates else 5, 2.8))
     height, width = pixels.shape[:2]
     frame = (-0.5, width - 0.5, height - 0.5, -0.5)

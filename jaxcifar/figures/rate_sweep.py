@@ -1,4 +1,4 @@
-"""Draws the learning-rate test: the loss against the rate."""
+"""Draws the loss of a learning-rate test against the learning rate."""
 
 import pathlib
 from collections.abc import Mapping
@@ -19,7 +19,7 @@ def draw(
     """Draws loss and smoothed loss [N] against a logarithmic rate, with vertical lines at marks."""
     fig, axes = png.figure(1, 1, (7, 4))
     axis = axes[0][0]
-    axis.plot(rate, loss, ".", color="C0", alpha=0.4, label="a batch")
+    axis.plot(rate, loss, ".", color="C0", alpha=0.4, label="each batch")
     axis.plot(rate[: len(smoothed)], smoothed, color="C0", label="smoothed")
     for number, (label, mark) in enumerate(marks.items(), 1):
         if mark is not None:

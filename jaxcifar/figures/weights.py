@@ -1,4 +1,4 @@
-"""Describes the distributions of weights."""
+"""Makes charts of the distributions of weights."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -13,7 +13,10 @@ LAYER_BINS = 41
 def histogram(
     name: str, edges: np.ndarray, shares: np.ndarray, colour: int, band: Sequence[np.ndarray] = ()
 ) -> Series:
-    """Returns M shares between M + 1 edges as steps, with a band from band[0] to band[1]."""
+    """Returns a histogram of M shares between M + 1 edges as a series of steps.
+
+    If `band` is given, a band goes from band[0] to band[1].
+    """
     y, *sides = ([*side.tolist(), float(side[-1])] for side in (shares, *band))
     return Series(name, edges.tolist(), y, colour, "steps", *sides)
 
@@ -21,7 +24,8 @@ def histogram(
 def weight_chart(title: str, runs: Mapping[str, Sequence[Mapping[str, Any]]]) -> Chart:
     """Returns the chart of all weights of each run, from its seeds' histograms (`measure.py`).
 
-    Several seeds become their mean and a band from the smallest to the largest share.
+    If a run has several seeds, the chart shows their mean and a band from the smallest to the
+    largest share.
     """
     series = []
     for number, (run, seeds) in enumerate(runs.items()):

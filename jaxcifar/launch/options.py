@@ -21,29 +21,29 @@ def add_options(parser: argparse.ArgumentParser, cores: int | None, cores_text: 
         type=int,
         default=0,
         metavar="N",
-        help="parallel runs; 0 = as many as the machine can use (default)",
+        help="number of parallel runs (default: 0, as many as the machine can use)",
     )
     parser.add_argument(
         "--cores",
         type=int,
         default=cores,
         metavar="C",
-        help=f"CPU cores per run; 0 = all (default: {cores_text})",
+        help=f"CPU cores of each run; 0 means all (default: {cores_text})",
     )
     parser.add_argument(
         "--shard",
         default="0/1",
         metavar="I/N",
-        help="train only every N-th run, starting with run I (from 0), to split the runs among"
-        " machines that share a folder (default: 0/1)",
+        help="train only every N-th run, starting with run I (counted from 0), to divide the runs"
+        " among machines that share a folder (default: 0/1, all runs)",
     )
     parser.add_argument(
         "--runs_at_once",
         type=int,
         default=1,
         metavar="M",
-        help="seeds per program, for small models on a GPU; with more than 1, nothing is saved"
-        " before the end (default: 1)",
+        help="number of seeds to train as one program, for small models on a GPU; if it is above"
+        " 1, nothing is saved before the end (default: 1)",
     )
 
 
@@ -57,8 +57,8 @@ def check_options(
         raise UserError(f"--budget_minutes={budget_minutes:g}; expected at least 0")
     if at_once < 1 or (at_once > 1 and jobs > 1):
         raise UserError(
-            f"--runs_at_once={at_once} --jobs={jobs}; expected at least 1 run in a program, and"
-            " --jobs of at most 1 if there are more"
+            f"--runs_at_once={at_once} --jobs={jobs}; expected --runs_at_once of at least 1 and,"
+            " if it is above 1, --jobs of at most 1"
         )
     divide_machine(jobs, cores, 1)
 

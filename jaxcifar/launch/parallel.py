@@ -29,8 +29,8 @@ POLL_SECONDS = 0.5
 class Children:
     """Child processes, at most one per slot; leaving the context stops them all.
 
-    Once `stop` is set, no child starts, and every running child gets SIGTERM, saves and is waited
-    for. A KeyboardInterrupt, which a second signal raises, kills the children instead.
+    Once `stop` is set, no child starts. Every running child gets SIGTERM and saves, and `run` waits
+    for it. A second signal raises KeyboardInterrupt, which kills the children instead.
     """
 
     def __init__(self, folders: Folders, slots: Sequence[Slot]):
@@ -51,9 +51,9 @@ class Children:
                 process.kill()
 
     def run(self, batch: Sequence[Job]) -> str:
-        """Trains a batch in a child process and waits for it; called in a thread.
+        """Trains a batch of jobs in a child process and waits for it; called in a thread.
 
-        Returns the last line that the child printed; "" if it was stopped or never started.
+        Returns the last line that the child printed, or "" if it was stopped or never started.
 
         Raises:
           UserError: the child failed; the message is its last line.
@@ -82,10 +82,10 @@ class Children:
 def run_parallel(
     batches: Sequence[Sequence[Job]], folders: Folders, slots: Sequence[Slot], deadline: float
 ) -> Outcome:
-    """Trains as many batches at a time as there are slots, until all have ended.
+    """Trains as many batches of jobs at a time as there are slots, until all have ended.
 
-    At a signal or at the deadline (in seconds of `time.monotonic`), all of them save and stop. A
-    batch that fails does not affect the others.
+    At a signal, or at the deadline (in seconds of `time.monotonic`), all running batches save and
+    stop. A batch that fails does not affect the others.
     """
     failed: list[tuple[Job, str]] = []
     left = 0

@@ -1,4 +1,4 @@
-"""The results of a sweep: a table and two charts."""
+"""Writes the results of a sweep as a table and two charts."""
 
 import itertools
 import math
@@ -17,7 +17,7 @@ from jaxcifar.system import output
 
 
 def split_of(record: Record) -> str:
-    """Returns the split that runs are compared on: validation, or test if there is none."""
+    """Returns the split on which runs are compared, "validation" if there is one, else "test"."""
     return selection.split(record["epochs"][-1])
 
 
@@ -32,7 +32,7 @@ def best_accuracy(record: Record) -> float:
 
 
 def format_table(found: Records) -> str:
-    """Returns the Markdown table of the runs, the best mean accuracy after the last epoch first."""
+    """Returns the runs as a Markdown table, with the best mean accuracy of the last epoch first."""
     done = {run: list(seeds.values()) for run, seeds in found.items() if seeds}
     split = split_of(next(iter(done.values()))[0]) if done else "test"
     rows = [
@@ -82,7 +82,10 @@ def draw_accuracy(path: pathlib.Path, grid: Grid, found: Records) -> None:
 
 
 def _lines(grid: Grid) -> dict[str, dict[str, str]]:
-    """Returns the runs of each line by value of the first key; the other keys label the line."""
+    """Returns the runs of each line of the chart, by the value of the first swept key.
+
+    The values of the other keys label the line.
+    """
     lines: dict[str, dict[str, str]] = {}
     choices = itertools.product(*(one.values for one in grid.swept))
     for run, (first, *others) in zip(grid.runs, choices, strict=True):

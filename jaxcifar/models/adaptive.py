@@ -33,7 +33,9 @@ UpTo32 = Constraint(lambda n: n <= 32, "at most 32")
 
 
 class AdaptiveBlock(nn.Module):
-    """y = Σ_k a_k(x) · branch_k(x), with a = gate(mean of x over H and W).
+    """Sums K branches weighted by a gate, y = Σ_k a_k(x) · branch_k(x).
+
+    The weights are a = gate(mean of x over H and W).
 
     Fields:
       features, branches: C and K.
@@ -44,7 +46,7 @@ class AdaptiveBlock(nn.Module):
       branch_norm, branch_activation, branch_dropout, branch_pool: the BatchNorm, activation,
         dropout and max-pool that follow a branch's convolution, in this order.
       norm, activation: the BatchNorm and the activation that follow the sum.
-      residual: adds the input before the activation if it has the shape of the output.
+      residual: adds the input to the sum, before the activation, if both have the same shape.
     """
 
     features: int
@@ -108,7 +110,7 @@ class AdaptiveBlock(nn.Module):
 
 
 class AdaptiveNet(nn.Module):
-    """Segments of adaptive blocks, a mean or flattening, and an MLP."""
+    """Segments of adaptive blocks, then a mean over H and W or flattening, then an MLP."""
 
     num_classes: NumClasses
     widths: Annotated[Sizes, "channels of the blocks in each segment"]
@@ -119,7 +121,7 @@ class AdaptiveNet(nn.Module):
     gate: Annotated[
         str,
         one_of(("linear", "softmax", "none")),
-        "what weighs the branches: a Dense layer, its softmax over K, or nothing (all ones)",
+        "source of the branches' weights: a Dense layer, its softmax over K, or none (all ones)",
     ]
     head_input: Annotated[
         str,
@@ -133,7 +135,7 @@ class AdaptiveNet(nn.Module):
     branch_norm: Annotated[bool, "BatchNorm in each branch"] = False
     branch_activation: Annotated[layers.Activation, "activation in each branch"] = "none"
     branch_dropout: Annotated[Share, "dropout rate in each branch"] = 0.0
-    branch_pool: Annotated[Positive, "side of the max-pool in each branch; 1 is none"] = 1
+    branch_pool: Annotated[Positive, "side of the max-pool in each branch; 1 turns it off"] = 1
     norm: Annotated[bool, "BatchNorm after the sum of the branches"] = False
     activation: Annotated[layers.Activation, "activation after the sum of the branches"] = "none"
     residual: Annotated[bool, "add a block's input to its output where the shapes agree"] = False
@@ -165,7 +167,7 @@ class AdaptiveNet(nn.Module):
 
     @nn.nowrap
     def flattened_channels(self, image_channels: int) -> int:
-        """Returns the channels of the map that the head flattens; 0 if it takes a mean."""
+        """Returns the number of channels that the head flattens, or 0 if it takes a mean."""
         return self.widths[-1] if self.head_input == "flatten" else 0
 
     def _block(self, features: int, name: str) -> AdaptiveBlock:

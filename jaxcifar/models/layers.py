@@ -19,13 +19,13 @@ from jaxcifar.ops.dropout import dropout
 
 Array = jax.Array
 
-# Uniform in ±1/√fan_in, PyTorch's default for weights and biases, with which the reports trained
-# their small nets. Without biases, or with larger weights, training starts from a different loss.
+# Uniform in ±1/√fan_in. This is PyTorch's default for weights and biases, with which the reports
+# trained their small nets. Without biases, or with larger weights, the initial loss is different.
 pytorch_weights = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
 
 
 def pytorch_bias(fan_in: int) -> Callable[..., Array]:
-    """Returns PyTorch's default bias initialiser; the bias's shape does not give the fan-in."""
+    """Returns PyTorch's default initialiser of a bias, whose shape does not give the fan-in."""
     bound = 1 / math.sqrt(fan_in)
     return lambda key, shape, dtype=jnp.float32: jax.random.uniform(
         key, shape, dtype, -bound, bound
@@ -60,8 +60,8 @@ class Conv(nn.Module):
         h, w = x.shape[1:3]
         if min(h, w) + 2 * self.padding < self.kernel_size:
             raise UserError(
-                f"config.model does not fit the images: a convolution of kernel size"
-                f" {self.kernel_size} and padding {self.padding} on a map of {h}×{w} pixels"
+                f"config.model does not fit the images: it applies a convolution of kernel size"
+                f" {self.kernel_size} and padding {self.padding} to a map of {h}×{w} pixels"
             )
         shape = (self.kernel_size, self.kernel_size, x.shape[-1], self.features)
         kernel = self.param("kernel", self.kernel_init, shape).astype(self.dtype)
@@ -87,7 +87,10 @@ class Dense(nn.Module):
 
 
 class PReLU(nn.Module):
-    """max(x, 0) + slope · min(x, 0); one slope per channel, initially 0.25 (arXiv 1502.01852)."""
+    """Computes max(x, 0) + slope · min(x, 0), with a slope per channel (arXiv 1502.01852).
+
+    Each slope is initially 0.25.
+    """
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
@@ -128,12 +131,12 @@ class MLP(nn.Module):
 
 
 def mark_last_map(module: nn.Module, x: Array) -> Array:
-    """Marks the map [B, H, W, C] that a net's head sees, for `weights/explain.py`; returns it.
+    """Marks and returns the map [B, H, W, C] that a net's head sees, for `weights/explain.py`.
 
-    This computes nothing unless explanations ask for the map or its gradient.
+    Marking costs nothing unless `explain.py` asks for the map or its gradient.
     """
     if module.is_initializing():
-        return x  # the map is no variable of the net
+        return x  # the map is not a variable of the net
     module.sow("intermediates", "last_map", x)
     return cast(Array, module.perturb("last_map", x))
 
@@ -143,6 +146,6 @@ def check_same_length(model: nn.Module, key: str, other: str) -> None:
     one, two = (len(getattr(model, name)) for name in (key, other))
     if one != two:
         raise UserError(
-            f"config.model.{key} has {one} values and config.model.{other} {two};"
+            f"config.model.{key} has {one} values, but config.model.{other} has {two};"
             " expected the same number"
         )

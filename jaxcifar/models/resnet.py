@@ -35,21 +35,25 @@ he_normal = nn.initializers.variance_scaling(2.0, "fan_in", "normal")
 
 
 def paper_conv(dtype: Any, platform: str) -> Callable[..., layers.Conv]:
-    """Returns the paper's convolution without bias, (features, kernel_size, padding, stride=1)."""
+    """Returns the paper's convolution, which has no bias.
+
+    Call it with (features, kernel_size, padding, stride=1).
+    """
     return functools.partial(
         layers.Conv, use_bias=False, kernel_init=he_normal, dtype=dtype, platform=platform
     )
 
 
 class BasicBlock(nn.Module):
-    """conv3×3-BN-ReLU-conv3×3-BN plus a shortcut, then ReLU: [B, H, W, C_in] -> [B, H', W', C].
+    """Applies conv3×3-BN-ReLU-conv3×3-BN, adds a shortcut and applies ReLU.
 
-    Where the shape changes, shortcut "A" takes every second pixel and pads the channels with zeros,
-    half on each side, without parameters; "B" is a 1×1 convolution with BN.
+    Maps [B, H, W, C_in] to [B, H', W', C]. Where the shape changes, shortcut "A" takes every second
+    pixel and pads the channels with zeros, half on each side; it has no parameters. Shortcut "B" is
+    a 1×1 convolution with BN.
 
     With `preactivation` (arXiv 1603.05027) the order is BN-ReLU-conv3×3-BN-ReLU-conv3×3, with no
-    ReLU after the sum. A shortcut then starts after the first ReLU where the shape changes, and "B"
-    has no BN.
+    ReLU after the sum. Where the shape changes, the shortcut then starts after the first ReLU, and
+    "B" has no BN.
     """
 
     features: int
@@ -83,12 +87,12 @@ class BasicBlock(nn.Module):
 
 
 class ResNet(nn.Module):
-    """conv3×3, stages of basic blocks, mean, Dense.
+    """A 3×3 convolution, stages of basic blocks, a mean and a Dense layer.
 
-    Stage i, counted from 0, has `blocks[i]` blocks of width `width`·`widen`·2^i, and from the
-    second stage on the first block halves H and W. By default there are three stages of n blocks.
-    `depth` counts the convolutions on the longest path and the Dense layer: 6n+2 or, with
-    `preactivation`, whose usual count includes the shortcuts of its three stages, 6n+4.
+    Stage i, counted from 0, has `blocks[i]` blocks of width `width`·`widen`·2^i. The first block of
+    every stage but the first halves H and W. By default there are three stages of n blocks. `depth`
+    counts the convolutions on the longest path and the Dense layer, which makes 6n+2. With
+    `preactivation` it is 6n+4, because the usual count includes the shortcuts of the three stages.
     """
 
     num_classes: NumClasses
@@ -100,7 +104,7 @@ class ResNet(nn.Module):
         'shortcut where the shape changes: "A" pads with zeros, "B" is a 1×1 convolution',
     ]
     blocks: Annotated[
-        Sequence[Positive], AtMost6, "blocks of each stage; () divides the depth among three stages"
+        Sequence[Positive], AtMost6, "blocks in each stage; () divides the depth among three stages"
     ] = ()
     widen: Annotated[
         Positive,
@@ -119,14 +123,14 @@ class ResNet(nn.Module):
         depth = 2 * sum(self.blocks) + more
         if self.blocks and self.depth != depth:
             raise UserError(
-                f"config.model.depth is {self.depth}, but config.model.blocks={self.blocks} makes"
+                f"config.model.depth is {self.depth}, but config.model.blocks={self.blocks} gives"
                 f" a depth of {depth}"
             )
         if not self.blocks and (self.depth < 6 + more or self.depth % 6 != more):
             few = ", ".join(str(6 * n + more) for n in (3, 5, 7, 9))
             raise UserError(
-                f"config.model.depth is {self.depth}; expected 6n+{more}: {few} …, or"
-                " config.model.blocks, the number of blocks of each stage"
+                f"config.model.depth is {self.depth}; expected 6n+{more}, such as {few}; for other"
+                " depths set config.model.blocks, the number of blocks in each stage"
             )
         super().__post_init__()
 

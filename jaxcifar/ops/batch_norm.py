@@ -1,4 +1,4 @@
-"""BatchNorm with a fast implementation per platform; all agree up to rounding."""
+"""BatchNorm with a fast implementation for each platform; all agree up to rounding."""
 
 import functools
 from typing import Any
@@ -30,7 +30,7 @@ def batch_norm(
 
 
 class FusedBatchNorm(nn.Module):
-    """nn.BatchNorm in training with fewer GPU kernels: 5, where Flax's compiles to 9."""
+    """Computes nn.BatchNorm in training with 5 GPU kernels, where Flax's compiles to 9."""
 
     use_running_average: bool
     momentum: float
@@ -58,7 +58,8 @@ class FusedBatchNorm(nn.Module):
 def normalise(x: Array, scale: Array, bias: Array, epsilon: float) -> tuple[Array, Array, Array]:
     """Returns scale·(x − mean)/√(variance + epsilon) + bias, the mean and the variance, [C].
 
-    Mean and variance are float32, over all axes but the last, and have no gradient of their own.
+    The mean and variance are float32. They are taken over all axes but the last, and have no
+    gradient of their own.
     """
     return _forward(x, scale, bias, epsilon)[0]
 

@@ -13,9 +13,9 @@ Array = jax.Array
 def max_pool(x: Array, size: int) -> Array:
     """Takes the maximum of size×size windows, [B, H, W, C] -> [B, H/size, W/size, C].
 
-    The stride is `size`. Rows and columns that do not fill a window are dropped, as in PyTorch. A
-    reshape and a maximum fuse with the operations around them and have a deterministic gradient;
-    the select-and-scatter gradient of `reduce_window` does neither.
+    The stride is `size`. Rows and columns that do not fill a window are dropped, as in PyTorch. The
+    implementation is a reshape and a maximum, which fuse with the operations around them and have a
+    deterministic gradient. The gradient of `reduce_window`, a select-and-scatter, does neither.
 
     Raises:
       UserError: a window is larger than the map.
@@ -25,7 +25,7 @@ def max_pool(x: Array, size: int) -> Array:
     b, h, w, c = x.shape
     if min(h, w) < size:
         raise UserError(
-            f"config.model does not fit the images: a {size}×{size} max-pool on a map of"
+            f"config.model does not fit the images: it applies a {size}×{size} max-pool to a map of"
             f" {h}×{w} pixels"
         )
     x = x[:, : h // size * size, : w // size * size]
@@ -34,10 +34,11 @@ def max_pool(x: Array, size: int) -> Array:
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(1,))
 def safe_max(x: Array, axes: tuple[int, ...]) -> Array:
-    """Returns `x.max(axes)`, whose gradient is shared by equal values, as in JAX, but never NaN.
+    """Returns `x.max(axes)`, with a gradient that is never NaN.
 
-    XLA may compute x a second time for the gradient and round it differently, so that no value
-    equals the maximum. JAX's own gradient is then 0/0; this one is 0.
+    As in JAX, equal values share the gradient. XLA may compute x a second time for the gradient and
+    round it differently, so that no value equals the maximum. JAX's own gradient is then 0/0; this
+    one is 0.
     """
     return x.max(axes)
 

@@ -23,7 +23,7 @@ POINTS = (0, 1, -1, 2, -2, 0.5, -0.5)
 POINTS_OF_7 = (0, 1, -1, 0.4, -0.4, 4 / 3, -4 / 3, 3)
 TILES = (2, 3, 4, 5, 6, 7)  # m; larger tiles save more multiplications and round worse
 # The smallest C_in·C_out at which Winograd was measured to be faster than a plain convolution on
-# XLA:CPU: on any map, and on a map that the tiles cover exactly.
+# XLA:CPU. WIDE is for any map, WIDE_COVERED for a map that the tiles cover exactly.
 WIDE, WIDE_COVERED = 64 * 128, 64 * 64
 
 
@@ -33,7 +33,7 @@ def best_tile(h: int, w: int) -> int:
 
 
 def winograd_is_faster(h: int, w: int, channels: int) -> bool:
-    """Returns whether Winograd is faster on a CPU; `channels` is C_in·C_out, h×w the output."""
+    """Returns whether Winograd is faster on a CPU, for `channels` = C_in·C_out and h×w outputs."""
     m = best_tile(h, w)
     return channels >= (WIDE if h % m or w % m else WIDE_COVERED)
 
@@ -128,7 +128,10 @@ def _split(x: Array, before: int, m: int, rows: int, columns: int) -> Array:
 
 
 def _pad(x: Array, before: int, h: int, w: int) -> Array:
-    """Pads [B, H, W, C] to [B, h, w, C] with `before` zeros in front; crops where negative."""
+    """Pads [B, H, W, C] to [B, h, w, C], with `before` zeros at the top and left.
+
+    Where a number of zeros is negative, it crops instead.
+    """
     sides = [(before, n - before - side, 0) for n, side in zip((h, w), x.shape[1:3], strict=True)]
     return lax.pad(x, jnp.zeros((), x.dtype), [(0, 0, 0), *sides, (0, 0, 0)])
 

@@ -1,4 +1,4 @@
-"""Embeds images in a page as PNG data URIs, in their own size; the browser enlarges them."""
+"""Embeds images in a page as PNG data URIs, at their own size; the browser enlarges them."""
 
 import base64
 import io
@@ -11,7 +11,7 @@ from jaxcifar.pages.markup import tag
 
 
 def picture(pixels: np.ndarray, alt: str, **attributes: Any) -> Element:
-    """Returns the image element of pixels, uint8 [H, W, 3 or 4]; `alt` describes it."""
+    """Returns an image element that shows pixels, uint8 [H, W, 3 or 4]; `alt` describes it."""
     from PIL import Image
 
     file = io.BytesIO()
@@ -22,7 +22,7 @@ def picture(pixels: np.ndarray, alt: str, **attributes: Any) -> Element:
 
 
 def sheet(images: np.ndarray, columns: int) -> np.ndarray:
-    """Returns images, uint8 [N, H, W, 3], as one RGBA image of rows with transparent gaps."""
+    """Arranges images, uint8 [N, H, W, 3], in rows of one RGBA image, with transparent gaps."""
     n, height, width, _ = images.shape
     rows = -(-n // columns)
     out = np.zeros((rows * (height + 1) - 1, columns * (width + 1) - 1, 4), np.uint8)

@@ -1,4 +1,4 @@
-"""Makes the page of one run, or of several runs compared."""
+"""Makes a page that shows one run or compares several."""
 
 import statistics
 from collections.abc import Callable, Iterable, Sequence
@@ -46,7 +46,7 @@ def page(runs: Sequence[Run]) -> str:
     lead = tag("div", (headline(run, alone=len(runs) == 1) for run in runs), class_="headlines")
     notes = [f"* {run.name}: {text}" for run in runs for text in run.missing]
     if left_out:
-        notes.append(f"Left out because no run has the data they need: {', '.join(left_out)}.")
+        notes.append(f"Left out, because no run has the data for them: {', '.join(left_out)}.")
     parts_made = [Section(name, content) for name, content in made if content]
     return markup.page(title, [lead], parts_made, notes)
 
@@ -121,7 +121,7 @@ def _summary(run: Run) -> dict[str, str]:
 
 
 def curves(runs: Sequence[Run]) -> list[Element]:
-    """Returns loss and accuracy against the epoch, and the learning rate against the step."""
+    """Returns charts of the loss, the accuracy and the learning rate against the epoch."""
     if not any(run.lines for run in runs):
         return []
     drawn = learning_curves({run.name: [run.lines] for run in runs})
@@ -144,9 +144,9 @@ def curves(runs: Sequence[Run]) -> list[Element]:
     if once:
         parts.append(tag("p", f"Only the last epoch was scored: {', '.join(once)}."))
     note = (
-        "Dashed: training; solid: test; dotted: validation. Point, touch or press ← → to read"
-        " values. Drag or press + and − to zoom, shift with ← → to move, 0 to show everything."
-        " Click a name in a legend to hide its line."
+        "Dashed lines are training, solid lines test, dotted lines validation. Point, touch or"
+        " press ← or → to read values. Drag or press + or − to zoom, press Shift with ← or → to"
+        " move, and 0 to show everything. Click a name in a legend to hide its line."
     )
     return [*parts, tag("p", note, class_="note")] if drawn else parts
 

@@ -1,4 +1,4 @@
-"""Loads what the page of a run shows: its metrics, and weights and predictions if possible."""
+"""Loads what a run's page shows: its metrics and, if possible, its weights and predictions."""
 
 import dataclasses
 import json
@@ -22,11 +22,11 @@ class Scores:
     """The predictions of a net for the test images."""
 
     examples: data.Split
-    train_images: int  # in the training split
+    train_images: int  # number of images in the training split
     class_names: tuple[str, ...]
     probabilities: np.ndarray  # [N, K]
     gates: dict[str, np.ndarray]
-    matrix: np.ndarray  # [C, C] of counts, rows the true class
+    matrix: np.ndarray  # counts [C, C]; the rows are the true classes
 
     @property
     def right(self) -> np.ndarray:
@@ -58,7 +58,7 @@ class Run:
 def load_runs(
     folders: Sequence[pathlib.Path], step: str, data_dir: str | None, other_classes: bool = False
 ) -> list[Run]:
-    """Loads the runs, each at the step "latest", "best" or a number.
+    """Loads the runs, each at `step`, which is "latest", "best" or a number.
 
     `data_dir` and `other_classes` are as in `evaluation.evaluate_run`.
 

@@ -46,7 +46,7 @@ class Checkpoints:
     """The steps saved in `workdir`/steps; a context manager that waits for the last save.
 
     Only a training run opens them with `writing=True`, which creates the folder, removes incomplete
-    saves of a killed run, and moves damaged steps to `workdir`/damaged.
+    saves of a killed run and moves damaged steps to `workdir`/damaged.
 
     Raises:
       UserError: the folder cannot be read, does not exist (unless `writing`), or, with `writing`,
@@ -108,7 +108,7 @@ class Checkpoints:
         return sorted(c.step for c in self._checkpointer.checkpoints)
 
     def best_step(self) -> int:
-        """Returns the step with the highest accuracy, the first if several are equal."""
+        """Returns the step with the highest accuracy, or the first of several such steps."""
         return selection.best(self._checkpointer.checkpoints, _accuracy).step
 
     def find_step(self, name: str) -> int:
@@ -130,7 +130,7 @@ class Checkpoints:
         return int(name)
 
     def save(self, state: Saveable, meta: dict[str, Any], accuracy: float | None) -> None:
-        """Starts saving a step after waiting for the previous save; skips a step already saved."""
+        """Waits for the previous save and starts the next; skips a step that is already saved."""
         self.wait()
         self._check_folder()
         items = state.to_items()
@@ -189,8 +189,9 @@ class Checkpoints:
                 self._checkpointer.reload()
         if self._aside.is_dir() and (found := sorted(f.name for f in self._aside.iterdir())):
             raise UserError(
-                f"no intact step is left in {self.directory}; damaged ones ({', '.join(found)}) are"
-                f" in {self._aside}: to train again from the start, move that folder away"
+                f"no intact step is left in {self.directory}; the damaged steps"
+                f" ({', '.join(found)}) are in {self._aside}: to train again from the start, move"
+                " that folder away"
             )
         return None
 
@@ -199,7 +200,8 @@ class Checkpoints:
     ) -> dict[str, Any]:
         """Returns the item `model` of a step.
 
-        `like` gives its tree, shapes and shardings; a sharding alone takes whatever was saved.
+        `like` gives the tree, shapes and shardings of the model. If `like` is only a sharding, any
+        saved tree is returned.
 
         Raises:
           UserError: the step cannot be read or does not fit `like`, or a weight is not finite.
@@ -243,7 +245,7 @@ class Checkpoints:
 
     @contextlib.contextmanager
     def _reading(self, step: int) -> Iterator[None]:
-        """Turns an error in reading a step into a UserError, `Damaged` if its content is wrong."""
+        """Turns a read error into a UserError, which is `Damaged` if the content is wrong."""
         folder = self._folder(step)
         if not manifest.has_manifest(folder):
             with damage.classify_read_error(folder):
@@ -276,7 +278,7 @@ class Checkpoints:
         return self.directory / str(step)
 
     def _set_aside(self, step: int, error: damage.Damaged) -> None:
-        devices.barrier("damaged")  # until every process has read the step
+        devices.barrier("damaged")  # wait until every process has read the step
         if devices.is_leader():
             self._move_aside(step, error)
         devices.barrier("moved")

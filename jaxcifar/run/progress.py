@@ -1,4 +1,4 @@
-"""The log of a run: metrics.jsonl, TensorBoard, and a progress bar or plain lines."""
+"""Logs a run to metrics.jsonl, metrics.csv and TensorBoard, and on the terminal."""
 
 import os
 import pathlib
@@ -18,10 +18,11 @@ class HasMeans(Protocol):
 
 
 class Events:
-    """A TensorBoard file of scalars, which hides those logged earlier from `first_step` on.
+    """A TensorBoard file of scalars.
 
-    Scalars are written synchronously. tensorboardX's own writer is a thread that dies when the disk
-    is full, after which the run would wait for it forever.
+    It hides the scalars that earlier files have for `first_step` and later steps. Scalars are
+    written synchronously, because tensorboardX's own writer is a thread that dies when the disk is
+    full, and the run would then wait for it forever.
     """
 
     def __init__(self, folder: pathlib.Path, first_step: int):
@@ -74,7 +75,7 @@ class RunLog:
         self._run = self._bar.add_task("the run", total=total, completed=last_step, text="")
         self._last_update = 0.0
         if ahead:
-            where = f"step {last_step:,}" if last_step else "the start: no saved step was found"
+            where = f"step {last_step:,}" if last_step else "the start (no saved step was found)"
             self.say(f"training resumes from {where}; {ahead} later lines of {metrics.FILE}")
             self.say(f"      were moved to {metrics.ASIDE}")
         if problem := metrics.find_problem(self.lines, last_step // steps_per_epoch):
@@ -107,7 +108,7 @@ class RunLog:
         self._bar.update(self._run, completed=steps, text=f"{examples_per_second:,.0f} images/s")
 
     def show_phase(self, what: str) -> None:
-        """Shows what the run does while it takes no step, such as "compiling", in the bar."""
+        """Shows in the bar what the run does between steps, such as "compiling"."""
         self._bar.reset(self._epoch, description=what, total=None, text="")
 
     def write_epoch(self, line: dict[str, Any]) -> None:
@@ -122,7 +123,7 @@ class RunLog:
         self._events.write(values, line["step"])
 
     def print_epoch(self) -> None:
-        """Prints the metrics of the last epoch; warns the first time that one is not finite."""
+        """Prints the metrics of the last epoch; warns the first time that some are not finite."""
         line = self.lines[-1]
         self.say(format_epoch(line, self.num_epochs))
         if skipped := line.get("skipped_updates"):
@@ -131,7 +132,7 @@ class RunLog:
         if bad and not self._warned and not self.diverged:
             self._warned = True
             self.say(
-                f"WARNING: {' and '.join(bad)} not finite in epoch {line['epoch']}; the run will"
+                f"WARNING: epoch {line['epoch']} has no finite {' or '.join(bad)}; the run will"
                 " probably diverge: try a lower learning rate"
             )
 
@@ -181,7 +182,7 @@ def _make_bar(live: bool) -> Any:
 
 
 def format_epoch(line: dict[str, Any], num_epochs: int) -> str:
-    """Returns the metrics of an epoch as one line, of up to 80 columns below epoch 1,000."""
+    """Returns the metrics of an epoch as one line; below epoch 1,000 it fits into 80 columns."""
     split = selection.split(line)
     parts = [f"epoch {line['epoch']:>{len(str(num_epochs))}}/{num_epochs}"]
     for name, short in (("train", "train"), (split, "val" if split == "validation" else split)):

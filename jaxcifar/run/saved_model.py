@@ -1,4 +1,4 @@
-"""Reads the model of a saved step, even while the run trains on and deletes old steps."""
+"""Reads the model of a saved step, even while the run continues and deletes old steps."""
 
 import pathlib
 import time
@@ -10,7 +10,7 @@ from jaxcifar.errors import UserError
 from jaxcifar.run.checkpoint import DIRECTORY, Checkpoints
 
 TRIES = 20  # a small net can be saved and deleted faster than it is read
-DELETING_SECONDS = 0.1  # until a folder that is being deleted is gone
+DELETING_SECONDS = 0.1  # time for a folder that is being deleted to vanish
 
 
 class SavedModel(NamedTuple):
@@ -26,8 +26,8 @@ def read_model(
 ) -> SavedModel:
     """Returns the model of the step `name`: "latest", "best" or the text of a number.
 
-    `like` gives the model's tree, shapes and shardings; a sharding alone takes any tree. If a run
-    that trains meanwhile deletes the step, the steps are listed again.
+    `like` gives the model's tree, shapes and shardings. If `like` is only a sharding, any saved
+    tree is returned. If the run is still training and deletes the step, the steps are listed again.
 
     Raises:
       UserError: the run or the step does not exist, is damaged or cannot be read.

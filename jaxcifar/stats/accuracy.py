@@ -8,8 +8,8 @@ from scipy import special  # importing scipy.stats takes a second
 def wilson(hits: int, n: int, level: float = 0.05) -> tuple[float, float]:
     """Returns Wilson's interval (1927) at 1 − level for the share hits / n.
 
-    Unlike p ± z·√(p(1−p)/n) it stays within 0 to 1 and is valid for few images and shares near 1.
-    For n = 0 it is 0 to 1.
+    Unlike p ± z·√(p(1−p)/n), it stays within 0 to 1 and is valid for few images and for shares near
+    1. For n = 0 it is 0 to 1.
     """
     if not n:
         return 0.0, 1.0
@@ -24,13 +24,14 @@ def wilson(hits: int, n: int, level: float = 0.05) -> tuple[float, float]:
 def mcnemar(first_alone: int, second_alone: int) -> float:
     """Returns the p-value of McNemar's exact test (1947) that two nets are equally accurate.
 
-    `first_alone` and `second_alone` count the images that only that net classifies correctly. If
-    the nets are equally accurate, such an image is counted in either with probability 1/2.
+    `first_alone` and `second_alone` count the images that only the first or only the second net
+    classifies correctly. If the nets are equally accurate, each such image is in either count with
+    probability 1/2.
     """
     differing = first_alone + second_alone
     return min(1.0, 2 * float(special.bdtr(min(first_alone, second_alone), differing, 0.5)))
 
 
 def p_text(p_value: float) -> str:
-    """Returns "p = 0.03"; a p-value too small for a float is "p < 1e-300"."""
+    """Returns a p-value as text, such as "p = 0.03", or "p < 1e-300" if it is smaller."""
     return f"p = {p_value:.2g}" if p_value >= 1e-300 else "p < 1e-300"

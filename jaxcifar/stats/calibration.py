@@ -1,4 +1,4 @@
-"""Calibration: reliability bins, the expected calibration error, and temperature scaling.
+"""Reliability bins, the expected calibration error, and temperature scaling.
 
 Source: Guo et al. 2017, On Calibration of Modern Neural Networks (arXiv 1706.04599). A net's
 confidence in an image is the probability of the class it predicts.
@@ -14,10 +14,10 @@ TEMPERATURES = (0.01, 100.0)
 
 
 class Bins(NamedTuple):
-    """Images by confidence, in M bins of equal width over 0 to 1 that include their upper edge.
+    """Images by confidence, in M bins of equal width from 0 to 1 that include their upper edge.
 
-    Arrays [M]: the number of images in a bin, how many of them are classified correctly, and their
-    mean confidence (0 in an empty bin).
+    The arrays [M] hold the number of images in a bin, how many of them are classified correctly,
+    and their mean confidence (0 in an empty bin).
     """
 
     images: np.ndarray
@@ -54,7 +54,7 @@ def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
     """Returns the T within TEMPERATURES that minimises the cross entropy of logits / T.
 
     The cross entropy has a single minimum over T. If all images are classified correctly, or fewer
-    than by chance, T is close to an end of TEMPERATURES.
+    than by guessing, T is close to an end of TEMPERATURES.
     """
     from scipy import optimize  # importing it takes half a second
 

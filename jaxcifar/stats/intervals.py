@@ -51,7 +51,10 @@ def mean_std(values: Sequence[float]) -> tuple[float, float]:
 
 
 def pool(groups: Iterable[Sequence[float]]) -> Spread | None:
-    """Returns the spread within groups, s² = Σ(n−1)s² / Σ(n−1); None if no group has two values."""
+    """Returns the spread within groups, s² = Σ(n−1)s² / Σ(n−1), or None if no group has two values.
+
+    Groups of one value are left out.
+    """
     found = [Spread(mean_std(group)[1], len(group) - 1) for group in groups if len(group) > 1]
     dof = sum(spread.dof for spread in found)
     squares = math.fsum(spread.dof * spread.std**2 for spread in found)
@@ -84,7 +87,7 @@ def mean_half_width(spread: Spread, n: int, level: float = LEVEL) -> float:
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Returns the p-values in the same order, adjusted for their number (Holm 1979)."""
+    """Adjusts p-values for their number (Holm 1979) and returns them in the same order."""
     adjusted, highest = [0.0] * len(p_values), 0.0
     for rank, i in enumerate(sorted(range(len(p_values)), key=p_values.__getitem__)):
         highest = max(highest, (len(p_values) - rank) * p_values[i])
@@ -95,7 +98,7 @@ def holm(p_values: Sequence[float]) -> list[float]:
 def fewest_seeds(decided: Callable[[int], bool], n: int) -> float:
     """Returns the fewest seeds above n for which `decided` is true, or infinity.
 
-    `decided` must stay true for all higher numbers.
+    Once true, `decided` must stay true for all higher numbers.
     """
     counts = range(n + 1, MOST_SEEDS + 1)
     found = bisect.bisect_left(counts, True, key=decided)
@@ -105,8 +108,8 @@ def fewest_seeds(decided: Callable[[int], bool], n: int) -> float:
 def probability_of_best(values: Sequence[Sequence[float]], draws: int = 10_000) -> float:
     """Returns how often the first run has the highest mean when its seeds are resampled.
 
-    `values` is [runs, seeds]. Each of the `draws` draws seeds with replacement, the same ones for
-    every run.
+    `values` is [runs, seeds]. Each of the `draws` resamples has seeds drawn with replacement, the
+    same ones for every run.
     """
     table = np.array(values)
     seeds = table.shape[1]

@@ -1,8 +1,8 @@
-"""Reads JSON that others may have written: of bounded size and depth, and of the expected form.
+"""Reads JSON that others may have written, and checks its size, depth and form.
 
-A form is a tuple of the types that a value may have, or is built from forms: [form] for a list,
-{str: form} for an object with any keys, and {"key": form, "other?": form} for an object with some
-known keys, of which those with "?" may be missing. Further keys may have any value.
+A form is a tuple of the types that a value may have, or is built from other forms: [form] is a
+list, {str: form} an object with any keys, and {"key": form, "other?": form} an object with some
+known keys. A key with "?" may be missing, and further keys may have any value.
 """
 
 import json
@@ -21,7 +21,7 @@ NAMES = {str: "text", int: "an integer", float: "a number", type(None): "null"}
 
 
 class BadJson(ValueError):
-    """A text is not JSON, or not of the expected form."""
+    """The error for text that is not JSON or not of the expected form."""
 
 
 def read(path: pathlib.Path, form: Any, *, follow: bool = False) -> Any:

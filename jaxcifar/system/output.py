@@ -17,17 +17,17 @@ MAX_LINE = 10_000  # characters
 
 
 def say(text: str, stream: TextIO | None = None) -> None:
-    """Prints text at once, to stdout by default, as `printable_lines`. Never raises."""
+    """Prints the `printable_lines` of a text at once, to stdout by default; never raises."""
     attempt(lambda: print(printable_lines(text), file=stream, flush=True), stream)
 
 
 def show(text: str, stream: TextIO | None = None) -> None:
-    """Prints the result of a command, as `printable_lines`; raises if that fails."""
+    """Prints the `printable_lines` of a command's result; raises if that fails."""
     print(printable_lines(text), file=stream)
 
 
 def printable_lines(text: str) -> str:
-    """Returns text whose lines are printable, whatever names from elsewhere are in them."""
+    """Returns the text with printable lines, even if names from elsewhere are in them."""
     return "\n".join(printable(line, MAX_LINE) for line in text.split("\n"))
 
 
@@ -41,7 +41,7 @@ def cleaned(tree: Any) -> Any:
 
 
 def csv_cell(text: str) -> str:
-    """Returns a text that a spreadsheet shows as it is and does not compute as a formula."""
+    """Returns the text so that a spreadsheet shows it and does not compute it as a formula."""
     return f"'{text}" if text.startswith(("=", "+", "-", "@")) else text
 
 

@@ -1,4 +1,7 @@
-"""Divides the machine among parallel runs: each gets its own cores or GPU. Does not need jax."""
+"""Divides the machine among parallel runs, so that each has its own cores or GPU.
+
+This module does not need jax.
+"""
 
 import importlib.util
 import os
@@ -21,8 +24,8 @@ class Slot(NamedTuple):
 def divide_machine(parallel_jobs: int, cores: int, count: int) -> list[Slot]:
     """Returns the slots of `parallel_jobs` runs, at most `count` of them.
 
-    0 parallel jobs means one per GPU or, on a machine without a GPU, one per `cores` cores (0 = all
-    cores). More jobs than that share GPUs or cores.
+    If `parallel_jobs` is 0, there is one per GPU or, on a machine without a GPU, one per `cores`
+    cores, where 0 means all cores. If there are more jobs than that, they share GPUs or cores.
 
     Raises:
       UserError: a number is negative, or there are fewer cores than `cores`.

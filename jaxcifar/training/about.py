@@ -1,4 +1,4 @@
-"""What a run says about itself: on the terminal, in its checkpoints and in curves.png."""
+"""Describes a run on the terminal, in its checkpoints and in curves.png."""
 
 import pathlib
 import time
@@ -18,7 +18,7 @@ from jaxcifar.run.progress import RunLog
 from jaxcifar.system import devices
 from jaxcifar.training import experiment, initial, state
 
-YOUNG = 0.05  # share of its initial value above which an average is not to be trusted
+YOUNG = 0.05  # largest share of its initial value that an average may hold without a warning
 
 
 def describe(
@@ -40,7 +40,7 @@ def describe(
 
 
 def check_data(meta: dict[str, Any], dataset: data.Dataset, workdir: pathlib.Path) -> None:
-    """Raises a UserError if the run was trained on other data so far."""
+    """Raises a UserError if the run has so far been trained on other data."""
     advice = "choose another --workdir, or restore the original data"
     checksum, class_names = meta["data"]["checksum"], meta["class_names"]
     if difference := data.compare_data(dataset, workdir, checksum, class_names, advice):
@@ -55,7 +55,7 @@ def print_introduction(
     start: state.State,
     workdir: pathlib.Path,
 ) -> None:
-    """Prints data, model, devices, workdir, and the step from which training resumes."""
+    """Prints the data, model, devices and workdir, and the step at which training resumes."""
     step = int(start.step)
     train, test = len(dataset.train.labels), len(dataset.test.labels)
     log.say(f"data: {dataset.source}, {train:,} training and {test:,} test images")
@@ -67,7 +67,10 @@ def print_introduction(
         if source["left_out"]:
             log.say(f"      without {', '.join(source['left_out'])}, which do not fit")
         if any(list(parts.config.augment[key]) != list(source[key]) for key in ("mean", "std")):
-            log.say(f"      WARNING: trained with mean {source['mean']} and std {source['std']}")
+            log.say(
+                f"      WARNING: they were trained with mean {source['mean']} and std"
+                f" {source['std']}"
+            )
     log.say(f"device: {devices.describe(parts.mesh)}")
     log.say(f"workdir: {workdir}" + (f", resumed at step {step:,}" if step else ""))
 
@@ -75,7 +78,7 @@ def print_introduction(
 def young_averages(config: ConfigDict, end: state.State) -> Iterator[str]:
     """Yields a line for each kind of average that still holds much of its initial value.
 
-    After n updates, an average of momentum m holds mⁿ of it.
+    After n updates, an average with momentum m still holds mⁿ of its initial value.
     """
     steps = int(end.step)
     leaves = jax.tree_util.tree_leaves_with_path(end.batch_stats)

@@ -26,7 +26,7 @@ def box_mask(
 def cutout(key: Array, images: Array, size: int) -> Array:
     """Sets a square of size×size pixels to 0 in each image (DeVries & Taylor, arXiv 1708.04552).
 
-    Its centre is uniform over the image; the square is clipped at the edge.
+    The centre of the square is uniform over the image. The square is clipped at the edge.
     """
     b, h, w, _ = images.shape
     key_y, key_x = jax.random.split(key)
@@ -43,13 +43,12 @@ def random_erasing(
     share: float,
     area: Sequence[float],
 ) -> Array:
-    """Fills a rectangle with random pixels in a fraction `share` of the images (Zhong et al.,
-    arXiv 1708.04896).
+    """Fills a rectangle with random pixels in a fraction `share` of the images.
 
-    `x` is normalised; the random pixels are uniform in 0 to 255 and then normalised too. The area
-    of the rectangle is uniform in `area` times the image's area. As in torchvision, its height over
-    its width is log-uniform in 0.3 to 1/0.3, limited to rectangles that fit. Its position is
-    uniform.
+    The source is Zhong et al., arXiv 1708.04896. `x` is normalised; the random pixels are uniform
+    in 0 to 255 and then normalised too. The area of the rectangle is uniform in `area` times the
+    image's area. As in torchvision, height/width is log-uniform in 0.3 to 1/0.3, limited to
+    rectangles that fit. The position is uniform.
     """
     b, h, w, _ = x.shape
     keys = jax.random.split(key, 6)

@@ -1,7 +1,7 @@
-"""Weights to start a run from, `config.init_from`: those of another run, or of a file.
+"""Reads the weights that a run starts from, `config.init_from`, from another run or a file.
 
-Whatever wrote a run's folder will do: train, release or import_torch. A file is one that
-`export --to=safetensors` wrote.
+The other run's folder may come from train, release or import_torch, and the file from
+`export --to=safetensors`.
 """
 
 import hashlib
@@ -25,7 +25,7 @@ KEY = "initial_weights"  # in the metadata of a run that started from them
 
 
 class Weights(NamedTuple):
-    """The leaves to start from by path, such as params/head/kernel, and JSON about their origin."""
+    """Initial leaves by path, such as params/head/kernel, and JSON about their origin."""
 
     leaves: dict[str, Any]
     about: dict[str, Any]
@@ -34,8 +34,9 @@ class Weights(NamedTuple):
 def read_weights(source: str, like: Mapping, head: Collection[str], mesh: Mesh) -> Weights:
     """Returns the leaves of `source` that fit `like`, {params, batch_stats}.
 
-    These are averaged weights if the run has them, of its latest step. `head` lists the leaves of
-    the last layer, the only ones that may be missing or have another shape.
+    From a run, these are the weights of the latest step, averaged if the run has averaged weights.
+    `head` lists the leaves of the last layer, the only ones that may be missing or have another
+    shape.
 
     Raises:
       UserError: the source cannot be read, or leaves outside the head do not fit.
@@ -49,7 +50,7 @@ def read_weights(source: str, like: Mapping, head: Collection[str], mesh: Mesh) 
         old, new = (shape.get(wrong[0], "no such array") for shape in shapes)
         raise UserError(
             f"config.init_from={source} does not fit config.model in {len(wrong)} arrays, such as"
-            f" {wrong[0]} ({old} there, {new} here); only the last layer"
+            f" {wrong[0]} (the source has {old}, the model {new}); only the last layer"
             f" ({', '.join(sorted(head))}) may differ"
         )
     digest = hashlib.sha256()
@@ -68,8 +69,8 @@ def flatten(variables: Mapping) -> dict[str, Any]:
 def _read_run(path: pathlib.Path, mesh: Mesh) -> tuple[dict[str, Any], dict[str, Any]]:
     if not path.is_dir():
         raise UserError(
-            f"config.init_from: {path} is not a run's folder or a file *{SUFFIX} that export wrote;"
-            " import_torch makes a run's folder from PyTorch's weights"
+            f"config.init_from: {path} is neither a run's folder nor a file *{SUFFIX} that export"
+            " wrote; import_torch makes a run's folder from PyTorch's weights"
         )
     files.check_folder(path)
     step, model, meta = read_model(path, "latest", devices.replicated(mesh))

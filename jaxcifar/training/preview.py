@@ -1,4 +1,4 @@
-"""A look before training: the layers of the net, and a batch as the net sees it.
+"""Shows, before training, the layers of the net and a batch as the net sees it.
 
 python -m jaxcifar.train --config=configs/adaptive.py --summary
 python -m jaxcifar.train --config=configs/adaptive.py --show_batch
@@ -27,8 +27,8 @@ SHOWN, COLUMNS = 64, 8  # images in the picture, and in a row
 
 
 def describe_layers(model: nn.Module) -> str:
-    """Returns a table of the modules that have parameters, and of what one image costs forward."""
-    # private, because `nn.tabulate` prints this table in 200 columns
+    """Returns a table of the modules with parameters and of their operations for one image."""
+    # a private function of Flax, because `nn.tabulate` prints this table in 200 columns
     table = summary._get_module_table(
         model, depth=None, show_repeated=False, compute_flops=True, compute_vjp_flops=False
     )(jax.random.key(0), jnp.zeros((1, SIZE, SIZE, 3)), train=False)
@@ -54,7 +54,7 @@ def print_summary(config: ConfigDict) -> None:
     text = describe_layers(models.build_model(parts.config.model, jnp.float32, ""))
     if devices.is_leader():
         print(text)
-        print("operations: of the forward pass of one image, as XLA counts them")
+        print("Operations are those of one image's forward pass, as XLA counts them.")
 
 
 def first_batch(
@@ -81,7 +81,7 @@ def first_batch(
 
 
 def show_batch(config: ConfigDict, workdir_of_run: pathlib.Path) -> None:
-    """Writes a picture of the first batch to a new folder beside the workdir, and prints its name.
+    """Writes a picture of the first batch to a new folder beside the workdir and prints its path.
 
     The workdir is neither created nor read.
     """

@@ -1,6 +1,6 @@
 """The train step and the forward pass: pure functions of arrays, bound to a model by `partial`.
 
-A step has two parts: `prepare`, which needs no weights and can run many steps ahead, and `update`.
+A step consists of `prepare`, which needs no weights and can run many steps ahead, and `update`.
 Randomness is a function of (seed, step) alone, so a resumed run equals an uninterrupted one, bit
 for bit on devices that are deterministic, such as CPUs.
 """
@@ -28,7 +28,7 @@ class ModelInputs(NamedTuple):
 
     x: Array  # [B, size, size, 3] in the dtype of the augmentation
     labels: Array  # int32 [B]
-    weight: Array | None  # of each image against its partner; None unless images are mixed
+    weight: Array | None  # the share of each image against its partner; None unless mixed
     dropout_key: Array
 
 
@@ -60,8 +60,8 @@ def update(
     weighted loss of both labels, and the label of the larger part counts as correct. With
     `log_norms` the sums include the global L2 norm of the gradient of loss and penalty, before
     clipping and weight decay. The averaged weights change only when the optimizer updates, which
-    with accumulation is not at every batch. `unpack` returns the model's parameters from those of a
-    packed state. Layers that match the patterns `frozen` keep their parameters and statistics.
+    with accumulation is not after every batch. `unpack` returns the model's parameters from those
+    of a packed state. Layers that match the patterns `frozen` keep their parameters and statistics.
     """
 
     def objective(params: Any) -> tuple[Array, tuple[Array, Array, Any]]:

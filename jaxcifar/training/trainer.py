@@ -125,7 +125,7 @@ class Run:
         dataset: data.Dataset,
         weights: initial.Weights | None = None,
     ) -> "Run":
-        """Returns the run of `config`; its metadata holds the config without added defaults."""
+        """Returns the run of `config`; its metadata hold the config without added defaults."""
         optimizer, schedule = parts.optimizer(len(dataset.train.labels) // config.batch_size)
         loop = parts.train_loop(dataset.train, optimizer)
         meta = describe(config, dataset, parts)
@@ -157,7 +157,7 @@ class Run:
 
 
 def has_same_rates(parts: experiment.Experiment, dataset: data.Dataset, num_epochs: int) -> bool:
-    """Returns whether a run of fewer epochs has the learning rates of the start of this one."""
+    """Returns whether the start of this run has the learning rates of a run of `num_epochs`."""
     c, steps_per_epoch = parts.config, len(dataset.train.labels) // parts.config.batch_size
     steps = np.arange(num_epochs * steps_per_epoch)
     old, new = (
@@ -173,13 +173,13 @@ def open_workdir(
     claim: contextlib.AbstractContextManager[None],
     parts: experiment.Experiment,
 ) -> Iterator[tuple[Checkpoints, Interrupt]]:
-    """Claims the workdir for one run; on exit, waits for the last save and releases it."""
+    """Claims the workdir for one run; on exit, waits for the last save and frees the workdir."""
     unit = "epoch" if devices.is_accelerated(parts.mesh) else "step"
     with (
         devices.on_leader(claim),
         Checkpoints(workdir, writing=True) as checkpoints,
         Interrupt(unit) as interrupt,
-        devices.exit_alone_on_error(),  # innermost, because the others wait for other processes
+        devices.exit_alone_on_error(),  # innermost: leaving the others waits for other processes
         damage.as_user_error(f"stopped in {workdir}; run the same command to continue"),
     ):
         yield checkpoints, interrupt
@@ -194,9 +194,10 @@ def train_epochs(
     spent: float,
     on_epoch: Callable[[metrics.Line], object],
 ) -> Carry:
-    """Trains to the last step, until a signal, or until divergence; scores and saves each epoch.
+    """Trains until the last step, a signal, divergence or early stopping.
 
-    `spent` is the time in seconds of the steps of the current epoch before a resume.
+    Each epoch is scored and saved. `spent` is the time in seconds that the current epoch took
+    before the run was resumed.
     """
     config, step = run.parts.config, int(carry.state.step)
     if step < run.last_step and not run.has_ended(log):
@@ -215,7 +216,7 @@ def train_epochs(
         train_seconds = time.perf_counter() - began
         step = int(carry.state.step)
         if step % run.steps_per_epoch:
-            if math.isfinite(carry.sums.loss):  # stopped within an epoch, whose sums are saved too
+            if math.isfinite(carry.sums.loss):  # the sums of an unfinished epoch are saved too
                 meta = run.meta | {EPOCH_SECONDS: spent + train_seconds}
                 checkpoints.save(carry, meta, None)
             break
@@ -235,14 +236,14 @@ def train_epochs(
 
 
 def end_run(run: Run, carry: Carry, log: RunLog, checkpoints: Checkpoints) -> Carry:
-    """Saves and returns the last finite state, and prints what to know about the end of the run."""
+    """Saves and returns the last finite state, and prints how the run ended and any warnings."""
     if log.diverged:
         log.print_diverged()
     elif run.stopping.due(log.lines):
         log.say(run.stopping.describe(log.lines))
     if log.diverged or not math.isfinite(carry.sums.loss):
         carry = run.latest(checkpoints)
-    checkpoints.save(carry, run.meta, None)  # no accuracy: within an epoch, never the best
+    checkpoints.save(carry, run.meta, None)  # a step within an epoch is never the best
     if int(carry.state.step) == run.last_step:
         for note in young_averages(run.parts.config, carry.state):
             log.say(note)
@@ -251,7 +252,7 @@ def end_run(run: Run, carry: Carry, log: RunLog, checkpoints: Checkpoints) -> Ca
 
 @dataclasses.dataclass(frozen=True)
 class Watch:
-    """Called after each program call: shows the progress and decides whether to continue."""
+    """Shows the progress after each program call and decides whether to continue."""
 
     log: RunLog
     interrupt: Interrupt

@@ -1,4 +1,4 @@
-"""Evaluates a run's weights on a split: accuracy, calibration, comparison with another net."""
+"""Evaluates a run's weights on a split, calibrates them and compares them with another net."""
 
 import dataclasses
 import pathlib
@@ -84,7 +84,7 @@ def score_logits(
 
 
 def load_net_with_views(directory: pathlib.Path, step: str, views: int | None) -> Net:
-    """Returns the net of a run, predicting from `views` of each image; None keeps the config's."""
+    """Returns the net of a run with this number of views per image; None keeps the config's."""
     net = load_net(directory, step)
     if views is None:
         return net
@@ -97,7 +97,7 @@ def load_dataset(
 ) -> tuple[data.Dataset, str]:
     """Loads the data of the net's config, from `data_dir` if given; see `compare_data`."""
     config = net.parts.config.copy_and_resolve_references()
-    config.batch_size = 1  # there may be fewer images than in a batch of training
+    config.batch_size = 1  # there may be fewer images than in a training batch
     if data_dir is not None:
         config.data.dir = data_dir
     dataset = experiment.load_data(config)
@@ -105,7 +105,7 @@ def load_dataset(
 
 
 def compare_data(net: Net, directory: object, dataset: data.Dataset, other_classes: bool) -> str:
-    """Returns a line if the net was trained on other data than `dataset`; "" if not.
+    """Returns a note if the net was trained on other data than `dataset`, otherwise "".
 
     Raises:
       UserError: the net has other classes, unless `other_classes` is True.
@@ -158,7 +158,7 @@ def fit_temperature(
 
 
 def compare_nets(other: Net, examples: data.Split, logits: np.ndarray) -> dict[str, Any]:
-    """Compares another net with a first net, given by its logits, on the same images.
+    """Compares another net with the net that gave `logits` for the same images.
 
     Returns the other net's accuracy and McNemar's exact test. The test compares these two nets, not
     the two ways of training them.
@@ -179,9 +179,9 @@ def compare_nets(other: Net, examples: data.Split, logits: np.ndarray) -> dict[s
 def confusion_matrix(logits: np.ndarray, labels: np.ndarray, num_classes: int) -> np.ndarray:
     """Counts (true, predicted) pairs, [C, C], of logits [N, ≥C] and labels [N].
 
-    A prediction is the class of the largest logit, as in the accuracy. An image whose prediction is
-    a class that the data do not have is in no column, so its row sums to fewer than the images of
-    its class.
+    A prediction is the class of the largest logit, as in the accuracy. If it is a class that the
+    data do not have, the image is in no column, and its row sums to less than the number of images
+    of its class.
     """
     predicted = jnp.argmax(logits, -1)
     counts = jnp.zeros((num_classes, num_classes), jnp.int32)

@@ -14,11 +14,11 @@ BATCH = 100  # images at once
 
 
 def grad_cam(net: Net, images: np.ndarray, classes: np.ndarray) -> np.ndarray:
-    """Returns where each image speaks for its class, float32 [N, h, w], at least 0.
+    """Returns how much each part of an image supports its class, float32 [N, h, w], at least 0.
 
     A map has the size of the last map before the net's head. It is the sum of that map's channels,
-    each weighted by the mean gradient of the class's logit, and 0 where the sum is negative. The
-    image is seen in one view.
+    each weighted by the mean gradient of the class's logit, and 0 where the sum is negative. Only
+    one view of each image is used.
 
     Args:
       net: a trained net.
@@ -26,7 +26,7 @@ def grad_cam(net: Net, images: np.ndarray, classes: np.ndarray) -> np.ndarray:
       classes: int [N], the class to explain of each image.
 
     Raises:
-      UserError: the net has no such map, as an MLP on pixels.
+      UserError: the net, such as an MLP on pixels, has no such map.
     """
     compiled = jax.jit(functools.partial(_grad_cam, net.parts))
     parts = [slice(start, start + BATCH) for start in range(0, len(images), BATCH)]
@@ -45,11 +45,11 @@ def _grad_cam(parts: Any, variables: Any, images: jax.Array, classes: jax.Array)
         )
 
     def score(added: Any) -> tuple[jax.Array, Any]:
-        """Returns the sum of the classes' logits, with `added` to the last map, and the map."""
+        """Adds `added` to the last map; returns the sum of the classes' logits, and the map."""
         (logits, _), maps = apply({**variables, **added}, x, mutable=["intermediates"])
         return jnp.take_along_axis(logits, classes[:, None], 1).sum(), maps
 
-    # the images do not see one another, so that each has the gradient of its own logit
+    # the images do not affect one another, so each gets the gradient of its own logit
     gradients, maps = jax.grad(score, has_aux=True)(zeros)
     gradient, features = (jax.tree.leaves(t)[0].astype(jnp.float32) for t in (gradients, maps))
     return jax.nn.relu((gradient.mean((1, 2), keepdims=True) * features).sum(-1))

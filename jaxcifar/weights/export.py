@@ -113,9 +113,9 @@ def export_weights(source: pathlib.Path, step: str, format: str, out: pathlib.Pa
         is needed and not installed.
     """
     if os.path.lexists(out):
-        raise UserError(f"--out={out} exists; choose a file that does not")
+        raise UserError(f"--out={out} already exists; choose another file")
     if format in NEEDS:
-        NEEDS[format]()  # fail before anything that takes long
+        NEEDS[format]()  # fail before anything slow
     atomic.check_writable(out.parent, "the folder of --out,")
     content = FORMATS[format](load_net(source, step))
     with damage.as_user_error(f"cannot write to --out {out}"), atomic.replacing(out) as file:

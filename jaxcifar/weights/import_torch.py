@@ -211,7 +211,7 @@ def import_state_dict(
         finite or do not fit `config.model`.
     """
     if os.path.lexists(out):
-        raise UserError(f"--workdir={out} exists; choose a folder that does not")
+        raise UserError(f"--workdir={out} already exists; choose another folder")
     parts = experiment.build_experiment(config, mesh=devices.make_mesh())
     with damage.as_user_error(f"cannot read {file}"):
         content = files.read_bytes(file, MAX_BYTES, follow=True)

@@ -18,7 +18,7 @@ from jaxcifar.training.views import VIEWS
 
 CARD_FILE = "README.md"
 LICENCE = "MIT"
-# Training and test images, of runs that were saved before their metadata gave the numbers.
+# Numbers of training and test images, for older runs whose metadata do not give them.
 SIZES = {"cifar10": (50_000, 10_000), "synthetic": (10_000, 2_000)}
 
 
@@ -35,7 +35,7 @@ def release_weights(
         were imported.
     """
     if os.path.lexists(out):
-        raise UserError(f"--out={out} exists; choose a folder that does not")
+        raise UserError(f"--out={out} already exists; choose another folder")
     config = schema.without_paths(workdir.load_config(source))
     with workdir.naming(source):
         parts = experiment.build_experiment(config, to_train=False)

@@ -141,7 +141,7 @@ def test_nothing_is_left_out_without_a_word(tmp_path):
     for name in ("notes.txt", "train/a/.b.png", "train/c.png", "test/b/x.heic"):
         (tmp_path / name).write_bytes(b"x")
     origin = load(tmp_path).origin
-    assert "left out 4 that are no image of a class: notes.txt, " in origin
+    assert "left out 4 paths with no image of a class: notes.txt, " in origin
     assert origin.endswith(", …")
 
 
@@ -160,9 +160,9 @@ WRONG = [
     ({}, "has no subfolder; expected one subfolder of images per class"),
     ({"train/a": 1, "train/b": 1}, "has only train/; expected one subfolder"),
     ({"a": 3, "b": 0}, "b holds no image (.png, .jpg"),
-    ({"train/a": 2, "test/b": 2}, "test/b is no class of the training images; expected the fold"),
+    ({"train/a": 2, "test/b": 2}, "test/b is not a class of the training images; expected the"),
     ({"train/a": 2, "test/a": 0}, "test holds no image in the folders of a"),
-    ({"train/a": 2, "val/a": 2, "valid/a": 1}, "has val, valid; keep test and one"),
+    ({"train/a": 2, "val/a": 2, "valid/a": 1}, "has val, valid; keep only one"),
     ({"a": 1, "b": 1}, "has one image per class"),
 ]
 

@@ -58,7 +58,7 @@ def test_only_the_last_layer_may_differ_and_starts_as_usual(sources, tmp_path, c
     out, _ = capfd.readouterr()
     assert "initial weights: run, step 4\n" in out
     assert f"without {', '.join(HEAD)}, which do not fit" in out
-    assert "WARNING: trained with mean [0.5, 0.5, 0.5] and std [0.5, 0.5, 0.5]" in out
+    assert "WARNING: they were trained with mean [0.5, 0.5, 0.5] and std [0.5, 0.5, 0.5]" in out
 
 
 @pytest.mark.parametrize(
@@ -66,9 +66,9 @@ def test_only_the_last_layer_may_differ_and_starts_as_usual(sources, tmp_path, c
     [
         (
             {"model.widths": (4, 8)},
-            r"in 7 arrays, such as \S+ \(\(6,\) there, \(8,\) here\); only the",
+            r"in 7 arrays, such as \S+ \(the source has \(6,\), the model \(8,\)\); only the",
         ),
-        ({"init_from": "nowhere"}, "nowhere is not a run's folder or a file"),
+        ({"init_from": "nowhere"}, "nowhere is neither a run's folder nor a file"),
         ({"init_from": "none.safetensors"}, "none.safetensors"),
         ({"init_from": str(ROOT)}, "no checkpoint in"),
         ({"init_from": "bad.safetensors"}, "damaged or was not written by export"),

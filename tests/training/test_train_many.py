@@ -134,5 +134,5 @@ def test_a_run_that_was_started_alone_continues_alone(tmp_path):
 
 @pytest.mark.parametrize(("wanted", "at_once"), [(0, 0), (2, 2)])
 def test_numbers_that_nothing_can_run_with_are_refused(wanted, at_once):
-    with pytest.raises(UserError, match="expected at least 1 run in a program"):
+    with pytest.raises(UserError, match="expected --runs_at_once of at least 1"):
         options.check_options(1, wanted, 0, at_once=at_once)

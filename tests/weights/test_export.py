@@ -288,7 +288,7 @@ def test_the_command_writes_the_averaged_weights_and_overwrites_nothing(to, trai
     assert run(export_command.main, words) == (
         2,
         "",
-        f"error: --out={out} exists; choose a file that does not\n",
+        f"error: --out={out} already exists; choose another file\n",
     )
     assert out.read_bytes() == content
 

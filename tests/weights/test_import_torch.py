@@ -89,7 +89,7 @@ def test_each_form_of_a_state_dict_becomes_the_same_net(form, resnet, run, tmp_p
     assert not (tmp_path / "kept").exists()
     status, out, err = run(import_torch.main, [*words, f"--workdir={tmp_path / 'net'}"])
     assert (status, out) == (2, "")
-    assert err == f"error: --workdir={tmp_path / 'net'} exists; choose a folder that does not\n"
+    assert err == f"error: --workdir={tmp_path / 'net'} already exists; choose another folder\n"
 
 
 @pytest.mark.parametrize("name", ["quickstart", "speedrun"])
