@@ -286,7 +286,11 @@ def test_a_variant_of_a_config_without_variants_is_refused(run, tmp_path):
         ("model.widths", "64", "a tuple"),
         ("model.widths", 64, "a tuple"),
         ("model.num_blocks", (1, "1", 1), r"num_blocks\[1\] is '1'; expected an integer"),
-        ("model.num_blocks", (10**9, 1, 1), r"num_blocks is \(1000000000, 1, 1\); .* with a sum from 1 to 1202"),
+        (
+            "model.num_blocks",
+            (10**9, 1, 1),
+            r"num_blocks is \(1000000000, 1, 1\); .* with a sum from 1 to 1202",
+        ),
         ("model.name", 1, "one of adaptive, resnet"),
         ("optimizer.learning_rate", "1e-3", "a finite number"),
         ("optimizer.learning_rate", None, "a finite number"),
