@@ -1,9 +1,11 @@
 """Writes weights as an ONNX model, by way of jax2onnx, which is not a dependency."""
 
+import functools
 import importlib
 import logging
 import types
 from collections.abc import Callable, Mapping
+from typing import Any
 from unittest import mock
 
 import jax
@@ -52,8 +54,7 @@ def to_onnx(
     try:
         # jax2onnx 0.17.1 moves a transpose past an addition of which it moves only one operand, as
         # in a ResNet with shortcut B. ONNX Runtime optimises the model anyway.
-        clean = passes.RemoveUnusedNodesPass()
-        with mock.patch.object(converter, "optimize_graph", lambda model: clean(model).model):
+        with mock.patch.object(converter, "optimize_graph", functools.partial(_shrink, passes)):
             model = jax2onnx.to_onnx(program, inputs, model_name="jaxcifar", **names)
         onnx.helper.set_model_props(model, dict(metadata))
         content = bytes(model.SerializeToString())
@@ -68,3 +69,9 @@ def to_onnx(
             " no file was written"
         )
     return content
+
+
+def _shrink(passes: Any, model: Any) -> Any:
+    """Returns the model without unused nodes and with one copy of the weights for all views."""
+    model = passes.RemoveUnusedNodesPass()(model).model
+    return passes.DeduplicateInitializersPass(size_limit=2**28)(model).model
