@@ -11,6 +11,7 @@ import pathlib
 import runpy
 import sys
 
+from jaxcifar.errors import UserError
 from jaxcifar.run import provenance
 from jaxcifar.system import command
 
@@ -71,8 +72,13 @@ def completion(shell: str) -> str:
 
 
 def main() -> None:
-    """Runs `jaxcifar`; an unknown command exits with status 2."""
+    """Runs the words of the command line.
+
+    Raises:
+      UserError: there is no such command.
+    """
     name, *words = sys.argv[1:] or ["--help"]
+    name = {module: short for short, module in COMMANDS.items()}.get(name, name)
     option, _, shell = name.partition("=")
     if name in COMMANDS:
         sys.argv = [f"{command.CONSOLE} {name}", *words]
@@ -89,10 +95,15 @@ def main() -> None:
     else:
         near = difflib.get_close_matches(name, COMMANDS, 1)
         guess = f"did you mean {near[0]}? " if near else ""
-        sys.exit(
-            f"error: jaxcifar has no command {name}; {guess}the commands are {', '.join(COMMANDS)}"
+        raise UserError(
+            f"jaxcifar has no command {name}; {guess}the commands are {', '.join(COMMANDS)}"
         )
 
 
+def run() -> None:
+    """Runs `jaxcifar` from the shell, and ends as every command does."""
+    command.run_command(main)
+
+
 if __name__ == "__main__":
-    main()
+    run()

@@ -1,4 +1,4 @@
-"""Describes a data set by its classes, mean, std, duplicates and sample images.
+"""Describes a data set: classes, mean and std, duplicates, first images.
 
 python -m jaxcifar.inspect_data SOURCE [--dir=DIR] [--labels=fine|coarse] [--out=FILE.png]
 """

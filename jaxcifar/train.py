@@ -146,7 +146,9 @@ def main() -> None:
         sys.exit(130)
     if devices.is_leader():
         output.say(summary(result, result.num_epochs, config.data.source))
-        output.say(f"next: {command.command_line('evaluate', f'--checkpoint={known.workdir}')}")
+        words = [f"--checkpoint={known.workdir}"]
+        words += ["--step=best"] * bool(config.early_stopping.get("patience"))
+        output.say(f"next: {command.command_line('evaluate', *words)}")
 
 
 if __name__ == "__main__":

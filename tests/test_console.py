@@ -44,9 +44,13 @@ def test_it_runs_a_command_under_its_own_name():
     assert run("train", "--help").stdout.startswith("usage: jaxcifar train [-h]")
 
 
+def test_a_command_has_the_name_of_its_module_too():
+    assert run("show_config", "quickstart").stdout == run("config", "quickstart").stdout != ""
+
+
 def test_a_misspelt_command_suggests_the_nearest():
     done = run("trian")
-    assert done.returncode == 1
+    assert done.returncode == 2
     assert done.stderr.startswith("error: jaxcifar has no command trian; did you mean train?")
     assert "did you mean" not in run("zzz").stderr
 

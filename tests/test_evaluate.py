@@ -264,7 +264,7 @@ def test_the_command_saves_a_result_and_a_picture(trained, run):
 def test_the_command_reports_mistakes_in_one_line(trained, run, small_data, tmp_path):
     trainer.train(tiny(num_epochs=1), tmp_path / "run")
     for words, message in (
-        ([f"--checkpoint={tmp_path / 'none'}"], "not a run's folder"),
+        ([f"--checkpoint={tmp_path / 'none'}"], "none does not exist"),
         ([f"--checkpoint={tmp_path / 'run'}", "--step=99"], "step 99 is not saved"),
         ([f"--checkpoint={tmp_path / 'run'}", "--split=validation"], "validation"),
     ):

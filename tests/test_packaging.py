@@ -78,3 +78,5 @@ def test_a_users_config_takes_precedence_over_the_packaged_one(tmp_path, monkeyp
     for name in ("adaptive.py", "elsewhere/configs/adaptive.py", "configs/adaptiv.py"):
         with pytest.raises(UserError, match=r"no file .*; configs .*: configs/adaptive\.py, "):
             files.find_config(name)
+    with pytest.raises(UserError, match=r"no file resnet2O \(did you mean resnet20\?\); "):
+        files.find_config("resnet2O")

@@ -361,11 +361,14 @@ def test_averages_that_hold_much_of_their_start_are_mentioned(decay, steps, warn
     config = tiny(**{"optimizer.ema_decay": decay, "accumulate_steps": 2})
     parts = experiment.build_experiment(config)
     start = parts.abstract_start(parts.optimizer(1)[0]).state
-    found = list(about.young_averages(config, dataclasses.replace(start, step=steps)))
+    found = list(about.young_averages(parts.config, dataclasses.replace(start, step=steps)))
     assert len(found) == len(warnings)
     for note, words in zip(found, warnings, strict=True):
         assert words in note
         assert f"after {steps} steps" in note
+    with parts.config.unlocked():
+        parts.config.init_from = "checkpoints/other"  # whose averages are good from the start
+    assert not list(about.young_averages(parts.config, dataclasses.replace(start, step=steps)))
 
 
 def test_a_short_run_ends_with_a_warning_about_its_averages(small_data, tmp_path, capsys):

@@ -10,6 +10,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from jaxcifar.config import fields
 from jaxcifar.config.schema import check_top_level, from_json
 from jaxcifar.errors import UserError
 
@@ -41,8 +42,11 @@ def find_config(file: str) -> pathlib.Path:
             return ours[named]
     if (path / RUN_FILE).is_file():
         return path / RUN_FILE
+    near = fields.nearest(path.stem, [own.stem for own in ours])
+    guess = f" (did you mean {near}?)" if near else ""
     raise UserError(
-        f"--config: no file {path}; configs that come with jaxcifar: {', '.join(map(str, ours))}"
+        f"--config: no file {path}{guess}; configs that come with jaxcifar:"
+        f" {', '.join(map(str, ours))}"
     )
 
 

@@ -228,7 +228,8 @@ class Checkpoints:
             meta = metadata.read(folder)
             if meta.get(RELEASED) and "train" in like:
                 raise UserError(
-                    f"{folder} was released without its training state; choose another --workdir"
+                    f"{folder} was released without its training state, or imported; choose another"
+                    f" --workdir, and start from these weights with --init_from={folder.parents[1]}"
                 )
             crc32 = meta["crc32"]
             sizes = (leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(like))

@@ -14,7 +14,7 @@ from typing import IO, Any
 
 from ml_collections import ConfigDict
 
-from jaxcifar.config import compare, schema
+from jaxcifar.config import compare, fields, schema
 from jaxcifar.errors import UserError, first_line
 from jaxcifar.run import damage, metrics
 from jaxcifar.system import atomic, files, json_files
@@ -185,6 +185,10 @@ def load_config(path: pathlib.Path) -> ConfigDict:
       UserError: there is no run, or its config.json cannot be read.
     """
     file = path / "config.json"
+    if not os.path.lexists(path):
+        near = fields.nearest(path.name, [f.name for f in path.parent.glob("*")])
+        guess = f"; did you mean {path.with_name(near)}?" if near else ""
+        raise UserError(f"{path} does not exist{guess}")
     if not os.path.lexists(file):
         raise UserError(f"{path} is not a run's folder: it has no config.json, which train writes")
     files.check_folder(path)

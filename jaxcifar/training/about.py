@@ -59,9 +59,15 @@ def print_introduction(
     step = int(start.step)
     train, test = len(dataset.train.labels), len(dataset.test.labels)
     log.say(f"data: {dataset.source}, {train:,} training and {test:,} test images")
-    log.say(f"      from {dataset.origin}")
+    log.say(f"      {dataset.origin}")
     size = experiment.describe_parameters(start.params)
     log.say(f"model: {parts.config.model.name}, {size}, {parts.config.compute_dtype}")
+    classes, outputs = len(dataset.class_names), parts.config.model.num_classes
+    if outputs > classes:
+        log.say(
+            f"      WARNING: it has {outputs} classes, the data have {classes}; set"
+            f" --config.model.num_classes={classes}"
+        )
     if not step and (source := meta.get(initial.KEY)):
         log.say(f"initial weights: {source['name']}, step {source['step']:,}")
         if source["left_out"]:
@@ -78,8 +84,11 @@ def print_introduction(
 def young_averages(config: ConfigDict, end: state.State) -> Iterator[str]:
     """Yields a line for each kind of average that still holds much of its initial value.
 
-    After n updates, an average with momentum m still holds mⁿ of its initial value.
+    After n updates, an average with momentum m still holds mⁿ of its initial value. The averages of
+    `config.init_from` are good initial values.
     """
+    if config.init_from:
+        return
     steps = int(end.step)
     leaves = jax.tree_util.tree_leaves_with_path(end.batch_stats)
     momentum = config.model.get("norm_momentum", MOMENTUM)

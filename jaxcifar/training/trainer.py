@@ -72,10 +72,11 @@ def train(
     with output.busy("loading the data"):
         dataset = experiment.load_data(parts.config)
     continues = functools.partial(has_same_rates, parts, dataset)
+    with output.busy("loading the initial weights"):  # before the workdir is created
+        weights = None if workdirs.has_steps(workdir) else parts.initial_weights()
     if devices.is_leader():
         workdirs.check_workdir(workdir, config, continues)
     with output.busy("preparing the run"):
-        weights = None if workdirs.has_steps(workdir) else parts.initial_weights()
         run = Run.prepare(config, parts, dataset, weights)
 
     claim = workdirs.claim_workdir(workdir, config, continues)

@@ -82,7 +82,7 @@ def test_an_error_in_a_saved_config_names_the_file(tmp_path, text, monkeypatch):
     monkeypatch.setattr("jaxcifar.system.files.read_bytes", lambda *_, **__: os.stat("/nowhere"))
     with pytest.raises(UserError, match=r"cannot read .*config.json: No such file"):
         workdir.load_config(tmp_path)
-    with pytest.raises(UserError, match="not a run's folder"):
+    with pytest.raises(UserError, match="none does not exist"):
         workdir.load_config(tmp_path / "none")
 
 
@@ -161,3 +161,9 @@ def test_a_folder_that_links_to_itself_is_refused(tmp_path):
         claim(tmp_path / "run", tiny())
     with pytest.raises(UserError, match="is not a run's folder"):
         workdir.load_config(tmp_path / "run")
+
+
+def test_a_misspelt_folder_suggests_the_nearest(tmp_path):
+    (tmp_path / "quickstart").mkdir()
+    with pytest.raises(UserError, match=r"quikstart does not exist; did you mean .*/quickstart\?"):
+        workdir.load_config(tmp_path / "quikstart")
