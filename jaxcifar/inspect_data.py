@@ -1,4 +1,4 @@
-"""Describes a data set: classes, mean and std, duplicates, first images.
+"""Describes a data set: classes, mean, std, duplicates, pictures.
 
 python -m jaxcifar.inspect_data SOURCE [--dir=DIR] [--labels=fine|coarse] [--out=FILE.png]
 """

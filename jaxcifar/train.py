@@ -147,7 +147,7 @@ def main() -> None:
     if devices.is_leader():
         output.say(summary(result, result.num_epochs, config.data.source))
         words = [f"--checkpoint={known.workdir}"]
-        words += ["--step=best"] * bool(config.early_stopping.get("patience"))
+        words += ["--step=best"] * bool(result.parts.config.early_stopping.patience)
         output.say(f"next: {command.command_line('evaluate', *words)}")
 
 

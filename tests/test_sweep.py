@@ -139,7 +139,14 @@ def test_a_stopped_sweep_writes_its_results_so_far_and_continues(run, tmp_path, 
 
     def run_all(missing, folders, parallel_jobs, at_once):
         job = missing[0]
-        content = {key: {} for key in records.KEYS} | record(0.5)
+        content = {"device": "", "finished": "", "examples_per_second": 1.0, "initial_loss": 2.3}
+        content |= {"data": {}, "gates": {}, "versions": {"jax": "0"}} | record(0.5)
+        content["weights"] = {
+            "range": [0, 1],
+            "counts": [1],
+            "total": 1,
+            "share_below": {"0.001": 1},
+        }
         config = json.loads(schema.to_json(job.config))
         of_job = {"run": job.run, "seed": job.seed, "config": config, "commit": ""}
         records.write(folders.out, content | of_job)

@@ -169,6 +169,7 @@ class RunLog:
 
 
 def _make_bar(live: bool) -> Any:
+    from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
     return Progress(
@@ -176,6 +177,7 @@ def _make_bar(live: bool) -> Any:
         BarColumn(),
         TextColumn("{task.fields[text]}"),
         TimeRemainingColumn(compact=True, elapsed_when_finished=True),
+        console=Console(),  # of today's stdout; rich's own is that of its first use
         disable=not live,
         transient=True,
     )

@@ -163,7 +163,7 @@ def test_batch_norm_before_a_pool_covers_an_odd_map_on_every_platform():
         ({"model.head_input": "max"}, "mean, flatten"),
         ({"model.branch_dropout": 1.0}, "branch_dropout"),
         ({"model.head_dropout": -0.5}, "head_dropout"),
-        ({"model.widths": (4,)}, "widths has 1 values and config.model.num_blocks 2"),
+        ({"model.widths": (4,)}, "widths has 1 values, but config.model.num_blocks has 2"),
         ({"model.widths": ()}, r"widths is \(\); expected .*at least one value"),
         ({"model.widths": (0, 4)}, r"widths\[0\] is 0; expected an integer, at least 1"),
         ({"model.num_blocks": (1, 0)}, r"num_blocks\[1\] is 0"),
@@ -190,7 +190,7 @@ def test_wrong_models_are_refused(change, message):
 @pytest.mark.parametrize(
     ("name", "change", "message"),
     [
-        ("simple_cnn.py", {"model.widths": (8,)}, "widths has 1 .*kernel_sizes 2"),
+        ("simple_cnn.py", {"model.widths": (8,)}, "widths has 1 .*kernel_sizes has 2"),
         ("simple_cnn.py", {"model.widths": (), "model.kernel_sizes": ()}, "at least one value"),
         ("simple_cnn.py", {"model.kernel_sizes": (5, 0)}, "kernel_sizes"),
         ("simple_cnn.py", {"model.kernel_sizes": (33, 3)}, "does not fit the images"),

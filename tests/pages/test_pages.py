@@ -131,7 +131,7 @@ def test_without_data_the_page_names_what_is_left_out(trained, run, tmp_path, mo
     assert told.startswith(f"wrote {out}, ")
     text = out.read_text()
     assert "everything that needs predictions is left out (no data anywhere)" in text
-    assert "need: confusion, mistakes, classes, calibration, gates." in text
+    assert "data for them: confusion, mistakes, classes, calibration, gates." in text
     assert {"curves", "filters", "weights"} < set(ids(text))
 
 
