@@ -141,11 +141,12 @@ def test_the_budget_stops_a_running_job_which_resumes_next_time(tiny_runs, run, 
     for _ in range(2):
         with monkeypatch.context() as patch:
             spend_budget_after_an_epoch(patch, (jobs, parallel), workdir)
-            words = ["--claims=901-one", "--budget_minutes=2"]
+            words = ["--claims=901-one", "--seeds=2", "--jobs=1", "--budget_minutes=2"]
             status, out, err = run(reproduce.main, words)
         assert (status, err) == (0, "")
-        assert "the budget is spent; runs left: 1; run the same command to continue" in out
+        assert "the budget is spent; runs left: 2; run the same command to continue" in out
     assert "resumed at step" in workdir.with_name(f"{workdir.name}.log").read_text()
+    assert not workdir.with_name("simple_cnn_base-seed1.log").exists()
     assert not tiny_runs.exists()
     assert (tiny_runs.parent / "README.md").exists()
 

@@ -9,7 +9,7 @@ import threading
 import time
 
 import pytest
-from small_jobs import folders_in, job, spend_budget_after_an_epoch, without_clock
+from small_jobs import folders_in, job, without_clock
 
 from jaxcifar.claims import records
 from jaxcifar.errors import UserError
@@ -85,20 +85,6 @@ def test_ctrl_c_stops_all_jobs_and_each_saves(tmp_path):
     with pytest.raises(SystemExit) as end:
         jobs.exit_with(outcome)
     assert end.value.code == 130
-
-
-def test_the_budget_stops_a_running_job_which_saves_and_resumes(tmp_path, monkeypatch, capsys):
-    folders, long = folders_in(tmp_path), job(0, num_epochs=500)
-    for _ in range(2):
-        with monkeypatch.context() as patch:
-            spend_budget_after_an_epoch(patch, (jobs, parallel), folders.workdir(long))
-            outcome = jobs.run_all([long, job(1)], folders, 1, budget_minutes=1.0)
-        assert outcome == Outcome(False, [], left=2)
-    jobs.exit_with(outcome)  # not an error
-    assert "the budget is spent; runs left: 2; run the same command" in capsys.readouterr().out
-    assert "resumed at step" in folders.log(long).read_text()
-    assert not folders.log(job(1)).exists()
-    assert not (folders.out / "runs").exists()
 
 
 def test_a_batch_is_trained_in_a_child_process_too(tmp_path):

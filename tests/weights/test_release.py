@@ -96,6 +96,8 @@ def test_committed_weights_reach_the_accuracy_on_their_card(folder):
     # All images in six views would take minutes. Some images in two views differ by less than their
     # sampling error, which is within these bounds in 999 of 1,000 cases.
     net = evaluation.load_net_with_views(folder, "latest", 2)
-    images, labels = (part[:SOME] for part in evaluation.load_dataset(net, folder, None, False)[0].test)
+    images, labels = (
+        part[:SOME] for part in evaluation.load_dataset(net, folder, None, False)[0].test
+    )
     accuracy = (net.predict(images).logits.argmax(1) == labels).mean()
     assert accuracy == pytest.approx(expected, abs=3.3 * (expected * (1 - expected) / SOME) ** 0.5)
