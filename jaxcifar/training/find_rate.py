@@ -30,7 +30,7 @@ class RateSweep(NamedTuple):
     rates: np.ndarray
     losses: np.ndarray
     smoothed: np.ndarray  # without losses that are not finite
-    steepest: float | None  # where the smoothed loss falls fastest; None if it never falls
+    steepest: float | None  # where the smoothed loss falls fastest; None if it never clearly falls
     tenth: float | None  # a tenth of the rate at the minimum of the smoothed loss
 
 
@@ -88,7 +88,8 @@ def suggest(rates: np.ndarray, values: np.ndarray) -> RateSweep:
     finite = values[np.isfinite(values)]
     smoothed = smooth(finite) if finite.size else finite
     least = int(smoothed.argmin()) if finite.size else 0
-    if not least:
+    # On noise alone, smoothed losses differ by about the noise, so twice as much is a fall.
+    if not least or smoothed[0] - smoothed[least] < 2 * (finite - smoothed)[: least + 1].std():
         return RateSweep(rates, values, smoothed, None, None)
     falls = np.gradient(smoothed[: least + 1])  # steps are evenly spaced in the log of the rate
     return RateSweep(
@@ -99,7 +100,7 @@ def suggest(rates: np.ndarray, values: np.ndarray) -> RateSweep:
 def describe(found: RateSweep) -> str:
     """Returns the suggestion as text."""
     if found.steepest is None or found.tenth is None:
-        return "no suggestion: the loss never falls"
+        return "no suggestion: the loss never falls by more than its noise"
     end = f"; diverged at {found.rates[-1]:.2g}" if diverged(found.losses) else ""
     return (
         f"suggested: --config.optimizer.learning_rate={found.steepest:.2g}, where the loss falls"
