@@ -71,7 +71,7 @@ def print_introduction(
     if not step and (source := meta.get(initial.KEY)):
         log.say(f"initial weights: {source['name']}, step {source['step']:,}")
         if source["left_out"]:
-            log.say(f"      without {', '.join(source['left_out'])}, which do not fit")
+            log.say(f"      but random ones for the last layer: {', '.join(source['left_out'])}")
         if any(list(parts.config.augment[key]) != list(source[key]) for key in ("mean", "std")):
             log.say(
                 f"      WARNING: they were trained with mean {source['mean']} and std"

@@ -57,7 +57,7 @@ def test_only_the_last_layer_may_differ_and_starts_as_usual(sources, tmp_path, c
     trainer.train(config, tmp_path / "run")
     out, _ = capfd.readouterr()
     assert "initial weights: run, step 4\n" in out
-    assert f"without {', '.join(HEAD)}, which do not fit" in out
+    assert f"but random ones for the last layer: {', '.join(HEAD)}" in out
     assert "WARNING: they were trained with mean [0.5, 0.5, 0.5] and std [0.5, 0.5, 0.5]" in out
 
 
