@@ -64,7 +64,7 @@ def main() -> None:
         print(f"read the weights {note}")
     output.show(f"saved {known.file.name} in {out}: {config.model.name}, {size}")
     mean, std = (", ".join(map(str, config.augment[key])) for key in ("mean", "std"))
-    print(f"images are normalised with mean {mean} and std {std}")
+    print(f"images are normalised with mean {mean} and std {std};")
     print("the weights must have been trained with these (--config.augment.mean and std)")
     output.show(f"next: {command.command_line('evaluate', f'--checkpoint={out}')}")
 

@@ -87,7 +87,7 @@ CLASS_NAMES = tuple(SHAPES)
 def load(dir: str) -> Dataset:
     """Returns the data set; `dir` is ignored."""
     train, test = draw(*TRAIN), draw(*TEST)
-    origin = "drawn by jaxcifar/data/synthetic.py"
+    origin = "jaxcifar/data/synthetic.py, which draws them"
     return make_dataset("synthetic", origin, CLASS_NAMES, train, test, content_sha256(train, test))
 
 

@@ -59,7 +59,7 @@ def print_introduction(
     step = int(start.step)
     train, test = len(dataset.train.labels), len(dataset.test.labels)
     log.say(f"data: {dataset.source}, {train:,} training and {test:,} test images")
-    log.say(f"      {dataset.origin}")
+    log.say(f"      from {dataset.origin}")
     size = experiment.describe_parameters(start.params)
     log.say(f"model: {parts.config.model.name}, {size}, {parts.config.compute_dtype}")
     classes, outputs = len(dataset.class_names), parts.config.model.num_classes
