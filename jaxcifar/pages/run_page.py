@@ -18,7 +18,6 @@ from jaxcifar.pages.predictions import (
 from jaxcifar.pages.runs import Run, differing
 from jaxcifar.pages.weight_charts import filters, histograms
 from jaxcifar.run import selection
-from jaxcifar.stats.accuracy import wilson
 from jaxcifar.training import experiment
 
 Part = Callable[[Sequence[Run]], list[Element]]
@@ -59,12 +58,12 @@ def headline(run: Run, alone: bool) -> Element:
     accuracy, about = "–", "no test accuracy"
     if run.scores is not None and run.net is not None:
         right = run.scores.right
-        low, high = wilson(int(right.sum()), len(right))
+        low, high = run.scores.interval
         accuracy = f"{right.mean():.4f}"
         about = f"test accuracy, 95 % interval {low:.4f} to {high:.4f}, {len(right):,} images"
         trained = f"{run.scores.train_images:,} "
     else:
-        scored = [line for line in run.lines if line.get("test_accuracy") is not None]
+        scored = run.scored_lines
         trained = ""
         if scored:
             accuracy = f"{scored[-1]['test_accuracy']:.4f}"
@@ -104,12 +103,12 @@ def _summary(run: Run) -> dict[str, str]:
         facts["parameters"] = experiment.describe_parameters(run.net.variables["params"]).split()[0]
     if run.net is not None and run.scores is not None:
         right = run.scores.right
-        low, high = wilson(int(right.sum()), len(right))
+        low, high = run.scores.interval
         facts["test accuracy of these weights"] = (
             f"{right.mean():.4f} (95 %: {low:.4f} to {high:.4f}), {len(right):,} images,"
             f" step {run.net.step:,}"
         )
-    scored = [line for line in run.lines if line.get("test_accuracy") is not None]
+    scored = run.scored_lines
     if scored:
         facts["last epoch"] = f"test accuracy {scored[-1]['test_accuracy']:.4f}"
     if len(scored) > 1:

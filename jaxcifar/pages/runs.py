@@ -13,6 +13,7 @@ from jaxcifar import data
 from jaxcifar.config import schema
 from jaxcifar.errors import UserError
 from jaxcifar.run import metrics, workdir
+from jaxcifar.stats.accuracy import wilson
 from jaxcifar.weights import evaluation
 from jaxcifar.weights.net import Net, load_net
 
@@ -33,6 +34,11 @@ class Scores:
         """Whether each image is classified correctly [N]."""
         return self.probabilities.argmax(1) == self.examples.labels
 
+    @property
+    def interval(self) -> tuple[float, float]:
+        """Wilson's 95 % interval of the accuracy."""
+        return wilson(int(self.right.sum()), len(self.right))
+
 
 @dataclasses.dataclass(frozen=True)
 class Run:
@@ -45,6 +51,11 @@ class Run:
     net: Net | None
     scores: Scores | None
     missing: tuple[str, ...]
+
+    @property
+    def scored_lines(self) -> list[metrics.Line]:
+        """The metrics of the epochs that were scored on the test images."""
+        return [line for line in self.lines if line.get("test_accuracy") is not None]
 
     @property
     def source(self) -> str:
