@@ -2,7 +2,7 @@
 
 import pathlib
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import jax
@@ -26,12 +26,21 @@ def describe(
 ) -> dict[str, Any]:
     """Returns the JSON saved with each checkpoint, which describes its weights and their origin."""
     return {
-        "config": schema.to_json(config),
-        "class_names": list(dataset.class_names),
-        "mean": list(config.augment.mean),
-        "std": list(config.augment.std),
+        **describe_weights(config, dataset.class_names, parts),
         "data": {"source": dataset.source, "checksum": dataset.checksum},
         "images": {"train": len(dataset.train.labels), "test": len(dataset.test.labels)},
+    }
+
+
+def describe_weights(
+    config: ConfigDict, class_names: Iterable[str], parts: experiment.Experiment
+) -> dict[str, Any]:
+    """Returns the part of `describe` that is known of weights from elsewhere too."""
+    return {
+        "config": schema.to_json(config),
+        "class_names": list(class_names),
+        "mean": list(config.augment.mean),
+        "std": list(config.augment.std),
         "device": devices.describe(parts.mesh),
         "versions": provenance.versions(),
         "commit": provenance.commit(),

@@ -5,7 +5,6 @@ import hashlib
 import io
 import os
 import pathlib
-import time
 import zipfile
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
@@ -14,12 +13,11 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from jaxcifar.config import schema
 from jaxcifar.data import cifar10, cifar100
 from jaxcifar.errors import UserError, first_line, printable
-from jaxcifar.run import damage, provenance
+from jaxcifar.run import damage
 from jaxcifar.system import devices, files, json_files
-from jaxcifar.training import experiment
+from jaxcifar.training import about, experiment
 from jaxcifar.weights import release, torch_names
 
 MAX_BYTES = 2**31
@@ -227,16 +225,9 @@ def import_state_dict(
     model["ema"] = None if like["ema"] is None else model["params"]
     model = jax.tree.map(lambda leaf, one: jax.device_put(leaf, one.sharding), model, like)
     meta = {
-        "config": schema.to_json(config),
-        "class_names": list(names),
-        "mean": list(config.augment.mean),
-        "std": list(config.augment.std),
+        **about.describe_weights(config, names, parts),
         "data": {"source": "unknown", "checksum": ""},
         "imported": {"file": file.name, "sha256": hashlib.sha256(content).hexdigest()},
-        "device": devices.describe(parts.mesh),
-        "versions": provenance.versions(),
-        "commit": provenance.commit(),
-        "date": time.strftime("%Y-%m-%d"),
     }
     with damage.as_user_error(f"cannot write to --workdir {out}"):
         release.write_weights(out, 0, model, meta, None)
