@@ -11,9 +11,11 @@ import tempfile
 import numpy as np
 import pytest
 
-# Compile each program once for all tests, and leave the user's own cache alone.
-_cache = tempfile.TemporaryDirectory(prefix="jaxcifar-tests-", ignore_cleanup_errors=True)
-os.environ["JAX_COMPILATION_CACHE_DIR"] = _cache.name
+# Compile each program once for all tests and all their processes, and leave the user's own cache
+# alone. The workers of pytest-xdist inherit the folder.
+if "PYTEST_XDIST_WORKER" not in os.environ:
+    _cache = tempfile.TemporaryDirectory(prefix="jaxcifar-tests-", ignore_cleanup_errors=True)
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = _cache.name
 os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.1"
 # Most of the suite's time is XLA's: a net of 852 parameters takes 15 s to compile with all
 # optimisations and 2 s without. Set the variable to 0 to test with them, which takes three times
@@ -51,13 +53,16 @@ TINY = {
 
 
 def pytest_configure(config):
-    """Ignores warnings about coroutines, which Orbax leaves behind after a damaged checkpoint."""
+    """Ignores the warnings about coroutines that Orbax leaves behind after a damaged checkpoint, and
+    about a compiled program that another process is still writing.
+    """
     if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # as in background jobs of a shell
         signal.signal(signal.SIGINT, signal.default_int_handler)
     for warning in (
         "Exception ignored in. <coroutine object:pytest.PytestUnraisableExceptionWarning",
         "(?s).*Event loop is closed:pytest.PytestUnraisableExceptionWarning",
         "coroutine .* was never awaited:RuntimeWarning",
+        "Error reading persistent compilation cache entry:UserWarning",
     ):
         config.addinivalue_line("filterwarnings", f"ignore:{warning}")
 
