@@ -53,8 +53,9 @@ TINY = {
 
 
 def pytest_configure(config):
-    """Ignores the warnings about coroutines that Orbax leaves behind after a damaged checkpoint, and
-    about a compiled program that another process is still writing.
+    """Ignores warnings about coroutines, which Orbax leaves behind after a damaged checkpoint.
+
+    Also ignores those about a compiled program that another process is still writing.
     """
     if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # as in background jobs of a shell
         signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -15,7 +15,7 @@ from jaxcifar import data, models
 from jaxcifar.config import fields, schema
 from jaxcifar.errors import UserError
 from jaxcifar.models.adaptive import AdaptiveBlock
-from jaxcifar.training import augment, experiment, losses, optim, trainer
+from jaxcifar.training import augment, experiment, losses, optim, schedules, trainer
 from jaxcifar.training.views import Evaluation
 from jaxcifar.weights import evaluation
 
@@ -245,7 +245,7 @@ def test_every_key_is_used_by_the_function_that_takes_it(name):
             models.count_whitening_images,
         ],
         "optimizer": [optim.OPTIMIZERS[config.optimizer.name]],
-        "schedule": [optim.SCHEDULES[config.schedule.name], optim.build_schedule],
+        "schedule": [schedules.SCHEDULES[config.schedule.name], schedules.build_schedule],
         "data": [data.load_dataset],
         "evaluation": [Evaluation.due, experiment.Experiment.predictor],
     }

@@ -17,7 +17,7 @@ from conftest import ROOT, config_of, tiny
 from jaxcifar.run import metrics
 from jaxcifar.run.checkpoint import Checkpoints
 from jaxcifar.run.progress import RunLog
-from jaxcifar.training import about, experiment, optim, scoring, trainer
+from jaxcifar.training import about, experiment, schedules, scoring, trainer
 from jaxcifar.training.epoch import TrainLoop
 
 # Everything with state or randomness: momenta, accumulated gradients, averaged weights, running
@@ -329,7 +329,7 @@ def test_a_rate_beyond_float32_is_reported_as_divergence_every_time(small_data, 
 
 def test_the_logged_rate_of_a_growing_schedule_may_be_infinite():
     keys = {"name": "step", "every_epochs": 1, "factor": 1e300}
-    schedule = optim.build_schedule(keys, 0.1, 1, 10)
+    schedule = schedules.build_schedule(keys, 0.1, 1, 10)
     assert scoring.rate_of_last_update(schedule, 5, 1) == math.inf
 
 

@@ -50,9 +50,7 @@ class Config(NamedTuple):
     ] = ""
     evaluation: Mapping = {}  # empty: evaluate after every epoch, in one view
     early_stopping: Mapping = {}  # empty: off
-    log_norms: Annotated[bool, "log the norms of the gradient and the weights"] = (
-        False  # log the norms of the gradient and the weights
-    )
+    log_norms: Annotated[bool, "log the norms of the gradient and the weights"] = False
 
 
 class Section(NamedTuple):
@@ -74,7 +72,7 @@ SECTIONS = {
     "optimizer": Section(
         table="jaxcifar.training.optim:OPTIMIZERS", shared="jaxcifar.training.optim:Shared"
     ),
-    "schedule": Section(table="jaxcifar.training.optim:SCHEDULES"),
+    "schedule": Section(table="jaxcifar.training.schedules:SCHEDULES"),
     "evaluation": Section("jaxcifar.training.views:Evaluation"),
     "early_stopping": Section("jaxcifar.run.selection:EarlyStopping"),
 }

@@ -44,15 +44,8 @@ def load_dataset(
 ) -> Dataset:
     """Loads a data set; the arguments are the keys of `config.data`.
 
-    Args:
-      source: one of `SOURCES`.
-      dir: the file or folder to read, or to search first; "" for the default places.
-      validation: the number of training images to hold out; 0 for none. They are the last ones or,
-        of the user's own data, a fixed random choice with the classes' proportions.
-      train_examples: the number of remaining training images to keep, chosen likewise from the
-        start; 0 for all.
-      labels: "fine" for the 100 classes of `cifar100`, "coarse" for its 20 superclasses.
-      test_share: the share of each class that becomes the test images of a `folder` without any.
+    Validation images are the last training images or, of the user's own data, a fixed random choice
+    with the classes' proportions. The images to keep are chosen likewise, from the start.
 
     Raises:
       UserError: `dir` does not exist, there are too few images, a file is damaged, or the data

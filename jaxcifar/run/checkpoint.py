@@ -11,15 +11,13 @@ import contextlib
 import math
 import pathlib
 import warnings
-import zlib
 from collections.abc import Container, Iterator, Sequence
 from typing import Any, Protocol, Self, TypeVar
 
 import jax
-import numpy as np
 
 from jaxcifar.errors import UserError
-from jaxcifar.run import damage, manifest, metadata, selection
+from jaxcifar.run import damage, leaves, manifest, metadata, selection
 from jaxcifar.run import workdir as workdirs
 from jaxcifar.system import devices, files, json_files
 
@@ -155,7 +153,7 @@ class Checkpoints:
                 items,
                 force=True,
                 metrics={"accuracy": max(selection.finite(accuracy), NO_ACCURACY)},
-                custom_metadata=metadata.sealed({**meta, "crc32": _crc32(items)}),
+                custom_metadata=metadata.sealed({**meta, "crc32": leaves.crc32(items)}),
             )
             self._saving = step, saving
 
@@ -214,12 +212,11 @@ class Checkpoints:
                 lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=like), saved
             )
         model = self._load(step, {"model": like})["model"]
-        for name, leaf in _leaves(model).items():
-            if not np.isfinite(leaf).all():
-                raise UserError(
-                    f"the weights in {self._folder(step)} are not finite ({name}): the run has"
-                    " diverged; choose another --step, or train with a lower learning rate"
-                )
+        if name := leaves.find_nonfinite(model):
+            raise UserError(
+                f"the weights in {self._folder(step)} are not finite ({name}): the run has"
+                " diverged; choose another --step, or train with a lower learning rate"
+            )
         return model
 
     def _load(self, step: int, like: dict[str, Any]) -> dict[str, Any]:
@@ -237,9 +234,11 @@ class Checkpoints:
             files.check_claim(folder, sum(sizes), held)
             for name, tree in like.items():
                 saved = _saved_tree(folder / name, crc32)
-                _check_fits(f"{folder}: {name}", saved, tree)
+                leaves.check_fits(f"{folder}: {name}", saved, tree)
             items = self._checkpointer.load_checkpointables(step, jax.tree.map(_abstract, like))
-            wrong = [leaf for leaf, value in _crc32(items).items() if crc32.get(leaf) != value]
+            wrong = [
+                leaf for leaf, value in leaves.crc32(items).items() if crc32.get(leaf) != value
+            ]
             if wrong:
                 raise damage.ContentError(f"the checksum of {wrong[0]} is wrong")
             return items
@@ -309,18 +308,6 @@ def _abstract(leaf: Any) -> jax.ShapeDtypeStruct:
     return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=leaf.sharding)
 
 
-def _leaves(tree: Any) -> dict[str, Any]:
-    paths, _ = jax.tree_util.tree_flatten_with_path(tree)
-    return {jax.tree_util.keystr(path, simple=True, separator="/"): leaf for path, leaf in paths}
-
-
-def _crc32(items: dict[str, Any]) -> dict[str, int]:
-    return {
-        path: zlib.crc32(np.ascontiguousarray(leaf).tobytes())
-        for path, leaf in _leaves(items).items()
-    }
-
-
 def _saved_tree(folder: pathlib.Path, saved: Container[str]) -> Any:
     """Returns the tree of shapes of an item after checking that its leaves are in `saved`."""
     from orbax.checkpoint import PyTreeCheckpointHandler
@@ -330,17 +317,6 @@ def _saved_tree(folder: pathlib.Path, saved: Container[str]) -> Any:
             json_files.read(folder / name, {})  # Orbax would not limit its depth
     # `checkpointables_metadata` would hide every error, including temporary ones.
     tree = PyTreeCheckpointHandler().metadata(folder).tree
-    if unknown := [leaf for leaf in _leaves(tree) if f"{folder.name}/{leaf}" not in saved]:
+    if unknown := [leaf for leaf in leaves.by_path(tree) if f"{folder.name}/{leaf}" not in saved]:
         raise damage.ContentError(f"{folder.name}/_METADATA has an unknown leaf {unknown[0]}")
     return tree
-
-
-def _check_fits(where: str, saved: Any, wanted: Any) -> None:
-    # Orbax returns the saved shape without complaint.
-    old, new = ({k: tuple(v.shape) for k, v in _leaves(t).items()} for t in (saved, wanted))
-    for leaf in sorted(old.keys() | new.keys()):
-        if old.get(leaf) != new.get(leaf):
-            raise UserError(
-                f"{where}/{leaf} has shape {old.get(leaf, 'none (no such leaf)')}; "
-                f"the config's model has {new.get(leaf, 'no such leaf')}"
-            )

@@ -20,7 +20,17 @@ from jaxcifar.config import schema
 from jaxcifar.data.split import MIXED, SIZE
 from jaxcifar.errors import UserError
 from jaxcifar.system import devices
-from jaxcifar.training import augment, freeze, initial, losses, optim, state, step, views
+from jaxcifar.training import (
+    augment,
+    freeze,
+    initial,
+    losses,
+    optim,
+    schedules,
+    state,
+    step,
+    views,
+)
 from jaxcifar.training.augment import Batch
 from jaxcifar.training.epoch import TrainLoop, Update
 from jaxcifar.training.predictor import Predictor
@@ -40,17 +50,17 @@ class Experiment:
 
     def optimizer(
         self, steps_per_epoch: int
-    ) -> tuple[optax.GradientTransformation, optim.Schedule]:
+    ) -> tuple[optax.GradientTransformation, schedules.Schedule]:
         """Returns the optimizer and its schedule, step -> learning rate.
 
         Raises:
           UserError: the run is too short for a single update, or two keys contradict each other.
         """
         c = self.config
-        if c.num_epochs * steps_per_epoch >= optim.NEVER:  # the step is an int32
+        if c.num_epochs * steps_per_epoch >= schedules.NEVER:  # the step is an int32
             raise UserError(
                 f"config.num_epochs={c.num_epochs} and config.batch_size={c.batch_size} make"
-                f" {c.num_epochs * steps_per_epoch:,} steps; expected below {optim.NEVER:,}"
+                f" {c.num_epochs * steps_per_epoch:,} steps; expected below {schedules.NEVER:,}"
             )
         if c.accumulate_steps > c.num_epochs * steps_per_epoch:
             raise UserError(
@@ -58,7 +68,7 @@ class Experiment:
                 f"{c.num_epochs} makes only {c.num_epochs * steps_per_epoch} steps: the weights"
                 " would never be updated"
             )
-        schedule = optim.build_schedule(
+        schedule = schedules.build_schedule(
             c.schedule, c.optimizer.learning_rate, steps_per_epoch, c.num_epochs
         )
         return optim.build_optimizer(c.optimizer, schedule, c.accumulate_steps), schedule

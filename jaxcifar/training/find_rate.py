@@ -12,7 +12,7 @@ from ml_collections import ConfigDict
 from scipy import ndimage
 
 from jaxcifar import data
-from jaxcifar.figures import rate_sweep
+from jaxcifar.figures import range_test
 from jaxcifar.run import workdir
 from jaxcifar.run.progress import format_metric
 from jaxcifar.system import devices, output
@@ -24,7 +24,7 @@ SIGMA = 4  # steps; the standard deviation of the Gaussian that smooths the loss
 DIVERGED = 4  # times the minimum of the smoothed losses
 
 
-class RateSweep(NamedTuple):
+class RangeTest(NamedTuple):
     """The learning rate of each step, the loss before its update, and the suggested rates."""
 
     rates: np.ndarray
@@ -34,13 +34,13 @@ class RateSweep(NamedTuple):
     tenth: float | None  # a tenth of the rate at the minimum of the smoothed loss
 
 
-def sweep_rates(
+def run_range_test(
     parts: experiment.Experiment,
     dataset: data.Dataset,
     low: float = LOW,
     high: float = HIGH,
     steps: int = STEPS,
-) -> RateSweep:
+) -> RangeTest:
     """Trains for up to `steps` steps while the learning rate rises exponentially.
 
     Everything but the learning rate and its schedule is as in the config. Stops early if the loss
@@ -83,21 +83,21 @@ def diverged(values: np.ndarray) -> bool:
     return bool(values[-SIGMA:].min() > max(values[0], DIVERGED * smooth(values).min()))
 
 
-def suggest(rates: np.ndarray, values: np.ndarray) -> RateSweep:
+def suggest(rates: np.ndarray, values: np.ndarray) -> RangeTest:
     """Returns the rates that the losses [N] suggest; the last loss may be infinite or NaN."""
     finite = values[np.isfinite(values)]
     smoothed = smooth(finite) if finite.size else finite
     least = int(smoothed.argmin()) if finite.size else 0
     # On noise alone, smoothed losses differ by about the noise, so twice as much is a fall.
     if not least or smoothed[0] - smoothed[least] < 2 * (finite - smoothed)[: least + 1].std():
-        return RateSweep(rates, values, smoothed, None, None)
+        return RangeTest(rates, values, smoothed, None, None)
     falls = np.gradient(smoothed[: least + 1])  # steps are evenly spaced in the log of the rate
-    return RateSweep(
+    return RangeTest(
         rates, values, smoothed, float(rates[falls.argmin()]), float(rates[least]) / 10
     )
 
 
-def describe(found: RateSweep) -> str:
+def describe(found: RangeTest) -> str:
     """Returns the suggestion as text."""
     if found.steepest is None or found.tenth is None:
         return "no suggestion: the loss never falls by more than its noise"
@@ -121,14 +121,14 @@ def run(config: ConfigDict, workdir_of_run: pathlib.Path) -> None:
         folder = workdir.new_folder_beside(workdir_of_run, "find_rate")
         print(f"data: {dataset.source}, {len(dataset.train.labels):,} training images")
         print(f"device: {devices.describe(parts.mesh)}", flush=True)
-    found = sweep_rates(parts, dataset)
+    found = run_range_test(parts, dataset)
     if not leader:
         return
     folder.mkdir()
     values = {k: v.tolist() if isinstance(v, np.ndarray) else v for k, v in found._asdict().items()}
     what = {"config": parts.config.to_dict(), "device": devices.describe(parts.mesh)}
     workdir.write_json(folder / "find_rate.json", what | values)
-    rate_sweep.draw(
+    range_test.draw(
         folder / "find_rate.png",
         found.rates,
         found.losses,

@@ -1,4 +1,4 @@
-"""Optimizers and learning-rate schedules: optax chains with the same updates as PyTorch.
+"""Optimizers: optax chains with the same updates as PyTorch.
 
 `weight_decay` is coupled L2: it is added to the gradient of every parameter, as in the reports.
 `decoupled_weight_decay` is that of AdamW (arXiv 1711.05101), which in PyTorch's form also does
@@ -8,7 +8,6 @@ one update per `accumulate_steps` batches.
 """
 
 import functools
-import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any, NamedTuple
 
@@ -21,18 +20,15 @@ from jaxcifar.config import fields
 from jaxcifar.config.fields import (
     AboveZero,
     Constraint,
-    Injected,
     NonNegative,
     Positive,
     Share,
-    Sizes,
 )
 from jaxcifar.errors import UserError
 from jaxcifar.training import freeze
+from jaxcifar.training.schedules import NEVER, Schedule
 
 AtMost100 = Constraint(lambda n: n <= 100, "at most 100")
-NEVER = 2**31 - 1  # steps; also: consecutive bad gradients after which `apply_if_finite` gives up
-Schedule = Callable[[optax.ScalarOrSchedule], optax.ScalarOrSchedule]
 
 
 class Shared(NamedTuple):
@@ -185,6 +181,7 @@ def build_optimizer(
         chain = optax.partition(parts, functools.partial(freeze.frozen_leaves, shared.freeze))
     if accumulate_steps > 1:
         chain = optax.MultiSteps(chain, accumulate_steps).gradient_transformation()
+    # NEVER: it does not give up after many bad gradients
     return optax.apply_if_finite(chain, NEVER) if shared.skip_nonfinite else chain
 
 
@@ -202,122 +199,3 @@ def skipped_updates(opt_state: Any) -> dict[str, int]:
     if not isinstance(opt_state, optax.ApplyIfFiniteState):
         return {}
     return {"skipped_updates": int(opt_state.total_notfinite)}
-
-
-def constant(
-    *, learning_rate: Injected[float], steps_per_epoch: Injected[int], num_epochs: Injected[int]
-) -> Schedule:
-    """A constant learning rate."""
-    return lambda step: learning_rate
-
-
-def warmup_cosine(
-    *,
-    warmup_epochs: Annotated[NonNegative, "epochs in which the rate rises from 0"] = 0.0,
-    learning_rate: Injected[float],
-    steps_per_epoch: Injected[int],
-    num_epochs: Injected[int],
-) -> Schedule:
-    """Rises linearly from 0 for `warmup_epochs`, then falls to 0 by half a cosine, step by step.
-
-    This is `get_cosine_schedule_with_warmup` of Hugging Face Transformers, which report 000 uses.
-    """
-    warmup_steps = round(warmup_epochs * steps_per_epoch)
-    cosine_steps = max(1, num_epochs * steps_per_epoch - warmup_steps)
-
-    def schedule(step):
-        warmup = step / max(1, warmup_steps)
-        progress = jnp.clip((step - warmup_steps) / cosine_steps, 0, 1)
-        return learning_rate * jnp.where(
-            step < warmup_steps, warmup, (1 + jnp.cos(jnp.pi * progress)) / 2
-        )
-
-    return schedule
-
-
-def step_decay(
-    *,
-    every_epochs: Annotated[Positive, "epochs between two changes of the rate"],
-    factor: Annotated[NonNegative, "factor of the rate at each change"],
-    learning_rate: Injected[float],
-    steps_per_epoch: Injected[int],
-    num_epochs: Injected[int],
-) -> Schedule:
-    """Multiplies the rate by `factor` after every `every_epochs` epochs."""
-    every_steps = min(every_epochs * steps_per_epoch, NEVER)
-    return lambda step: learning_rate * factor ** (step // every_steps)
-
-
-def multistep(
-    *,
-    at_epochs: Annotated[Sizes, "numbers of epochs after which the rate changes"],
-    factor: Annotated[NonNegative, "factor of the rate at each change"],
-    learning_rate: Injected[float],
-    steps_per_epoch: Injected[int],
-    num_epochs: Injected[int],
-) -> Schedule:
-    """Multiplies the rate by `factor` after each number of epochs in `at_epochs`."""
-    ends = [epochs * steps_per_epoch for epochs in at_epochs]
-    return lambda step: learning_rate * factor ** sum(step >= end for end in ends)
-
-
-def cosine(
-    *,
-    floor: Annotated[NonNegative, "lowest learning rate"] = 0.0,
-    period_epochs: Annotated[Positive, "epochs from the highest rate to the lowest"],
-    learning_rate: Injected[float],
-    steps_per_epoch: Injected[int],
-    num_epochs: Injected[int],
-) -> Schedule:
-    """floor + (rate − floor)·(1 + cos(π·epoch/period_epochs))/2, changed once per epoch."""
-
-    def schedule(step):
-        epoch = step // steps_per_epoch
-        return floor + (learning_rate - floor) * (1 + jnp.cos(jnp.pi * epoch / period_epochs)) / 2
-
-    return schedule
-
-
-def triangle(
-    *,
-    start: Annotated[NonNegative, "rate of the first step, as a factor of learning_rate"],
-    peak: Annotated[Share, "fraction of the run after which the rate is learning_rate"],
-    end: Annotated[NonNegative, "rate of the last step, as a factor of learning_rate"],
-    learning_rate: Injected[float],
-    steps_per_epoch: Injected[int],
-    num_epochs: Injected[int],
-) -> Schedule:
-    """Linear from start·rate to rate at the fraction `peak` of the run, then to end·rate."""
-    total = num_epochs * steps_per_epoch
-
-    def schedule(step):
-        rising = start + (1 - start) * step / max(1, peak * total)
-        falling = 1 + (end - 1) * (step - peak * total) / (total - peak * total)
-        return learning_rate * jnp.where(step < peak * total, rising, falling)
-
-    return schedule
-
-
-SCHEDULES: dict[str, Callable[..., Schedule]] = {
-    "constant": constant,
-    "warmup_cosine": warmup_cosine,
-    "step": step_decay,
-    "multistep": multistep,
-    "cosine": cosine,
-    "triangle": triangle,
-}
-
-
-def build_schedule(
-    keys: Mapping, learning_rate: float, steps_per_epoch: int, num_epochs: int
-) -> Schedule:
-    """Returns the schedule that `config.schedule` describes, step -> learning rate."""
-    finite = learning_rate <= float(jnp.finfo(jnp.float32).max)  # the cast would warn
-    return fields.build_choice(
-        SCHEDULES,
-        keys,
-        (),
-        learning_rate=learning_rate if finite else math.inf,
-        steps_per_epoch=steps_per_epoch,
-        num_epochs=num_epochs,
-    )

@@ -7,7 +7,7 @@ import numpy as np
 
 from jaxcifar import data
 from jaxcifar.run import metrics
-from jaxcifar.training import experiment, losses, optim
+from jaxcifar.training import experiment, losses, optim, schedules
 from jaxcifar.training.predictor import Predictor
 from jaxcifar.training.state import Carry
 
@@ -31,7 +31,7 @@ def held_out_splits(parts: experiment.Experiment, dataset: data.Dataset) -> dict
 
 def score(
     parts: experiment.Experiment,
-    schedule: optim.Schedule,
+    schedule: schedules.Schedule,
     carry: Carry,
     splits: dict[str, HeldOut],
     epoch: int,
@@ -53,7 +53,7 @@ def score(
     return line
 
 
-def rate_of_last_update(schedule: optim.Schedule, step: int, accumulate_steps: int) -> float:
+def rate_of_last_update(schedule: schedules.Schedule, step: int, accumulate_steps: int) -> float:
     """Returns the learning rate of the last update before `step`, or of the first if none came.
 
     With accumulation, updates come every `accumulate_steps` steps, and their rate is the

@@ -20,7 +20,7 @@ from jaxcifar.run.checkpoint import Checkpoints
 from jaxcifar.run.progress import RunLog
 from jaxcifar.run.signals import Interrupt
 from jaxcifar.system import devices, output
-from jaxcifar.training import experiment, initial, losses, optim, state
+from jaxcifar.training import experiment, initial, losses, schedules, state
 from jaxcifar.training.about import (
     check_data,
     describe,
@@ -111,7 +111,7 @@ class Run:
     parts: experiment.Experiment
     dataset: data.Dataset
     optimizer: optax.GradientTransformation
-    schedule: optim.Schedule
+    schedule: schedules.Schedule
     loop: TrainLoop
     splits: dict[str, HeldOut]
     meta: dict[str, Any]
@@ -162,7 +162,9 @@ def has_same_rates(parts: experiment.Experiment, dataset: data.Dataset, num_epoc
     c, steps_per_epoch = parts.config, len(dataset.train.labels) // parts.config.batch_size
     steps = np.arange(num_epochs * steps_per_epoch)
     old, new = (
-        optim.build_schedule(c.schedule, c.optimizer.learning_rate, steps_per_epoch, epochs)(steps)
+        schedules.build_schedule(c.schedule, c.optimizer.learning_rate, steps_per_epoch, epochs)(
+            steps
+        )
         for epochs in (num_epochs, c.num_epochs)
     )
     return np.array_equal(old, new)

@@ -16,7 +16,7 @@ from jaxcifar.config import compare, fields, schema
 from jaxcifar.errors import UserError
 from jaxcifar.models import MODELS
 from jaxcifar.run import workdir
-from jaxcifar.training import augment, experiment, losses, optim, trainer
+from jaxcifar.training import augment, experiment, losses, optim, schedules, trainer
 
 
 def with_key(function, **added):
@@ -59,7 +59,7 @@ def grown(monkeypatch):
     Config.__signature__ = top.replace(parameters=[*top.parameters.values(), *more])
     monkeypatch.setattr(schema, "Config", Config)
     monkeypatch.setattr(augment, "Augmentation", with_key(augment.Augmentation, turn=0.0))
-    for choices in (MODELS, optim.OPTIMIZERS, optim.SCHEDULES):
+    for choices in (MODELS, optim.OPTIMIZERS, schedules.SCHEDULES):
         for name, choice in choices.items():
             monkeypatch.setitem(choices, name, with_key(choice, extra=0))
     before = schema.section_parameters
@@ -73,7 +73,7 @@ def grown(monkeypatch):
 
 
 CHOICES = {"model": MODELS, "loss": losses.LOSSES}
-CHOICES |= {"optimizer": optim.OPTIMIZERS, "schedule": optim.SCHEDULES}
+CHOICES |= {"optimizer": optim.OPTIMIZERS, "schedule": schedules.SCHEDULES}
 READERS = [(section, name) for section, choices in CHOICES.items() for name in choices]
 
 

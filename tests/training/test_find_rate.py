@@ -77,7 +77,7 @@ def test_each_step_is_plain_sgd_at_its_rate(small_data):
     config = config_of("simple_cnn.py:base", **PLAIN | {"optimizer.learning_rate": 1.0})
     parts = experiment.build_experiment(config)
     dataset = experiment.load_data(config)
-    found = find_rate.sweep_rates(parts, dataset, 1e-3, 0.1, 8)  # four steps make an epoch
+    found = find_rate.run_range_test(parts, dataset, 1e-3, 0.1, 8)  # four steps make an epoch
     optimizer = optim.build_optimizer(config.optimizer, lambda step: 1.0, 1)
     loop, carry = (
         parts.train_loop(dataset.train, optimizer),

@@ -5,11 +5,13 @@ import math
 import jax
 import pytest
 
-from jaxcifar.training import optim
+from jaxcifar.training import schedules
 
 
 def schedule(name, steps_per_epoch, num_epochs, learning_rate=0.4, **keys):
-    return optim.build_schedule({"name": name, **keys}, learning_rate, steps_per_epoch, num_epochs)
+    return schedules.build_schedule(
+        {"name": name, **keys}, learning_rate, steps_per_epoch, num_epochs
+    )
 
 
 def huggingface_cosine(step, warmup, total):

@@ -6,7 +6,7 @@ import numpy as np
 import optax
 import pytest
 
-from jaxcifar.training import optim
+from jaxcifar.training import optim, schedules
 
 MUON = {
     "momentum": 0.6,
@@ -61,8 +61,8 @@ def test_kernels_are_rescaled_before_their_update():
 
 def test_the_triangle_schedule_rises_and_falls():
     keys = {"name": "triangle", "start": 0.2, "peak": 0.25, "end": 0.07}
-    rate = optim.build_schedule(keys, 2.0, steps_per_epoch=10, num_epochs=4)
+    rate = schedules.build_schedule(keys, 2.0, steps_per_epoch=10, num_epochs=4)
     for step, want in {0: 0.4, 5: 1.2, 10: 2.0, 25: 2.0 * (1 + 0.07) / 2, 40: 0.14}.items():
         assert float(rate(step)) == pytest.approx(want, rel=1e-5), step
-    falling = optim.build_schedule(keys | {"start": 1.0, "peak": 0.0, "end": 0.0}, 2.0, 10, 4)
+    falling = schedules.build_schedule(keys | {"start": 1.0, "peak": 0.0, "end": 0.0}, 2.0, 10, 4)
     assert [float(falling(step)) for step in (0, 10, 40)] == pytest.approx([2.0, 1.5, 0.0])

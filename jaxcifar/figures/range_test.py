@@ -1,4 +1,4 @@
-"""Draws the loss of a learning-rate test against the learning rate."""
+"""Draws the loss of a learning-rate range test against the learning rate."""
 
 import pathlib
 from collections.abc import Mapping
