@@ -14,7 +14,8 @@ class Interrupt:
     """Handles signals: the first sets `wanted`, the same one again raises KeyboardInterrupt.
 
     The message names the `unit` that is finished first, "step" or "epoch", and what happens
-    `then`. A duplicate, which comes within a second, does nothing. A signal that is already ignored, such as SIGHUP under nohup, stays ignored.
+    `then`. A duplicate, which comes within a second, does nothing. A signal that is already
+    ignored, such as SIGHUP under nohup, stays ignored.
     """
 
     def __init__(self, unit: str, then: str = "to save") -> None:
