@@ -7,27 +7,25 @@ import stat
 from types import FrameType
 from typing import Any
 
-from jaxcifar.system import output
+from jaxcifar.system import output, second_signal
 
 
 class Interrupt:
     """Handles signals: the first sets `wanted`, the same one again raises KeyboardInterrupt.
 
     The message names the `unit` that is finished first, "step" or "epoch", and what happens
-    `then`. A signal that is already ignored, such as SIGHUP under nohup, stays ignored.
+    `then`. A duplicate, which comes within a second, does nothing. A signal that is already
+    ignored, such as SIGHUP under nohup, stays ignored.
     """
-
-    # SLURM sends SIGUSR1 or SIGUSR2 before the time limit if asked to (--signal=USR1@60)
-    SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 
     def __init__(self, unit: str, then: str = "to save") -> None:
         self.wanted = False
-        self._unit, self._then = unit, then
+        self.unit, self._then = unit, then
         self._before: dict[int, Any] = {}
-        self._seen: set[int] = set()
+        self._repeats = second_signal.Repeats()
 
     def __enter__(self) -> "Interrupt":
-        for number in self.SIGNALS:
+        for number in second_signal.SIGNALS:
             if signal.getsignal(number) != signal.SIG_IGN:
                 self._before[number] = signal.signal(number, self._handle)
         return self
@@ -39,14 +37,13 @@ class Interrupt:
     def _handle(self, number: int, frame: FrameType | None) -> None:
         if number == signal.SIGHUP:
             _discard_terminal_output()
-        if number in self._seen:
+        if self._repeats.is_second(number):
             raise KeyboardInterrupt
-        self._seen.add(number)
         if self.wanted:  # a scheduler may send another signal while the run saves
             return
         self.wanted = True
         output.say(
-            f"\nstopping after this {self._unit} {self._then}; press ctrl-C again to stop at once,"
+            f"\nstopping after this {self.unit} {self._then}; press ctrl-C again to stop at once,"
             " unsaved"
         )
 

@@ -1,6 +1,7 @@
 """Starts and ends a command: its parser, errors, exit status and ctrl-C."""
 
 import argparse
+import atexit
 import os
 import pathlib
 import shlex
@@ -13,9 +14,8 @@ from typing import Any
 from absl import logging
 
 from jaxcifar import errors
-from jaxcifar.system import output
+from jaxcifar.system import output, second_signal
 
-STOPPED = "stopped by ctrl-C"
 CONSOLE = "jaxcifar"  # the console command, `jaxcifar NAME`
 KEYS = (
     "docs/config.md describes all keys of a config; `jaxcifar config FILE.py` prints those of one."
@@ -70,7 +70,7 @@ def add_data_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run_command(main: Callable[[], None]) -> None:
-    """Runs a command and exits with its status.
+    """Runs a command and ends the process with its status, whatever threads still run.
 
     A `UserError` prints one line and exits with status 2; ctrl-C exits with 130. --debug adds the
     traceback and the logs of libraries. If the reader of stdout is gone, as in `| head`, the
@@ -79,39 +79,54 @@ def run_command(main: Callable[[], None]) -> None:
     output.prepare_streams()
     if sys.stderr.isatty():
         output.attempt(lambda: print("\033[K", end="", file=sys.stderr, flush=True), sys.stderr)
-    if signal.getsignal(signal.SIGINT) is _exit_on_interrupt:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
     if not (debug := "--debug" in sys.argv[1:]):
         # Orbax logs every thread's stack when an error passes through it.
         logging.set_verbosity(logging.FATAL)
         sys.unraisablehook = _ignore_closed_loops
-    try:
-        main()
-        sys.stdout.flush()
-    except KeyboardInterrupt:
-        output.say(STOPPED, sys.stderr)
-        leave(130)
-    except BrokenPipeError:
-        output.discard(1)
-        leave(141)
-    except SystemExit:
-        _flush_or_leave()
-        raise
-    except Exception as error:
-        known = errors.as_user_error(error)
-        if debug or known is None:
-            traceback.print_exc()
-        if known:
-            output.say(f"error: {known}", sys.stderr)
-        leave(2 if known else 1)
+    with second_signal.enforced():
+        try:
+            main()
+            sys.stdout.flush()
+        except KeyboardInterrupt:
+            output.say(second_signal.STOPPED, sys.stderr)
+            leave(130)
+        except BrokenPipeError:
+            output.discard(1)
+            leave(141)
+        except SystemExit as end:
+            leave(_status(end), in_order=True)
+        except Exception as error:
+            known = errors.as_user_error(error)
+            if debug or known is None:
+                traceback.print_exc()
+            if known:
+                output.say(f"error: {known}", sys.stderr)
+            leave(2 if known else 1)
+        else:
+            leave(0, in_order=True)
 
 
-def leave(status: int) -> None:
+def leave(status: int, in_order: bool = False) -> None:
     """Ends the process now. A normal exit would wait, perhaps forever, for threads of Orbax that
-    an error or ctrl-C has cut off, and they would print errors of their own."""
+    an error or ctrl-C has cut off, and they would print errors of their own.
+
+    `in_order` calls what is registered for the exit, as by JAX to leave the other processes.
+    """
+    if in_order:
+        if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+            signal.signal(signal.SIGINT, second_signal.leave_at_once)
+        atexit._run_exitfuncs()
     _flush_or_leave()
     sys.stderr.flush()
     os._exit(status)
+
+
+def _status(end: SystemExit) -> int:
+    """Returns the status of `sys.exit`, and prints its message if it has one."""
+    if isinstance(end.code, str):
+        output.say(end.code, sys.stderr)
+        return 1
+    return end.code or 0
 
 
 def _flush_or_leave() -> None:
@@ -137,12 +152,8 @@ def start_command() -> None:
             lambda: print("loading JAX …", end="\r", file=sys.stderr, flush=True), sys.stderr
         )
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-        signal.signal(signal.SIGINT, _exit_on_interrupt)
-
-
-def _exit_on_interrupt(*_: Any) -> None:
-    os.write(2, f"{STOPPED}\n".encode())  # an exception would print the traceback of an import
-    os._exit(130)
+        # an exception would print the traceback of an import
+        signal.signal(signal.SIGINT, second_signal.leave_at_once)
 
 
 def command_line(module: str, *words: str) -> str:

@@ -31,10 +31,11 @@ def join(coordinator: str | None, processes: int | None, process: int | None) ->
     Raises:
       UserError: an argument is wrong or neither given nor found, or the others cannot be reached.
     """
-    address = None if coordinator is None else rendezvous.parse_address(coordinator)
-    if address and processes and process is not None and 0 <= process < processes:
-        rendezvous.meet(address, processes, process)
     try:
+        coordinator, processes, process = _detect(coordinator, processes, process)
+        address = None if coordinator is None else rendezvous.parse_address(coordinator)
+        if address and processes and process is not None and 0 <= process < processes:
+            rendezvous.meet(address, processes, process)
         jax.distributed.initialize(
             coordinator, processes, process, heartbeat_timeout_seconds=HEARTBEAT_SECONDS
         )
@@ -43,6 +44,22 @@ def join(coordinator: str | None, processes: int | None, process: int | None) ->
             f"--distributed: {first_line(error)}; expected a job of SLURM, Open MPI or Kubernetes,"
             " or --coordinator=HOST:PORT --processes=N --process=I with I from 0 to N − 1"
         ) from error
+
+
+def _detect(
+    coordinator: str | None, processes: int | None, process: int | None
+) -> tuple[str | None, int | None, int | None]:
+    """Returns the arguments of `join`, with those that are None as JAX will find them."""
+    coordinator = coordinator or os.environ.get("JAX_COORDINATOR_ADDRESS")
+    given = coordinator, processes, process
+    try:
+        from jax._src.clusters import ClusterEnv
+
+        seconds = round(rendezvous.JOIN_SECONDS)
+        found = ClusterEnv.auto_detect_unset_distributed_params(*given, None, None, seconds)
+    except (ImportError, AttributeError, TypeError):  # another version of JAX, which then waits
+        return given
+    return found[:3]
 
 
 def is_leader() -> bool:

@@ -207,7 +207,9 @@ def train_epochs(
         began = time.perf_counter()
         log.say("compiling …")
         log.show_phase("compiling")
+        unit, interrupt.unit = interrupt.unit, "compilation"
         run.loop.compile(carry, config.num_epochs)
+        interrupt.unit = unit
         log.say(f"compiled in {time.perf_counter() - began:.1f} s")
     while step < run.last_step and not run.has_ended(log):
         if devices.any_process(interrupt.wanted):

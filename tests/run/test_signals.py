@@ -20,8 +20,14 @@ def quiet(monkeypatch):
     monkeypatch.setattr("jaxcifar.run.signals._discard_terminal_output", lambda: None)
 
 
+@pytest.fixture
+def no_duplicates(monkeypatch):
+    """Makes every repeated signal a second one, however soon it comes."""
+    monkeypatch.setattr("jaxcifar.system.second_signal.DUPLICATE_SECONDS", 0.0)
+
+
 @pytest.mark.parametrize("number", SIGNALS)
-def test_the_first_signal_asks_and_the_second_stops(number, quiet, capsys):
+def test_the_first_signal_asks_and_the_second_stops(number, quiet, no_duplicates, capsys):
     before = signal.getsignal(number)
     with Interrupt("epoch") as interrupt:
         assert not interrupt.wanted
@@ -31,6 +37,15 @@ def test_the_first_signal_asks_and_the_second_stops(number, quiet, capsys):
         with pytest.raises(KeyboardInterrupt):
             signal.raise_signal(number)
     assert signal.getsignal(number) is before
+
+
+@pytest.mark.parametrize("number", SIGNALS[1:])
+def test_a_duplicate_of_a_signal_does_not_interrupt_the_saving(number, quiet):
+    """A shell whose terminal is closed passes SIGHUP on, and the kernel sends it too."""
+    with Interrupt("epoch") as interrupt:
+        signal.raise_signal(number)
+        signal.raise_signal(number)
+        assert interrupt.wanted
 
 
 def test_another_signal_does_not_interrupt_the_saving(quiet):

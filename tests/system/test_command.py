@@ -34,13 +34,15 @@ command.run_command(main)
 
 
 BLOCKED = """
-import sys, threading
+import atexit, sys, threading
 from concurrent.futures import ThreadPoolExecutor
 from jaxcifar import errors
 from jaxcifar.system import command
 def main():
     print("printed before", end="")
+    atexit.register(print, "at the exit", file=sys.stderr)
     ThreadPoolExecutor(1).submit(threading.Event().wait)  # which Python joins at a normal exit
+    threading.Thread(target=threading.Event().wait).start()
     raise {error}
 command.run_command(main)
 """
@@ -52,9 +54,12 @@ command.run_command(main)
         ("KeyboardInterrupt", 130, "stopped by ctrl-C\n"),
         ("errors.UserError('wrong')", 2, "error: wrong\n"),
         ("ZeroDivisionError('a bug')", 1, "ZeroDivisionError: a bug\n"),
+        ("SystemExit", 0, "at the exit\n"),
+        ("SystemExit(3)", 3, "at the exit\n"),
+        ("SystemExit('why')", 1, "why\nat the exit\n"),
     ],
 )
-def test_a_command_that_is_cut_off_does_not_wait_for_its_threads(error, status, line):
+def test_a_command_does_not_wait_for_its_threads(error, status, line):
     done = subprocess.run(
         [sys.executable, "-c", BLOCKED.format(error=error)],
         cwd=ROOT,

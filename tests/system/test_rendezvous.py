@@ -1,5 +1,6 @@
 """The processes of a run meet before JAX connects them, or each says in one line why not."""
 
+import functools
 import socket
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -7,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from jaxcifar.errors import UserError
-from jaxcifar.system import rendezvous
+from jaxcifar.system import devices, rendezvous
 
 
 def free_port():
@@ -82,3 +83,14 @@ def test_a_bad_address_is_refused(text):
     with pytest.raises(UserError, match="expected HOST:PORT"):
         rendezvous.parse_address(text)
     assert rendezvous.parse_address("[::1]:80") == ("::1", 80)
+
+
+def test_the_processes_of_a_scheduler_meet_too(monkeypatch):
+    """JAX alone would wait five minutes for the missing one, and end with a dump of C++."""
+    variables = {"JOB_ID": 12345, "STEP_NODELIST": "localhost", "NTASKS": 2, "PROCID": 0}
+    for name, value in (variables | {"LOCALID": 0}).items():
+        monkeypatch.setenv(f"SLURM_{name}", str(value))
+    monkeypatch.delenv("JAX_COORDINATOR_ADDRESS", raising=False)
+    monkeypatch.setattr(rendezvous, "meet", functools.partial(rendezvous.meet, seconds=1.0))
+    with pytest.raises(UserError, match="no sign of process 1; start all processes"):
+        devices.join(None, None, None)
