@@ -157,7 +157,7 @@ def test_top_is_the_number_of_classes_that_are_printed(trained, photos, run, top
     words = [f"--checkpoint={trained[0]}", photos[0] / "a.png"]
     all_ten = [row["class"] for row in predictions(run, *words, "--top=10")]
     assert [row["class"] for row in predictions(run, *words, f"--top={top}")] == all_ten[:shown]
-    status, out, _ = run(predict.main, [*words, f"--top={top}", "--json"])
+    _, out, _ = run(predict.main, [*words, f"--top={top}", "--json"])
     assert len(json.loads(out)["images"][0]["predictions"]) == shown
     assert run(predict.main, [*words, f"--top={top}"])[1].count("%") == shown
 
