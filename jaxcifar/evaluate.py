@@ -23,27 +23,30 @@ from jaxcifar.system import backend, output
 from jaxcifar.training.views import VIEWS
 from jaxcifar.weights.evaluation import evaluate_run
 
+WIDTH = 80  # columns of the table
+
 
 def format_result(result: dict[str, Any]) -> str:
     """Returns the result as text: accuracy and loss, then a line of predictions for each class.
 
-    Accuracies have 95 % intervals. Calibration and comparison follow if they are in the result.
+    Accuracies have 95 % intervals. If a class's counts are too wide for a line, the line has the
+    most frequent mistakes. Calibration and comparison follow if they are in the result.
     """
     names = list(result["class_accuracy"])
     width = max(map(len, names))
+    title, cells = _format_predictions(result["confusion_matrix"], names, WIDTH - width - 27)
     lines = [
         *(f"note: {note}" for note in result["notes"]),
         f"{result['data']} data, {result['split']}, {result['examples']:,} images,"
         f" step {result['step']:,}" + VIEWS[result["views"]],
         f"accuracy {_format_accuracy(result)}  loss {result['loss']:.4f}",
         "",
-        f"{'':{width}}  accuracy, 95 % interval  images by predicted class, in row order",
+        f"{'':{width}}  accuracy, 95 % interval  {title}",
     ]
-    for name, row in zip(names, result["confusion_matrix"], strict=True):
-        counts = " ".join(f"{count:5}" for count in row)
+    for name, cell in zip(names, cells, strict=True):
         low, high = result["class_interval"][name]
         accuracy = f"{result['class_accuracy'][name]:8.4f}  {low:.4f}–{high:.4f}"
-        lines.append(f"{name:{width}}  {accuracy}  {counts}")
+        lines.append(f"{name:{width}}  {accuracy}  {cell}")
     outside = result["examples"] - sum(map(sum, result["confusion_matrix"]))
     if outside:
         lines.append(f"{outside:,} images are predicted as a class that the data do not have")
@@ -52,6 +55,24 @@ def format_result(result: dict[str, Any]) -> str:
     if "against" in result:
         lines += ["", *_format_comparison(result["against"])]
     return "\n".join(lines)
+
+
+def _format_predictions(
+    matrix: list[list[int]], names: list[str], room: int
+) -> tuple[str, list[str]]:
+    """Returns the title and the cells of a column with the predictions for each class."""
+    digits = len(str(max(map(max, matrix))))
+    if (digits + 1) * len(names) - 1 <= room:
+        cells = [" ".join(f"{count:{digits}}" for count in row) for row in matrix]
+        return "images by predicted class, in row order", cells
+    cells = []
+    for true, row in enumerate(matrix):
+        wrong = sorted((-count, i) for i, count in enumerate(row) if count and i != true)
+        texts = [f"{names[i]} {-count}" for count, i in wrong]
+        while len(", ".join(texts)) > room:
+            texts.pop()
+        cells.append(", ".join(texts))
+    return "most frequent mistakes", cells
 
 
 def _format_accuracy(result: dict[str, Any]) -> str:
@@ -94,7 +115,8 @@ def save_result(
     )
     workdir.write_json(numbers, result)
     run = directory.resolve().name
-    title = f"{run}, {result['data']} {result['split']}, step {result['step']:,}"
+    title = f"{run}\n{result['data']} {result['split']}, step {result['step']:,}"
+    title += VIEWS[result["views"]]
     matrix = np.array(result["confusion_matrix"])
     confusion = heatmaps.confusion(matrix, list(result["class_accuracy"]), title)
     png.draw_heatmaps(picture, [confusion])

@@ -1,7 +1,7 @@
 """Classifies image files with the weights of a run.
 
-python -m jaxcifar.predict --checkpoint=DIR [--step=N|best|latest] [--json|--csv] [--explain=DIR]
-    IMAGE…|FOLDER|-
+python -m jaxcifar.predict --checkpoint=DIR [--step=N|best|latest] [--top=K] [--json|--csv]
+    [--explain=DIR] IMAGE…|FOLDER|-
 """
 
 from jaxcifar.system import command
@@ -31,19 +31,21 @@ from jaxcifar.weights import explain
 from jaxcifar.weights.net import Net, load_net
 
 MAX_PATH = 4096  # characters of a file's name that are shown
-TOP = 5  # classes shown for each image
+TOP = 5  # classes shown for each image, by default
+
+CORNERS = "left", "top", "right", "bottom"  # of the square that the net sees, in pixels
 
 RankedClasses = list[tuple[str, float]]  # classes and their probabilities, the most likely first
 
 
-def rank_classes(net: Net, images: Sequence[CroppedImage]) -> list[RankedClasses]:
-    """Returns the `TOP` most likely classes of each image."""
+def rank_classes(net: Net, images: Sequence[CroppedImage], top: int = TOP) -> list[RankedClasses]:
+    """Returns the `top` most likely classes of each image."""
     if not images:
         return []
     probabilities = net.predict(np.stack([image.pixels for image in images])).probabilities
     known = len(net.class_names)  # a model may have more classes than the data
     names = [*net.class_names, *map("class {}".format, range(known, probabilities.shape[1]))]
-    best = np.argsort(-probabilities, 1, kind="stable")[:, :TOP]
+    best = np.argsort(-probabilities, 1, kind="stable")[:, :top]
     return [
         [(names[i], float(row[i])) for i in order]
         for row, order in zip(probabilities, best, strict=True)
@@ -94,7 +96,7 @@ def format_json(net: Net, found: Sequence[tuple[CroppedImage, RankedClasses]]) -
             "image": image.name,
             "width": image.width,
             "height": image.height,
-            "square": image.square,
+            "crop": dict(zip(CORNERS, image.square, strict=True)),
             "predictions": [{"class": name, "probability": p} for name, p in best],
         }
         for image, best in found
@@ -107,7 +109,7 @@ def format_csv(found: Sequence[tuple[CroppedImage, RankedClasses]]) -> str:
     """Returns the predictions as CSV, with a row per image and class."""
     file = io.StringIO()
     rows = csv.writer(file, lineterminator="\n")
-    rows.writerow(["image", "left", "top", "right", "bottom", "rank", "class", "probability"])
+    rows.writerow(["image", *CORNERS, "rank", "class", "probability"])
     for image, best in found:
         for rank, (name, probability) in enumerate(best, 1):
             texts = [output.csv_cell(printable(text, MAX_PATH)) for text in (image.name, name)]
@@ -148,6 +150,8 @@ def make_parser() -> argparse.ArgumentParser:
         ),
     )
     command.add_step_options(parser)
+    text = f"classes to print for each image, the most likely first (default: {TOP})"
+    parser.add_argument("--top", type=int, default=TOP, metavar="K", help=text)
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="print a JSON object instead of text")
     form.add_argument("--csv", action="store_true", help="print a CSV row per image and class")
@@ -165,6 +169,8 @@ def make_parser() -> argparse.ArgumentParser:
 def main() -> None:
     """Runs the command, which exits with status 1 if an image could not be read."""
     arguments = make_parser().parse_args()
+    if arguments.top < 1:
+        raise UserError(f"--top={arguments.top}; expected at least 1")
     backend.configure()
     if arguments.explain:
         atomic.check_writable(arguments.explain, "--explain")
@@ -178,7 +184,7 @@ def main() -> None:
             failures += 1
             print(f"error: {error}", file=sys.stderr)
     with output.busy(f"classifying {len(images):,} images"):
-        found = list(zip(images, rank_classes(net, images), strict=True))
+        found = list(zip(images, rank_classes(net, images, arguments.top), strict=True))
     if arguments.json:
         print(format_json(net, found))
     elif arguments.csv:
@@ -193,7 +199,10 @@ def main() -> None:
             damage.as_user_error(f"cannot write to {arguments.explain}"),
         ):
             draw_explanations(net, found, arguments.explain)
-        output.show(f"wrote {len(found):,} pictures to {arguments.explain}", sys.stderr)
+        output.show(
+            f"wrote {len(found):,} picture{'s' * (len(found) > 1)} to {arguments.explain}",
+            sys.stderr,
+        )
     if failures:
         sys.exit(1)
 

@@ -16,6 +16,7 @@ from conftest import ROOT, TEST, TRAIN, tiny
 
 from jaxcifar import evaluate, train
 from jaxcifar.errors import UserError
+from jaxcifar.figures import png
 from jaxcifar.run.checkpoint import Checkpoints
 from jaxcifar.stats import calibration
 from jaxcifar.system import atomic
@@ -88,6 +89,38 @@ def test_accuracy_and_confusion_matrix_count_the_same(trained):
     assert "do not have" not in evaluate.format_result(result)
     less = result | {"examples": result["examples"] + 7}
     assert "7 images are predicted as a class that the data do not" in evaluate.format_result(less)
+
+
+@pytest.mark.parametrize("classes", [2, 10, 100])
+@pytest.mark.parametrize("largest", [9, 999, 5000])
+def test_the_table_fits_in_80_columns(trained, classes, largest):
+    """With all counts of a class if they fit, or else with its most frequent mistakes."""
+    result = evaluation.evaluate_run(trained[0], "latest", "test")
+    names = [f"automobil{i}" for i in range(classes)]
+    matrix = np.random.default_rng(0).permutation(classes**2).reshape(classes, classes)
+    matrix = (matrix * largest // matrix.max()).tolist()
+    result |= {"confusion_matrix": matrix, "class_accuracy": dict.fromkeys(names, 0.5)}
+    result |= {"class_interval": dict.fromkeys(names, (0.4, 0.6))}
+    lines = evaluate.format_result(result).splitlines()
+    assert max(map(len, lines)) <= 80
+    for i, row in enumerate(matrix):
+        cell = next(line for line in lines if line.startswith(names[i] + " ")).split("–0.6000")[1]
+        if classes == 2 or (classes == 10 and largest < 1000):
+            assert list(map(int, cell.split())) == row
+        else:
+            shown = [pair.split() for pair in cell.split(", ")]
+            assert [int(count) for _, count in shown] == sorted(
+                (count for j, count in enumerate(row) if j != i), reverse=True
+            )[: len(shown)]
+            assert all(row[names.index(name)] == int(count) for name, count in shown)
+
+
+def test_the_picture_says_how_many_views_were_averaged(trained, run, monkeypatch):
+    titles = []
+    monkeypatch.setattr(png, "draw_heatmaps", lambda path, maps: titles.append(maps[0].title))
+    for views, end in ((1, "step 16"), (6, "step 16, six views of each image")):
+        run(evaluate.main, [f"--checkpoint={trained[0]}", f"--views={views}"])
+        assert titles.pop().endswith(end)
 
 
 def test_results_are_printed_if_the_folder_cannot_be_written(trained, run, monkeypatch):

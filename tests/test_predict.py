@@ -115,6 +115,11 @@ def photos(tmp_path):
     return folder, shown
 
 
+def predictions(run, *words):
+    """Returns the rows that the command prints as CSV."""
+    return list(csv.DictReader(io.StringIO(run(predict.main, [*words, "--csv"])[1])))
+
+
 def test_the_command_predicts_for_files_what_the_net_predicts_for_their_pixels(
     trained, photos, run
 ):
@@ -127,7 +132,8 @@ def test_the_command_predicts_for_files_what_the_net_predicts_for_their_pixels(
     result = json.loads(out)
     assert (result["step"], result["data"]) == (12, "synthetic")
     assert [i["image"] for i in result["images"]] == [f"{folder}/a.png", f"{folder}/b.BMP"]
-    assert [i["square"] for i in result["images"]] == [[0, 0, 32, 32], [14, 0, 46, 32]]
+    crops = [{"left": x, "top": 0, "right": x + 32, "bottom": 32} for x in (0, 14)]
+    assert [image["crop"] for image in result["images"]] == crops
     for image, row in zip(result["images"], want, strict=True):
         order = sorted(range(10), key=lambda i: -row[i])[:5]
         got = [(p["class"], p["probability"]) for p in image["predictions"]]
@@ -146,6 +152,21 @@ def test_the_command_predicts_for_files_what_the_net_predicts_for_their_pixels(
     assert f"{flat[0]['probability']:.1%}  {flat[0]['class']}" in out
 
 
+@pytest.mark.parametrize(("top", "shown"), [(1, 1), (3, 3), (99, 10)])
+def test_top_is_the_number_of_classes_that_are_printed(trained, photos, run, top, shown):
+    words = [f"--checkpoint={trained[0]}", photos[0] / "a.png"]
+    all_ten = [row["class"] for row in predictions(run, *words, "--top=10")]
+    assert [row["class"] for row in predictions(run, *words, f"--top={top}")] == all_ten[:shown]
+    _, out, _ = run(predict.main, [*words, f"--top={top}", "--json"])
+    assert len(json.loads(out)["images"][0]["predictions"]) == shown
+    assert run(predict.main, [*words, f"--top={top}"])[1].count("%") == shown
+
+
+def test_no_class_at_all_is_refused(run):
+    status, _, err = run(predict.main, ["--checkpoint=x", "--top=0", "a.png"])
+    assert (status, err) == (2, "error: --top=0; expected at least 1\n")
+
+
 def test_explanations_are_drawn_for_each_image(trained, photos, run, tmp_path, monkeypatch):
     folder, shown = photos
     figures = []
@@ -160,7 +181,12 @@ def test_explanations_are_drawn_for_each_image(trained, photos, run, tmp_path, m
     maps = explain.grad_cam(net, shown, classes)
     assert [path.name for _, path in figures] == ["1_a.png", "2_b.png"]
     for i, (fig, _) in enumerate(figures):
-        plain, under, table = fig.axes
+        plain, under, table, bar = fig.axes
+        assert (plain.get_title(), under.get_title()) == (
+            "what the net sees",
+            "support for the class (Grad-CAM)",
+        )
+        assert [text.get_text() for text in bar.get_yticklabels()] == ["none", "most"]
         np.testing.assert_array_equal(plain.images[0].get_array(), shown[i])
         np.testing.assert_allclose(under.images[1].get_array(), maps[i], rtol=1e-5)
         texts = [text.get_text() for text in table.texts]
@@ -200,7 +226,7 @@ def test_a_file_name_is_verbatim_in_json_and_harmless_elsewhere(trained, photos,
     assert (status, err) == (0, "")
     assert [image["image"] for image in json.loads(out)["images"]] == names
     assert run(predict.main, words)[1].count("\x1b") == 0
-    rows = list(csv.DictReader(io.StringIO(run(predict.main, [*words, "--csv"])[1])))
+    rows = predictions(run, *words)
     assert [row["image"] for row in rows[::5]] == [r"'=1+1\x1b[31m|.png", r"'+2\n.png"]
     assert float(rows[0]["probability"]) > 0
 

@@ -134,6 +134,23 @@ def test_the_chart_shows_the_mean_accuracy_and_its_interval_at_each_value(monkey
     assert (high - low) / 2 == pytest.approx(12.706 * math.sqrt(0.005) / math.sqrt(2), rel=1e-3)
 
 
+@pytest.mark.parametrize(
+    ("values", "scale"),
+    [(("0.1", "0.05", "0.01"), "log"), (("1", "2", "3"), "linear"), (("0", "0.1"), "linear")],
+)
+def test_values_that_differ_by_a_factor_have_a_logarithmic_axis(
+    values, scale, monkeypatch, tmp_path
+):
+    drawn = []
+    monkeypatch.setattr(png, "save", lambda fig, path: drawn.append(fig))
+    grid = make_grid(CONFIG, [RATES._replace(values=values)], [])
+    sweep_results.draw_accuracy(tmp_path, grid, {run: {0: record(0.5)} for run in grid.runs})
+    axis = drawn[0].axes[0]
+    assert axis.get_xscale() == scale
+    assert [tick.get_text() for tick in axis.get_xticklabels()] == list(values)
+    assert list(axis.get_xticks()) == list(map(float, values))
+
+
 def test_a_stopped_sweep_writes_its_results_so_far_and_continues(run, tmp_path, monkeypatch):
     """Each command finishes one of two runs; a signal stops the first command."""
 

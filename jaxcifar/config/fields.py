@@ -20,6 +20,13 @@ from typing import Annotated, Any, NamedTuple, NoReturn, TypeVar, get_args, get_
 from jaxcifar.errors import UserError
 
 T = TypeVar("T")
+# Names from other libraries, and what has their meaning here.
+OTHER_NAMES = {
+    "adamw": "adamw is adam with config.optimizer.decoupled_weight_decay",
+    "onecycle": "onecycle is triangle",
+    "resnet18": "resnet18 is --config=resnet18",
+    "wrn28_10": "wrn28_10 is --config=wrn28_10",
+}
 Parameters = Mapping[str, inspect.Parameter]
 INJECTED = "passed by the trainer, not a key of the config"
 Injected = Annotated[T, INJECTED]
@@ -187,7 +194,10 @@ def find_choice(choices: Mapping[str, T], section: str, keys: Mapping) -> T:
     """Returns the entry of `choices` that the key `name` of a section selects."""
     if "name" not in keys:
         raise UserError(f"config.{section} lacks the key name; choices: {', '.join(choices)}")
-    check_value(f"config.{section}.name", keys["name"], Annotated[str, one_of(choices)])
+    allowed = one_of(choices)
+    if other := OTHER_NAMES.get(str(keys["name"])):
+        allowed = allowed._replace(words=f"{allowed.words}; {other}")
+    check_value(f"config.{section}.name", keys["name"], Annotated[str, allowed])
     return choices[keys["name"]]
 
 

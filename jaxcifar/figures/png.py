@@ -115,7 +115,7 @@ def draw_explanation(
 
     `pixels` is uint8 [H, W, 3], `heat` is [h, w], and `gates` has an array [K] for each block.
     """
-    fig, axes = figure(1, 2 + bool(gates), (7.5 if gates else 5, 2.8))
+    fig, axes = figure(1, 2 + bool(gates), (8 if gates else 5.5, 2.9))
     height, width = pixels.shape[:2]
     frame = (-0.5, width - 0.5, height - 0.5, -0.5)
     for axis in axes[0][:2]:
@@ -123,7 +123,11 @@ def draw_explanation(
         axis.set_axis_off()
     limits = {"vmin": 0.0, "vmax": float(heat.max()) or 1.0}
     look = {"cmap": "inferno", "alpha": 0.6, "interpolation": "bilinear"}
-    axes[0][1].imshow(heat, extent=frame, **limits, **look)
+    support = axes[0][1].imshow(heat, extent=frame, **limits, **look)
+    bar = fig.colorbar(support, ax=axes[0][1], shrink=0.8, ticks=[0, limits["vmax"]])
+    bar.ax.set_yticklabels(["none", "most"], fontsize="small")
+    axes[0][0].set_title("what the net sees", fontsize="small")
+    axes[0][1].set_title("support for the class (Grad-CAM)", fontsize="small")
     if gates:
         axis, table = axes[0][2], np.stack(list(gates.values()))
         limit = 1.6 * float(abs(table).max()) or 1.0  # pale enough for black numbers

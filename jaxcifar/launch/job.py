@@ -14,7 +14,8 @@ from ml_collections import ConfigDict
 
 from jaxcifar.claims import records
 from jaxcifar.config import schema
-from jaxcifar.run import metrics, provenance
+from jaxcifar.run import metrics, provenance, selection
+from jaxcifar.run.progress import format_metric
 from jaxcifar.system import backend
 from jaxcifar.system.command import run_command
 from jaxcifar.system.slots import Slot, pin_process
@@ -82,8 +83,16 @@ def train_job(job: Job, folders: Folders) -> bool:
         return False
     metrics.check_complete(workdir, result.lines, result.num_epochs)
     record = measure.measure_run(job.run, job.config, result)
-    print(f"recorded {records.write(folders.out, record)}, {record['seconds']:.0f} s", flush=True)
+    write_record(folders, record)
     return True
+
+
+def write_record(folders: Folders, record: records.Record) -> None:
+    """Writes the record of a finished job and prints its last accuracy."""
+    path, last = records.write(folders.out, record), record["epochs"][-1]
+    split = selection.split(last)
+    accuracy = format_metric(last.get(f"{split}_accuracy")).strip()
+    print(f"recorded {path}, {split} accuracy {accuracy}, {record['seconds']:.0f} s", flush=True)
 
 
 def train_together(jobs: Sequence[Job], folders: Folders) -> bool:
@@ -97,7 +106,7 @@ def train_together(jobs: Sequence[Job], folders: Folders) -> bool:
     results = train_many.train([job.config for job in jobs])
     for job, result in zip(jobs, results or (), strict=False):
         record = measure.measure_run(job.run, job.config, result) | {"runs_at_once": len(jobs)}
-        print(f"recorded {records.write(folders.out, record)}", flush=True)
+        write_record(folders, record)
     return results is not None
 
 

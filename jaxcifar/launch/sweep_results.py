@@ -15,6 +15,8 @@ from jaxcifar.run import selection, workdir
 from jaxcifar.stats.intervals import Spread, mean_half_width, mean_std
 from jaxcifar.system import output
 
+LOG_FROM = 4  # the ratio of the largest to the smallest value from which the x axis is logarithmic
+
 
 def split_of(record: Record) -> str:
     """Returns the split on which runs are compared, "validation" if there is one, else "test"."""
@@ -69,10 +71,10 @@ def draw_accuracy(path: pathlib.Path, grid: Grid, found: Records) -> None:
     for number, (label, runs) in enumerate(_lines(grid).items()):
         points = [(x_of[value], found[run]) for value, run in runs.items() if found[run]]
         _draw_line(axis, points, f"C{number}", label)
-    if not numeric:
-        axis.set_xticks(list(x_of.values()), swept.values)
-    elif min(numbers) > 0 and max(numbers) > 10 * min(numbers):
+    if numeric and min(numbers) > 0 and max(numbers) >= LOG_FROM * min(numbers):
         axis.set_xscale("log")
+    axis.set_xticks(list(x_of.values()), swept.values)
+    axis.minorticks_off()
     axis.set(xlabel=swept.key, ylabel="accuracy after the last epoch, mean and 95 % interval")
     axis.grid(alpha=0.3)
     if axis.get_legend_handles_labels()[1]:

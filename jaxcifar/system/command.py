@@ -5,6 +5,7 @@ import atexit
 import os
 import pathlib
 import shlex
+import shutil
 import signal
 import sys
 import traceback
@@ -157,5 +158,12 @@ def start_command() -> None:
 
 
 def command_line(module: str, *words: str) -> str:
-    """Returns a command line to paste into a shell: this Python, with every word quoted."""
-    return shlex.join([sys.executable, "-m", f"jaxcifar.{module}", *words])
+    """Returns a command line to paste into a shell, with every word quoted.
+
+    It begins with the console command if the user's own command did, and else with this Python.
+    """
+    script = pathlib.Path(sys.executable).with_name(CONSOLE)
+    start = [sys.executable, "-m", f"jaxcifar.{module}"]
+    if sys.argv[0].startswith(f"{CONSOLE} ") and script.exists():
+        start = [CONSOLE if shutil.which(CONSOLE) == str(script) else str(script), module]
+    return shlex.join([*start, *words])

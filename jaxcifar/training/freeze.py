@@ -7,7 +7,7 @@ too, as in Keras, so that frozen layers compute the same in training and in eval
 
 import contextlib
 import fnmatch
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import flax.linen as nn
@@ -18,6 +18,7 @@ from jaxcifar.errors import UserError
 from jaxcifar.ops.batch_norm import FusedBatchNorm
 
 Patterns = Sequence[str]
+NAMED = 12  # names in a message at most
 
 
 def is_frozen(patterns: Patterns, path: str) -> bool:
@@ -38,12 +39,26 @@ def check_patterns(patterns: Patterns, params: Any) -> None:
     """Raises a UserError if a pattern matches no parameter, or if nothing is left to train."""
     for pattern in patterns:
         if not any(jax.tree.leaves(frozen_leaves([pattern], params))):
+            names = first_names(params)
+            names = [name for name in names if pattern in name] or names
+            more = ", …" * (len(names) > NAMED)
             raise UserError(
                 f"config.optimizer.freeze: {pattern!r} matches no parameter; expected names such"
-                f" as {', '.join(params)}, or a pattern such as '{next(iter(params))}*'"
+                f" as {', '.join(names[:NAMED])}{more}, in which * may stand for any characters;"
+                " --summary lists all"
             )
     if patterns and all(jax.tree.leaves(frozen_leaves(patterns, params))):
         raise UserError("config.optimizer.freeze matches every parameter: nothing is left to train")
+
+
+def first_names(params: Mapping[str, Any]) -> list[str]:
+    """Returns the paths of the modules and parameters at the first level that has several."""
+    if len(params) > 1:
+        return list(params)
+    ((name, inner),) = params.items()
+    if not isinstance(inner, Mapping):
+        return [name]
+    return [f"{name}/{path}" for path in first_names(inner)]
 
 
 def keep_frozen(patterns: Patterns, old: Any, new: Any) -> Any:

@@ -6,11 +6,13 @@ python -m jaxcifar.train --config=configs/adaptive.py --show_batch
 
 import functools
 import pathlib
+from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax import traverse_util
 from flax.linen import summary
 from ml_collections import ConfigDict
 
@@ -19,39 +21,61 @@ from jaxcifar.data.split import SIZE
 from jaxcifar.figures import png
 from jaxcifar.run import workdir
 from jaxcifar.system import devices
-from jaxcifar.training import experiment, mixing
+from jaxcifar.training import experiment, freeze, mixing
 from jaxcifar.training.augment import Batch
 from jaxcifar.training.epoch import epoch_order
 
 SHOWN, COLUMNS = 64, 8  # images in the picture, and in a row
 
 
-def describe_layers(model: nn.Module) -> str:
-    """Returns a table of the modules with parameters and of their operations for one image."""
+def describe_layers(model: nn.Module, frozen: freeze.Patterns = ()) -> str:
+    """Returns a table of the layers with their parameters and their operations for one image.
+
+    An array that belongs to no single layer has a line of its own, with its shape. With `frozen`,
+    the last column has the number of parameters that these patterns freeze.
+    """
     # a private function of Flax, because `nn.tabulate` prints this table in 200 columns
     table = summary._get_module_table(
         model, depth=None, show_repeated=False, compute_flops=True, compute_vjp_flops=False
     )(jax.random.key(0), jnp.zeros((1, SIZE, SIZE, 3)), train=False)
-    cells = [("layer", "kind", "output", "parameters", "operations")]
-    total = 0
+    lines: list[tuple[Any, ...]] = []
+    last: list[tuple[Any, ...]] = []
+    containers = {row.path[:-1] for row in table}
     for row in table:
-        count = sum(leaf.size for leaf in jax.tree.leaves(row.counted_variables.get("params", {})))
-        total += count
-        if count:
-            shape = "×".join(map(str, jax.tree.leaves(row.outputs)[0].shape[1:]))
-            kind = type(row.module_copy).__name__
-            cells.append(("/".join(row.path), kind, shape, f"{count:,}", f"{row.flops:,}"))
-    cells.append(("all", "", "", f"{total:,}", f"{next(iter(table)).flops:,}"))
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    form = "  ".join(f"{{:{side}{width}}}" for side, width in zip("<<<>>", widths, strict=True))
-    return "\n".join(form.format(*row) for row in cells)
+        params, fixed = (_leaves(row, kind) for kind in ("params", "batch_stats"))
+        if row.path in containers:
+            lines += [(path, "fixed", array.shape, {}, None) for path, array in fixed.items()]
+            last += [(p, "parameter", array.shape, {p: array}, None) for p, array in params.items()]
+        elif params:
+            shape, kind = jax.tree.leaves(row.outputs)[0].shape[1:], type(row.module_copy).__name__
+            lines.append(("/".join(row.path), kind, shape, params, row.flops))
+    lines += last
+    every = {path: array for line in lines for path, array in line[3].items()}
+    lines.append(("all", "", (), every, next(iter(table)).flops))
+    cells = [("layer", "kind", "output", "parameters", "operations", "frozen")]
+    for name, kind, shape, params, operations in lines:
+        sizes = {path: array.size for path, array in params.items()}
+        kept = sum(size for path, size in sizes.items() if freeze.is_frozen(frozen, path))
+        counts = (f"{sum(sizes.values()):,}", "" if operations is None else f"{operations:,}")
+        cells.append((name, kind, "×".join(map(str, shape)), *counts, f"{kept:,}"))
+    columns = [[*column] for column in zip(*cells, strict=True)][: None if frozen else -1]
+    widths = [max(map(len, column)) for column in columns]
+    form = "  ".join(f"{{:{side}{width}}}" for side, width in zip("<<<>>>", widths, strict=False))
+    return "\n".join(form.format(*row).rstrip() for row in zip(*columns, strict=True))
+
+
+def _leaves(row: Any, kind: str) -> dict[str, Any]:
+    """Returns the params or batch_stats of a row of Flax's table, by path."""
+    flat = traverse_util.flatten_dict(dict(row.counted_variables.get(kind, {})))
+    return {"/".join((*row.path, *path)): array for path, array in flat.items()}
 
 
 def print_summary(config: ConfigDict) -> None:
     """Prints the layers of the net; reads no data and trains nothing."""
     parts = experiment.build_experiment(config)
     # a platform's own implementations, such as Winograd's, need other numbers of operations
-    text = describe_layers(models.build_model(parts.config.model, jnp.float32, ""))
+    model = models.build_model(parts.config.model, jnp.float32, "")
+    text = describe_layers(model, parts.config.optimizer.freeze)
     if devices.is_leader():
         print(text)
         print("Operations are those of one image's forward pass, as XLA counts them.")

@@ -45,6 +45,10 @@ MISTAKES = {
     "not_a_bool": (["--config.augment.flip=maybe"], ["flip", "maybe"]),
     "unknown_model": (["--config.model.name=vgg"], ["model.name", "'vgg'", "resnet"]),
     "unknown_optimizer": (["--config.optimizer.name=lion"], ["optimizer.name", "sgd"]),
+    "another_librarys_name": (
+        ["--config.optimizer.name=adamw"],
+        ["of sgd, adam, rmsprop, muon; adamw is adam with config.optimizer.decoupled_weight_decay"],
+    ),
     "unknown_schedule": (["--config.schedule.name=linear"], ["schedule.name", "warmup_cosine"]),
     "unknown_loss": (["--config.loss.name=mse"], ["loss.name", "cross_entropy"]),
     "unknown_source": (["--config.data.source=mnist"], ["mnist", "cifar10", "synthetic"]),

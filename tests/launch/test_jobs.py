@@ -2,6 +2,7 @@
 
 import math
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -41,7 +42,10 @@ def test_results_are_the_same_in_parallel_and_a_failed_job_does_not_affect_the_o
     assert "holds a run of another config" in reason
     out = capfd.readouterr().out
     assert "small seed 0: started" in out
-    assert "small seed 1: recorded" in out
+    last = records.read_record(records.path_of(both.out, "small", 1))["epochs"][-1]
+    path = re.escape(str(records.path_of(both.out, "small", 1)))
+    accuracy = rf"test accuracy {last['test_accuracy']:.4f}, \d+ s\n"
+    assert re.search(f"small seed 1: recorded {path}, {accuracy}", out)
     with pytest.raises(SystemExit) as end:
         jobs.exit_with(outcome)
     assert end.value.code == 1

@@ -1,4 +1,4 @@
-"""How commands end."""
+"""How commands end, and the commands to paste that they print."""
 
 import os
 import subprocess
@@ -6,6 +6,8 @@ import sys
 
 import pytest
 from conftest import ROOT
+
+from jaxcifar.system import command
 
 ENDS = {
     "within": "print('x' * 10**6, flush=True)",
@@ -70,6 +72,27 @@ def test_a_command_does_not_wait_for_its_threads(error, status, line):
     assert done.returncode == status
     assert done.stderr.endswith(line)
     assert done.stdout == "printed before"
+
+
+def test_a_command_to_paste_begins_as_the_user_began(monkeypatch, tmp_path):
+    script = tmp_path / "bin" / "jaxcifar"
+    script.parent.mkdir()
+    script.write_text("#!/bin/sh\n")
+    script.chmod(0o755)
+    python = str(script.with_name("python"))
+    monkeypatch.setattr(sys, "executable", python)
+    monkeypatch.setenv("PATH", "/nowhere")
+    by_module, by_console = ["/package/train.py", "--x"], ["jaxcifar train", "--x"]
+    for argv, path, start in (
+        (by_module, "/nowhere", f"{python} -m jaxcifar.evaluate"),
+        (by_console, "/nowhere", f"{script} evaluate"),
+        (by_console, script.parent, "jaxcifar evaluate"),
+    ):
+        monkeypatch.setattr(sys, "argv", argv)
+        monkeypatch.setenv("PATH", str(path))
+        assert command.command_line("evaluate", "--a=b c") == f"{start} '--a=b c'"
+    script.unlink()  # as with `python -m jaxcifar` in a checkout that is not installed
+    assert command.command_line("evaluate") == f"{python} -m jaxcifar.evaluate"
 
 
 def test_a_closed_event_loop_of_a_thread_prints_nothing():

@@ -95,6 +95,18 @@ def test_patterns_without_a_match_or_a_rest_are_refused(patterns, message):
         parts_and_state(patterns)
 
 
+def test_names_to_paste_are_below_the_modules_that_wrap_the_net():
+    params = experiment.build_experiment(config_of("speedrun.py")).abstract_model()["params"]
+    with pytest.raises(UserError) as error:
+        freeze.check_patterns(["group0"], params)
+    layers = [f"net/net/group0_{kind}{i}" for kind in ("conv", "norm") for i in (0, 1)]
+    assert f"expected names such as {', '.join(layers)}, in which" in str(error.value)
+    freeze.check_patterns(layers, params)
+    with pytest.raises(UserError, match=r"such as net/net/group0_conv0, .*, …, in which"):
+        freeze.check_patterns(["layer1"], params)
+    assert freeze.first_names({"net": {"kernel": 0}}) == ["net/kernel"]
+
+
 def test_patterns_on_the_command_line_need_no_quotes():
     for text in ("block0,head/*", "('block0','head/*')"):
         config = overrides.load_config("quickstart", [f"--config.optimizer.freeze={text}"])

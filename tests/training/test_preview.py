@@ -37,6 +37,23 @@ def test_the_summary_has_every_layer_with_its_parameters_and_operations(run, tmp
     assert not list(tmp_path.iterdir())
 
 
+def test_the_summary_shows_what_is_frozen_and_the_arrays_outside_the_layers(run):
+    words = [f"--config={ROOT / 'configs' / 'speedrun.py'}", "--summary"]
+    freeze = "--config.optimizer.freeze=net/net/group0*,net/net/group1_norm?/bias,*/head"
+    status, out, _ = run(train.main, [*words, freeze])
+    assert status == 0
+    rows = {line.split()[0]: line.replace(",", "").split() for line in out.splitlines()[1:-1]}
+    kernels = {"conv0": 9 * 24 * 64, "norm0": 64, "conv1": 9 * 64 * 64, "norm1": 64}
+    frozen = {f"net/net/group0_{layer}": count for layer, count in kernels.items()}
+    frozen |= {f"net/net/group1_norm{i}": 256 for i in (0, 1)} | {"net/net/head": 2560}
+    for name, row in rows.items():
+        assert int(row[-1]) == frozen.get(name, sum(frozen.values()) if name == "all" else 0)
+    assert rows["net/net/head"][1:] == ["parameter", "256×10", "2560", "2560"]
+    assert rows["net/whitening"][1:4] == ["fixed", "2×2×3×24", "0"]
+    assert int(rows["all"][1]) == 1_971_328
+    assert max(map(len, out.splitlines())) <= 80
+
+
 @pytest.mark.parametrize("mixed", [False, True])
 def test_the_picture_shows_what_the_first_step_trains_on(mixed):
     """The images and labels are those that the training loop hands to the update."""
