@@ -84,6 +84,10 @@ def check_workdir(
     except OSError as error:
         raise UserError(f"cannot write to --workdir {path}: {error.strerror}") from error
     atomic.check_writable(path, "--workdir")
+    for file in (path / metrics.FILE, path / metrics.ASIDE):
+        if file.exists():
+            with damage.as_user_error(f"cannot write to {file}"):
+                files.open_plain(file, "ab").close()
 
 
 def _check_continues(

@@ -29,14 +29,21 @@ def open_plain(
 ) -> IO[Any]:
     """Opens a plain file like `open`; `follow` allows the last part of its path to be a link.
 
+    A file with several names (hard links) is read, because backups share files like this, but not
+    written, because the other name may be outside the run's folder.
+
     Raises:
-      OSError: the file cannot be opened, or is a link, a FIFO, a socket or a device.
+      OSError: the file cannot be opened or written, or is a link, a FIFO, a socket or a device.
     """
 
     def opener(name: str, flags: int) -> int:
         flags |= os.O_NONBLOCK | os.O_NOCTTY | (0 if follow else os.O_NOFOLLOW)
         descriptor = os.open(name, flags, 0o666)
-        if kind := KINDS.get(stat.S_IFMT(os.fstat(descriptor).st_mode)):
+        status = os.fstat(descriptor)
+        kind = KINDS.get(stat.S_IFMT(status.st_mode))
+        if not kind and status.st_nlink > 1 and flags & os.O_ACCMODE != os.O_RDONLY:
+            kind = "a hard link (replace it by a copy)"
+        if kind:
             os.close(descriptor)
             raise OSError(errno.EINVAL, f"It is {kind}, not a plain file", name)
         return descriptor

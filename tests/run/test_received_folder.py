@@ -67,6 +67,17 @@ def test_a_link_in_a_received_run_stops_training_before_anything_is_written(
         trainer.train(tiny(), tmp_path / "run")
 
 
+@pytest.mark.parametrize("name", ["metrics.jsonl", "metrics_aside.jsonl", ".lock"])
+def test_a_hard_link_in_a_received_run_is_not_written(name, private, tmp_path, small_data):
+    """An archive may hold one. It is refused at the start, not when an epoch is over."""
+    with workdir.claim_workdir(tmp_path / "run", tiny()):
+        (tmp_path / "run" / name).unlink(missing_ok=True)
+    (tmp_path / "run" / name).hardlink_to(private / ".bashrc")
+    with pytest.raises(UserError, match=r"It is a hard link \(replace it by a copy\)"):
+        trainer.train(tiny(), tmp_path / "run")
+    (tmp_path / "run" / name).unlink()
+
+
 @pytest.mark.parametrize("name", [".lock", ".writable", "config.json.7.tmp"])
 def test_a_link_in_an_empty_workdir_is_refused(name, private, tmp_path):
     (tmp_path / "run").mkdir()

@@ -47,6 +47,16 @@ def test_no_link_is_followed_unless_asked_for(mode, tmp_path):
     assert files.read_bytes(tmp_path / "link", 4, follow=True) == b"mine"
 
 
+@pytest.mark.parametrize("mode", ["ab", "ab+", "a+", "r+"])
+def test_a_hard_link_is_read_but_not_written(mode, tmp_path):
+    """Its other name may be a file of the user; backups and deduplicated folders have many."""
+    (tmp_path / "target").write_text("mine")
+    (tmp_path / "link").hardlink_to(tmp_path / "target")
+    assert files.read_bytes(tmp_path / "link", 4) == b"mine"
+    with pytest.raises(OSError, match="It is a hard link"):
+        files.open_plain(tmp_path / "link", mode)
+
+
 def test_a_file_above_the_limit_is_refused(tmp_path):
     (tmp_path / "file").write_bytes(b"12345")
     assert files.read_bytes(tmp_path / "file", 5) == b"12345"
