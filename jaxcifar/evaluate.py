@@ -1,8 +1,4 @@
-"""Evaluates the weights of a run on a split of its data.
-
-python -m jaxcifar.evaluate --checkpoint=DIR [--step=N|best|latest] [--split=test|train|validation]
-    [--data_dir=DIR] [--other_classes] [--views=1|2|6] [--calibrate] [--against=DIR]
-"""
+"""Evaluates the weights of a run on a split of its data."""
 
 from jaxcifar.system import command
 

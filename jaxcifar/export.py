@@ -1,8 +1,4 @@
-"""Writes the weights of a run to a file for other programs.
-
-python -m jaxcifar.export --checkpoint=DIR --to=safetensors|jax|onnx|torch --out=FILE
-    [--step=latest|best|N]
-"""
+"""Writes the weights of a run to a file for other programs."""
 
 from jaxcifar.system import command
 

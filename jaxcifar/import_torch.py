@@ -1,8 +1,4 @@
-"""Saves a PyTorch state_dict as a checkpoint.
-
-python -m jaxcifar.import_torch FILE --config=CONFIG [--workdir=DIR] [--class_names=FILE]
-    [--config.KEY=VALUE ...]
-"""
+"""Saves a PyTorch state_dict as a checkpoint."""
 
 from jaxcifar.system import command
 

@@ -1,8 +1,4 @@
-"""Classifies image files with the weights of a run.
-
-python -m jaxcifar.predict --checkpoint=DIR [--step=N|best|latest] [--top=K] [--json|--csv]
-    [--explain=DIR] IMAGE…|FOLDER|-
-"""
+"""Classifies image files with the weights of a run."""
 
 from jaxcifar.system import command
 
@@ -28,7 +24,7 @@ from jaxcifar.figures import png
 from jaxcifar.run import damage
 from jaxcifar.system import atomic, backend, output
 from jaxcifar.weights import explain
-from jaxcifar.weights.net import Net, load_net
+from jaxcifar.weights.net import Net, load_net, name_outputs
 
 MAX_PATH = 4096  # characters of a file's name that are shown
 TOP = 5  # classes shown for each image, by default
@@ -43,8 +39,7 @@ def rank_classes(net: Net, images: Sequence[CroppedImage], top: int = TOP) -> li
     if not images:
         return []
     probabilities = net.predict(np.stack([image.pixels for image in images])).probabilities
-    known = len(net.class_names)  # a model may have more classes than the data
-    names = [*net.class_names, *map("class {}".format, range(known, probabilities.shape[1]))]
+    names = name_outputs(net.class_names, probabilities.shape[1])
     best = np.argsort(-probabilities, 1, kind="stable")[:, :top]
     return [
         [(names[i], float(row[i])) for i in order]

@@ -1,7 +1,4 @@
-"""Copies the weights of a run into a new folder to share.
-
-python -m jaxcifar.release --checkpoint=DIR --out=DIR [--step=latest|best|N] [--license=NAME]
-"""
+"""Copies the weights of a run into a new folder to share."""
 
 from jaxcifar.system import command
 

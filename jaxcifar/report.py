@@ -1,9 +1,4 @@
-"""Makes an HTML page of one or several runs, or of all claims.
-
-python -m jaxcifar.report DIR… [--out=FILE.html] [--step=latest|best|N] [--data_dir=DIR]
-    [--other_classes]
-python -m jaxcifar.report --study=results [--out=FILE.html]
-"""
+"""Makes an HTML page of one or several runs, or of all claims."""
 
 from jaxcifar.system import command
 

@@ -1,8 +1,4 @@
-"""Trains the runs behind the reports' claims and judges them.
-
-python -m jaxcifar.reproduce [--claims=ID,…] [--seeds=N] [--jobs=N] [--shard=I/N] [--out=results]
-python -m jaxcifar.reproduce --list | --table
-"""
+"""Trains the runs behind the reports' claims and judges them."""
 
 from jaxcifar.system import command
 

@@ -1,7 +1,4 @@
-"""Trains every combination of some config values and ranks them.
-
-python -m jaxcifar.sweep --config=FILE.py[:VARIANT] --sweep=KEY=V1,V2,… [--seeds=N] --out=DIR
-"""
+"""Trains every combination of some config values and ranks them."""
 
 from jaxcifar.system import command
 

@@ -68,37 +68,32 @@ its seeds diverged. Gates are those of the first seed.
 
 def claims_table(judged: Judged) -> str:
     """Returns the Markdown table of the measured claims, and a line that lists the others."""
-    rows = ["| claim | reported | measured | n | verdict |", "|---|---|---|---|---|"]
-    for claim, judgement in judged.items():
-        if judgement.n:
+    rows = [("claim", "reported", "measured", "n", "verdict")]
+    for claim, j in judged.items():
+        if j.n:
             text = claim.text + (f" ({claim.note})" if claim.note else "")
-            rows.append(
-                f"| {claim.id} | {text} | {measured(claim, judgement)} |"
-                f" {judgement.n} | {verdict(judgement)} |"
-            )
+            rows.append((claim.id, text, measured(claim, j), str(j.n), verdict(j)))
     missing = (f"{claim.id} ({claim.text})" for claim, j in judged.items() if not j.n)
-    return "\n".join(rows) + not_yet(missing)
+    return output.markdown_table(rows) + not_yet(missing)
 
 
 def headline_table(judged: Judged) -> str:
     """Returns the README's table: one or a few figures per system, and the count of verdicts."""
-    rows = ["| system | reported | ours | n | verdict |", "|---|---|---|---|---|"]
+    rows = [("system", "reported", "ours", "n", "verdict")]
     chosen = {claim: judgement for claim, judgement in judged.items() if claim.id in HEADLINES}
-    for claim, judgement in chosen.items():
-        if judgement.n:
-            (test,) = judgement.tests
-            rows.append(
-                f"| {claim.runs[0]} | {claim.reported} | {spread(test.values)}{last(test)} |"
-                f" {judgement.n} | {verdict(judgement)} |"
-            )
+    for claim, j in chosen.items():
+        if j.n:
+            (test,) = j.tests
+            ours = spread(test.values) + last(test)
+            rows.append((claim.runs[0], str(claim.reported), ours, str(j.n), verdict(j)))
     missing = (f"{c.runs[0]} (reported {c.reported})" for c, j in chosen.items() if not j.n)
-    return "\n".join(rows) + not_yet(missing) + f"\n\n{LEGEND} {verdicts(judged)}."
+    return output.markdown_table(rows) + not_yet(missing) + f"\n\n{LEGEND} {verdicts(judged)}."
 
 
-def not_yet(names: Iterable[str]) -> str:
-    """Returns the line below a table that lists what is not yet measured."""
+def not_yet(names: Iterable[str], what: str = "Not yet measured") -> str:
+    """Returns the line below a table that lists what is missing."""
     text = ", ".join(names)
-    return f"\n\nNot yet measured: {text}." if text else ""
+    return f"\n\n{what}: {text}." if text else ""
 
 
 def verdict(judgement: Judgement) -> str:
@@ -215,9 +210,8 @@ def run_rows(records: Records) -> list[tuple[str, ...]]:
 
 def runs_table(records: Records) -> str:
     """Returns the Markdown table of the measured runs, and a line that lists the others."""
-    head, *rows = (f"| {' | '.join(map(output.markdown_cell, row))} |" for row in run_rows(records))
-    rule = "|---" * (head.count("|") - 1) + "|"
-    return "\n".join([head, rule, *rows]) + not_yet(run for run in RUNS if not records[run])
+    missing = (run for run in RUNS if not records[run])
+    return output.markdown_table(run_rows(records)) + not_yet(missing)
 
 
 def verdicts(judged: Judged) -> str:

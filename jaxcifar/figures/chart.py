@@ -79,19 +79,12 @@ class Chart:
 
 def share_axes(charts: Sequence[Chart]) -> list[Chart]:
     """Returns the charts with one range for every axis that several of them have, by its label."""
-    x: dict[str, list[Span]] = {}
-    y: dict[tuple[str, bool], list[Span]] = {}
-    for chart in charts:
-        x.setdefault(chart.x_label, []).append(chart.x_span())
-        y.setdefault((chart.y_label, chart.log), []).append(chart.y_span())
-    return [
-        dataclasses.replace(
-            chart,
-            x_range=_union(x[chart.x_label]),
-            y_range=_union(y[chart.y_label, chart.log]),
-        )
-        for chart in charts
-    ]
+    shared = []
+    for one in charts:
+        x = [o.x_span() for o in charts if o.x_label == one.x_label]
+        y = [o.y_span() for o in charts if (o.y_label, o.log) == (one.y_label, one.log)]
+        shared.append(dataclasses.replace(one, x_range=_union(x), y_range=_union(y)))
+    return shared
 
 
 def _union(spans: Sequence[Span]) -> Span:

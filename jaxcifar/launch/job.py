@@ -4,16 +4,14 @@
 reads its task from stdin.
 """
 
-import json
 import pathlib
+import pickle
 import sys
-from collections.abc import Sequence
 from typing import NamedTuple
 
 from ml_collections import ConfigDict
 
 from jaxcifar.claims import records
-from jaxcifar.config import schema
 from jaxcifar.run import metrics, provenance, selection
 from jaxcifar.run.progress import format_metric
 from jaxcifar.system import backend
@@ -32,6 +30,14 @@ class Job(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.run} seed {self.seed}"
+
+
+Bundle = list[Job]  # usually one job; several seeds of a run are trained as one program
+
+
+def name_of(bundle: Bundle) -> str:
+    """Returns the names of the jobs, separated by commas."""
+    return ", ".join(map(str, bundle))
 
 
 class Folders(NamedTuple):
@@ -64,64 +70,38 @@ def start_process(slot: Slot) -> None:
     provenance.commit()
 
 
-def train_batch(jobs: Sequence[Job], folders: Folders) -> bool:
-    """Trains a job, or several seeds of a run as one program, and writes their records.
+def train_bundle(bundle: Bundle, folders: Folders) -> bool:
+    """Trains a bundle and writes its records; returns False if a signal stopped it.
 
-    Returns False if a signal stopped the training.
-    """
-    return train_job(jobs[0], folders) if len(jobs) == 1 else train_together(jobs, folders)
-
-
-def train_job(job: Job, folders: Folders) -> bool:
-    """Trains or resumes a job and writes its record; returns False if a signal stopped it."""
-    from jaxcifar.claims import measure
-    from jaxcifar.training.trainer import train
-
-    workdir = folders.workdir(job)
-    result = train(job.config, workdir)
-    if not result.finished:
-        return False
-    metrics.check_complete(workdir, result.lines, result.num_epochs)
-    record = measure.measure_run(job.run, job.config, result)
-    write_record(folders, record)
-    return True
-
-
-def write_record(folders: Folders, record: records.Record) -> None:
-    """Writes the record of a finished job and prints its last accuracy."""
-    path, last = records.write(folders.out, record), record["epochs"][-1]
-    split = selection.split(last)
-    accuracy = format_metric(last.get(f"{split}_accuracy")).strip()
-    print(f"recorded {path}, {split} accuracy {accuracy}, {record['seconds']:.0f} s", flush=True)
-
-
-def train_together(jobs: Sequence[Job], folders: Folders) -> bool:
-    """Trains several seeds of a run as one program and writes their records.
-
-    Returns False if a signal stopped it. Nothing is saved before the end, so all start again.
+    A single job resumes from its workdir. Several jobs save nothing before the end.
     """
     from jaxcifar.claims import measure
-    from jaxcifar.training import train_many
+    from jaxcifar.training import train_many, trainer
 
-    results = train_many.train([job.config for job in jobs])
-    for job, result in zip(jobs, results or (), strict=False):
-        record = measure.measure_run(job.run, job.config, result) | {"runs_at_once": len(jobs)}
-        write_record(folders, record)
+    if len(bundle) > 1:
+        results = train_many.train([job.config for job in bundle])
+    else:
+        workdir = folders.workdir(bundle[0])
+        result = trainer.train(bundle[0].config, workdir)
+        results = [result] if result.finished else None
+        if results:
+            metrics.check_complete(workdir, result.lines, result.num_epochs)
+    for job, result in zip(bundle, results or (), strict=False):
+        record = measure.measure_run(job.run, job.config, result)
+        if len(bundle) > 1:
+            record["runs_at_once"] = len(bundle)
+        file, last = records.write(folders.out, record), record["epochs"][-1]
+        split = selection.split(last)
+        score = f"{split} accuracy {format_metric(last.get(f'{split}_accuracy')).strip()}"
+        print(f"recorded {file}, {score}, {record['seconds']:.0f} s", flush=True)
     return results is not None
 
 
-def write_task(jobs: Sequence[Job], folders: Folders, slot: Slot) -> str:
-    """Returns the JSON that a child process reads."""
-    plain = [job._replace(config=schema.to_json(job.config)) for job in jobs]
-    return json.dumps([plain, [str(path) for path in folders], slot])
-
-
 def main() -> None:
-    """Trains the task on stdin; the exit status is 130 if a signal stopped it."""
-    jobs, paths, slot = json.load(sys.stdin)
-    start_process(Slot(*slot))
-    batch = [Job(*job)._replace(config=schema.from_json(job[-1])) for job in jobs]
-    if not train_batch(batch, Folders(*map(pathlib.Path, paths))):
+    """Trains the bundle on stdin; the exit status is 130 if a signal stopped it."""
+    bundle, folders, slot = pickle.load(sys.stdin.buffer)
+    start_process(slot)
+    if not train_bundle(bundle, folders):
         sys.exit(130)
 
 

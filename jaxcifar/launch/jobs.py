@@ -10,8 +10,16 @@ import traceback
 from collections.abc import Sequence
 
 from jaxcifar.errors import as_user_error, first_line
-from jaxcifar.launch.job import Folders, Job, Outcome, start_process, train_batch
-from jaxcifar.launch.parallel import name_of, run_parallel
+from jaxcifar.launch.job import (
+    Bundle,
+    Folders,
+    Job,
+    Outcome,
+    name_of,
+    start_process,
+    train_bundle,
+)
+from jaxcifar.launch.parallel import run_parallel
 from jaxcifar.system.slots import Slot, divide_machine
 
 
@@ -39,54 +47,54 @@ def run_all(
             outcome = outcome._replace(left=outcome.left + len(group))
             continue
         slots = divide_machine(parallel_jobs, cores, len(group))
-        batches = make_batches(group, folders, at_once)
+        bundles = make_bundles(group, folders, at_once)
         print(f"{len(group)} runs, {len(slots)} in parallel, {slots[0]} each", flush=True)
         if len(sizes) == len(slots) == 1 and deadline == math.inf:
-            ended = run_here(batches, folders, slots[0])  # where a progress bar can be shown
+            ended = run_here(bundles, folders, slots[0])  # where a progress bar can be shown
         else:
-            ended = run_parallel(batches, folders, slots, deadline)
+            ended = run_parallel(bundles, folders, slots, deadline)
         outcome = Outcome(ended.stopped, outcome.failed + ended.failed, outcome.left + ended.left)
         if outcome.stopped:
             break
     return outcome
 
 
-def make_batches(jobs: Sequence[Job], folders: Folders, at_once: int) -> list[list[Job]]:
-    """Returns the jobs in batches of up to `at_once` seeds of a run.
+def make_bundles(jobs: Sequence[Job], folders: Folders, at_once: int) -> list[Bundle]:
+    """Returns the jobs in bundles of up to `at_once` seeds of a run.
 
-    A job that already has a workdir stays alone, because a batch cannot resume.
+    A job that already has a workdir stays alone, because a bundle cannot resume.
     """
-    batches, left = [], list(jobs)
+    bundles, left = [], list(jobs)
     while left:
         fresh = [j for j in left if j.run == left[0].run and not folders.workdir(j).exists()]
-        batch = fresh[:at_once] if left[0] in fresh else left[:1]
-        batches.append(batch)
-        left = [job for job in left if job not in batch]
-    return batches
+        bundle = fresh[:at_once] if left[0] in fresh else left[:1]
+        bundles.append(bundle)
+        left = [job for job in left if job not in bundle]
+    return bundles
 
 
-def run_here(batches: Sequence[Sequence[Job]], folders: Folders, slot: Slot) -> Outcome:
-    """Runs the batches one after another in this process."""
+def run_here(bundles: Sequence[Bundle], folders: Folders, slot: Slot) -> Outcome:
+    """Runs the bundles one after another in this process."""
     start_process(slot)
     failed: list[tuple[Job, str]] = []
-    total = sum(map(len, batches))
-    for i, batch in enumerate(batches):
-        left = [job for later in batches[i:] for job in later]
+    total = sum(map(len, bundles))
+    for i, bundle in enumerate(bundles):
+        left = [job for later in bundles[i:] for job in later]
         print(
-            f"\nrun {total - len(left) + 1}/{total}: {name_of(batch)}, about"
-            f" {batch[0].minutes:.1f} min; about {sum(job.minutes for job in left):,.0f} min left"
+            f"\nrun {total - len(left) + 1}/{total}: {name_of(bundle)}, about"
+            f" {bundle[0].minutes:.1f} min; about {sum(job.minutes for job in left):,.0f} min left"
             " in total",
             flush=True,
         )
         try:
-            if not train_batch(batch, folders):
+            if not train_bundle(bundle, folders):
                 return Outcome(True, failed)
         except BrokenPipeError:  # nobody reads the output of the next job either
             raise
         except Exception as error:
             if (known := as_user_error(error)) is None:
                 traceback.print_exc()
-            failed += [(job, first_line(known or error)) for job in batch]
+            failed += [(job, first_line(known or error)) for job in bundle]
     return Outcome(False, failed)
 
 

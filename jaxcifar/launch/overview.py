@@ -1,6 +1,5 @@
 """Shows the progress of runs in other processes, read from their metrics."""
 
-import pathlib
 import statistics
 import sys
 import warnings
@@ -8,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from jaxcifar.errors import first_line
+from jaxcifar.launch.job import Bundle, Folders, name_of
 from jaxcifar.run import metrics, selection
 from jaxcifar.system import output
 
@@ -17,9 +17,10 @@ UNKNOWN = "–"
 class Overview:
     """Shows a live table on a terminal and prints a line per epoch elsewhere; use with `with`."""
 
-    def __init__(self) -> None:
+    def __init__(self, folders: Folders) -> None:
         from rich.live import Live
 
+        self._folders = folders
         self._epochs_seen: dict[str, int] = {}
         self._table = Live(auto_refresh=False, transient=True) if sys.stdout.isatty() else None
 
@@ -32,13 +33,13 @@ class Overview:
         if self._table:
             self._table.stop()
 
-    def show(self, running: Sequence[tuple[str, pathlib.Path, int]]) -> None:
-        """Shows the progress of the running jobs, each given by name, workdir and num_epochs.
+    def show(self, running: Sequence[Bundle]) -> None:
+        """Shows the progress of the running bundles.
 
         An error becomes a warning, because no run may end only because it cannot be shown.
         """
         try:
-            rows = [self._update(*job) for job in running]
+            rows = [self._update(bundle) for bundle in running]
             if self._table:
                 from rich.table import Table
 
@@ -59,10 +60,10 @@ class Overview:
         else:
             print(text, flush=True)
 
-    def _update(self, name: str, workdir: pathlib.Path, num_epochs: int) -> tuple[str, ...]:
-        """Returns a run's row of the table, and prints that it started or finished an epoch."""
-        lines = metrics.read(workdir)
-        epoch, accuracy, time_left = progress(lines, num_epochs)
+    def _update(self, bundle: Bundle) -> tuple[str, ...]:
+        """Returns a bundle's row of the table; prints that it started or finished an epoch."""
+        name, lines = name_of(bundle), metrics.read(self._folders.workdir(bundle[0]))
+        epoch, accuracy, time_left = progress(lines, bundle[0].config.num_epochs)
         if name not in self._epochs_seen:
             self.say(f"{name}: started")
         elif len(lines) > self._epochs_seen[name] and not self._table:

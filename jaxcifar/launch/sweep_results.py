@@ -8,7 +8,7 @@ from typing import Any
 
 from jaxcifar.claims.claim import column, diverged
 from jaxcifar.claims.records import Record, Records
-from jaxcifar.claims.tables import spread
+from jaxcifar.claims.tables import not_yet, spread
 from jaxcifar.figures import curves, png
 from jaxcifar.launch.grid import Grid
 from jaxcifar.run import selection, workdir
@@ -23,39 +23,28 @@ def split_of(record: Record) -> str:
     return selection.split(record["epochs"][-1])
 
 
-def last_accuracy(record: Record) -> float:
-    """Returns the accuracy after the last epoch."""
-    return column(record, f"{split_of(record)}_accuracy")[-1]
-
-
-def best_accuracy(record: Record) -> float:
-    """Returns the accuracy of the best epoch."""
-    return max(column(record, f"{split_of(record)}_accuracy"))
+def accuracies(seeds: Mapping[int, Record]) -> list[list[float]]:
+    """Returns the accuracy of each seed after each epoch that was scored."""
+    return [column(record, f"{split_of(record)}_accuracy") for record in seeds.values()]
 
 
 def format_table(found: Records) -> str:
     """Returns the runs as a Markdown table, with the best mean accuracy of the last epoch first."""
-    done = {run: list(seeds.values()) for run, seeds in found.items() if seeds}
-    split = split_of(next(iter(done.values()))[0]) if done else "test"
-    rows = [
-        f"| run | n | {split} accuracy, last | best (selected on {split}) | train accuracy |"
-        " minutes |",
-        "|---|---|---|---|---|---|",
-    ]
-    for run in sorted(done, key=lambda run: -mean_std(list(map(last_accuracy, done[run])))[0]):
+    done = {run: seeds for run, seeds in found.items() if seeds}
+    first = next((record for seeds in done.values() for record in seeds.values()), None)
+    split = split_of(first) if first else "test"
+    selected = f"best (selected on {split})"
+    rows = [["run", "n", f"{split} accuracy, last", selected, "train accuracy", "minutes"]]
+    last = {run: [values[-1] for values in accuracies(seeds)] for run, seeds in done.items()}
+    for run in sorted(done, key=lambda run: -mean_std(last[run])[0]):
         seeds = done[run]
-        minutes = mean_std([record["seconds"] / 60 for record in seeds])[0]
-        cells = (
-            run + " (diverged)" * diverged(found[run]),
-            str(len(seeds)),
-            spread(list(map(last_accuracy, seeds))),
-            spread(list(map(best_accuracy, seeds))),
-            spread([column(record, "train_accuracy")[-1] for record in seeds]),
-            f"{minutes:.1f}",
-        )
-        rows.append(f"| {' | '.join(map(output.markdown_cell, cells))} |")
-    missing = [run for run in found if run not in done]
-    return "\n".join(rows) + (f"\n\nNot yet run: {', '.join(missing)}." if missing else "")
+        best = [max(values) for values in accuracies(seeds)]
+        train = [column(record, "train_accuracy")[-1] for record in seeds.values()]
+        minutes = mean_std([record["seconds"] / 60 for record in seeds.values()])[0]
+        name = run + " (diverged)" * diverged(seeds)
+        numbers = map(spread, (last[run], best, train))
+        rows.append([name, str(len(seeds)), *numbers, f"{minutes:.1f}"])
+    return output.markdown_table(rows) + not_yet((r for r in found if r not in done), "Not yet run")
 
 
 def draw_accuracy(path: pathlib.Path, grid: Grid, found: Records) -> None:
@@ -102,9 +91,9 @@ def _draw_line(
 ) -> None:
     """Draws the mean of the seeds at each x, and a cross where one of them diverged."""
     points = sorted(points, key=lambda point: point[0])
-    accuracies = [list(map(last_accuracy, seeds.values())) for _, seeds in points]
-    xs, means = [x for x, _ in points], [mean_std(values)[0] for values in accuracies]
-    half_widths = list(map(_half_width, accuracies))
+    last = [[values[-1] for values in accuracies(seeds)] for _, seeds in points]
+    xs, means = [x for x, _ in points], [mean_std(values)[0] for values in last]
+    half_widths = list(map(_half_width, last))
     axis.errorbar(xs, means, half_widths, fmt="o-", color=colour, capsize=3, label=label or None)
     bad = [i for i, (_, seeds) in enumerate(points) if diverged(seeds)]
     style = {"color": colour, "markersize": 11, "label": "diverged" if bad else None}

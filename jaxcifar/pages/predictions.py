@@ -15,6 +15,7 @@ from jaxcifar.pages.pictures import picture, sheet
 from jaxcifar.pages.runs import Run, Scores
 from jaxcifar.stats.accuracy import mcnemar, p_text, wilson
 from jaxcifar.stats.calibration import BINS, ece, reliability
+from jaxcifar.weights.net import name_outputs
 
 CARDS = 12  # images under each title
 PAIRS = 30  # of classes, in the table of the most confused
@@ -66,11 +67,10 @@ def _mcnemar(found: Sequence[tuple[int, str, Scores]]) -> list[Element]:
     parts = []
     for _, other, second in found[1:]:
         if np.array_equal(first.examples.images, second.examples.images):
-            alone = int((first.right & ~second.right).sum())
-            others = int((second.right & ~first.right).sum())
+            alone, others, p_value = mcnemar(first.right, second.right)
             text = (
                 f"Correct in one run only: {alone:,} images in {name}, {others:,} in {other};"
-                f" McNemar's exact test: {p_text(mcnemar(alone, others))}."
+                f" McNemar's exact test: {p_text(p_value)}."
             )
             parts.append(tag("p", text))
     return parts
@@ -189,30 +189,24 @@ def card(scores: Scores, number: int) -> Element:
     label = int(scores.examples.labels[number])
     probabilities = scores.probabilities[number]
     best = np.argsort(-probabilities, kind="stable")[:TOP_CLASSES].tolist()
-    truth = scores.class_names[label]
+    names = name_outputs(scores.class_names, len(probabilities))
     bars = [
         tag(
             "li",
-            tag("span", class_name(scores, k)),
+            tag("span", names[k]),
             tag("span", f"{probabilities[k]:.3f}"),
             style=f"--p:{probabilities[k]:.1%}",
             class_="hit" if k == label else None,
         )
         for k in best
     ]
-    predicted = f"{class_name(scores, best[0])} {probabilities[best[0]]:.2f}"
-    alt = f"test image {number}, labelled {truth}, predicted {predicted}"
-    words = "labelled ", tag("b", truth), ", predicted ", tag("b", predicted)
+    predicted = f"{names[best[0]]} {probabilities[best[0]]:.2f}"
+    alt = f"test image {number}, labelled {names[label]}, predicted {predicted}"
+    words = "labelled ", tag("b", names[label]), ", predicted ", tag("b", predicted)
     caption = tag("p", words, tag("small", f"test image {number}"))
     return tag(
         "li", picture(scores.examples.images[number], alt), caption, tag("ol", bars), class_="card"
     )
-
-
-def class_name(scores: Scores, number: int) -> str:
-    """Returns the name of a class; a net may have more classes than the data."""
-    names = scores.class_names
-    return names[number] if number < len(names) else f"class {number}"
 
 
 def gates(runs: Sequence[Run]) -> list[Element]:

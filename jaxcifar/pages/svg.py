@@ -1,6 +1,5 @@
 """Draws charts as SVG. They are complete without a script; page.js adds pointer and keys."""
 
-import dataclasses
 import json
 import math
 from collections.abc import Iterable, Sequence
@@ -18,14 +17,13 @@ COLOURS = 8  # --c0 … of page.css
 
 def draw(chart: Chart, note: Child = "") -> Element:
     """Returns a figure: the lines, a legend with the value of each, and a note."""
-    to_place = _Scale(chart.x_span(), chart.y_span(), chart.log)
-    plot = tag("g", (part for s in chart.series for part in _drawn(s, to_place)), class_="plot")
+    plot = tag("g", (part for s in chart.series for part in _drawn(s, chart)), class_="plot")
     clip = tag("svg", plot, x=LEFT, y=TOP, width=RIGHT - LEFT, height=BOTTOM - TOP, class_="clip")
     plot.set("transform", f"translate({-LEFT} {-TOP})")
     turned = f"translate(11 {(TOP + BOTTOM) / 2:g}) rotate(-90)"
     svg = tag(
         "svg",
-        tag("g", _ticks(chart, to_place), class_="ticks"),
+        tag("g", _ticks(chart), class_="ticks"),
         clip,
         tag("text", chart.x_label, x=(LEFT + RIGHT) / 2, y=HEIGHT - 8, class_="label"),
         tag("text", chart.y_label, class_="label", transform=turned),
@@ -33,7 +31,7 @@ def draw(chart: Chart, note: Child = "") -> Element:
         role="img",
         aria_label=describe(chart),
         data_box=json.dumps([LEFT, RIGHT, TOP, BOTTOM]),
-        data_spans=json.dumps([*to_place.x_span, *to_place.y_span]),
+        data_spans=json.dumps([*chart.x_span(), *chart.y_span()]),
         data_log=int(chart.log),
         data_whole=int(chart.integers),
     )
@@ -72,24 +70,10 @@ def tick_values(low: float, high: float, whole: bool = False) -> list[float]:
     return [n * step for n in numbers]
 
 
-@dataclasses.dataclass(frozen=True)
-class _Scale:
-    """Maps values to coordinates in the SVG."""
-
-    x_span: Span
-    y_span: Span
-    log: bool
-
-    def x(self, value: float) -> float:
-        low, high = self.x_span
-        return LEFT + (RIGHT - LEFT) * (value - low) / (high - low)
-
-    def y(self, value: float | None) -> float | None:
-        value = scale(value, self.log)
-        if value is None:
-            return None
-        low, high = self.y_span
-        return min(max(BOTTOM - (BOTTOM - TOP) * (value - low) / (high - low), -9e4), 9e4)
+def _place(value: float, span: Span, start: float, end: float) -> float:
+    """Returns the coordinate of a value, from `start` to `end` if it is within the span."""
+    low, high = span
+    return min(max(start + (end - start) * (value - low) / (high - low), -9e4), 9e4)
 
 
 def shown(value: float) -> str:
@@ -97,12 +81,16 @@ def shown(value: float) -> str:
     return f"{value:.4f}" if 1e-3 <= abs(value) < 10 else f"{value:.4g}"
 
 
-def _drawn(series: Series, to_place: _Scale) -> Iterable[Element]:
+def _drawn(series: Series, chart: Chart) -> Iterable[Element]:
     """Returns the band or whiskers, and the line with the values for page.js to show."""
     kind = "points" if sum(map(finite, series.y)) == 1 else series.kind  # a line needs two
     look = f"series {kind} c{series.colour % COLOURS}"
-    x = [to_place.x(value) for value in series.x]
-    y, low, high = (list(map(to_place.y, v)) for v in (series.y, series.low, series.high))
+    x_span, y_span = chart.x_span(), chart.y_span()
+    x = [_place(value, x_span, LEFT, RIGHT) for value in series.x]
+    scaled = ([scale(v, chart.log) for v in row] for row in (series.y, series.low, series.high))
+    y, low, high = (
+        [None if v is None else _place(v, y_span, BOTTOM, TOP) for v in row] for row in scaled
+    )
     if low:
         shape = "whisker" if series.kind == "points" else "band"
         yield tag("path", d=_band(x, low, high, series.kind) or "M0 0", class_=f"{shape} {look}")
@@ -149,15 +137,15 @@ def _short(value: float | None) -> float | None:
     return float(f"{value:.6g}") if value is not None and math.isfinite(value) else None
 
 
-def _ticks(chart: Chart, to_place: _Scale) -> Iterable[Element]:
+def _ticks(chart: Chart) -> Iterable[Element]:
     """Returns the grid and its numbers; page.js draws the same after zooming."""
-    for value in tick_values(*to_place.x_span, chart.integers):
-        x = f"{to_place.x(value):.2f}"
+    x_span, y_span = chart.x_span(), chart.y_span()
+    for value in tick_values(*x_span, chart.integers):
+        x = f"{_place(value, x_span, LEFT, RIGHT):.2f}"
         yield tag("path", d=f"M{x} {TOP}V{BOTTOM}")
         yield tag("text", f"{value:.6g}", x=x, y=BOTTOM + 15)
-    linear = dataclasses.replace(to_place, log=False)
-    for value in tick_values(*to_place.y_span, chart.log):
-        y = linear.y(value) or 0.0
+    for value in tick_values(*y_span, chart.log):
+        y = _place(value, y_span, BOTTOM, TOP)
         yield tag("path", d=f"M{LEFT} {y:.2f}H{RIGHT}")
         text = f"1e{value:g}" if chart.log else f"{value:.6g}"
         yield tag("text", text, x=LEFT - 5, y=f"{y + 4:.2f}", class_="y")

@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 from scipy import special  # importing scipy.stats takes a second
 
 
@@ -21,15 +22,16 @@ def wilson(hits: int, n: int, level: float = 0.05) -> tuple[float, float]:
     )
 
 
-def mcnemar(first_alone: int, second_alone: int) -> float:
-    """Returns the p-value of McNemar's exact test (1947) that two nets are equally accurate.
+def mcnemar(first: np.ndarray, second: np.ndarray) -> tuple[int, int, float]:
+    """Compares two nets by the images [N] that each classifies correctly.
 
-    `first_alone` and `second_alone` count the images that only the first or only the second net
-    classifies correctly. If the nets are equally accurate, each such image is in either count with
-    probability 1/2.
+    Returns the numbers of images that only the first or only the second classifies correctly, and
+    the p-value of McNemar's exact test (1947) that the nets are equally accurate. If they are, each
+    such image is in either number with probability 1/2.
     """
-    differing = first_alone + second_alone
-    return min(1.0, 2 * float(special.bdtr(min(first_alone, second_alone), differing, 0.5)))
+    alone, other_alone = int((first & ~second).sum()), int((second & ~first).sum())
+    below = special.bdtr(min(alone, other_alone), alone + other_alone, 0.5)
+    return alone, other_alone, min(1.0, 2 * float(below))
 
 
 def p_text(p_value: float) -> str:

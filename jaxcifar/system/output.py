@@ -8,7 +8,7 @@ import contextlib
 import io
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, TextIO
 
 from jaxcifar.errors import printable
@@ -48,6 +48,12 @@ def csv_cell(text: str) -> str:
 def markdown_cell(text: str) -> str:
     """Returns a text as a cell of a Markdown table, without markup."""
     return printable(text, MAX_LINE).replace("|", "\\|").replace("<", "&lt;")
+
+
+def markdown_table(rows: Iterable[Sequence[str]]) -> str:
+    """Returns rows of texts as a Markdown table; the first row is the head."""
+    head, *body = (f"| {' | '.join(map(markdown_cell, row))} |" for row in rows)
+    return "\n".join([head, "|---" * (head.count("|") - 1) + "|", *body])
 
 
 def attempt(write: Callable[[], object], stream: TextIO | None = None) -> None:

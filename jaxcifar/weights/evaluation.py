@@ -165,14 +165,14 @@ def compare_nets(other: Net, examples: data.Split, logits: np.ndarray) -> dict[s
     """
     other_logits = other.predict(examples.images).logits
     right, other_right = (x.argmax(1) == examples.labels for x in (logits, other_logits))
-    right_alone, wrong_alone = int((right & ~other_right).sum()), int((other_right & ~right).sum())
+    alone, other_alone, p_value = mcnemar(right, other_right)
     return {
         "step": other.step,
         "accuracy": float(other_right.mean()),
         "interval": wilson(int(other_right.sum()), len(other_right)),
-        "right_alone": right_alone,
-        "wrong_alone": wrong_alone,
-        "p": mcnemar(right_alone, wrong_alone),
+        "right_alone": alone,
+        "wrong_alone": other_alone,  # images that only the other net classifies correctly
+        "p": p_value,
     }
 
 

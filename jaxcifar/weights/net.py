@@ -2,6 +2,7 @@
 
 import dataclasses
 import pathlib
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -25,6 +26,11 @@ class Prediction:
     logits: np.ndarray
     probabilities: np.ndarray
     gates: dict[str, np.ndarray]
+
+
+def name_outputs(class_names: Sequence[str], number: int) -> list[str]:
+    """Returns the names of a net's outputs, which may be more than the classes of the data."""
+    return [*class_names, *(f"class {i}" for i in range(len(class_names), number))]
 
 
 @dataclasses.dataclass

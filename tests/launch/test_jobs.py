@@ -15,7 +15,7 @@ from small_jobs import folders_in, job, without_clock
 from jaxcifar.claims import records
 from jaxcifar.errors import UserError
 from jaxcifar.launch import jobs, overview, parallel, sweep_results
-from jaxcifar.launch.job import Outcome, train_job
+from jaxcifar.launch.job import Outcome, train_bundle
 from jaxcifar.launch.options import select_shard
 from jaxcifar.launch.overview import progress
 from jaxcifar.launch.parallel import run_parallel
@@ -59,13 +59,13 @@ def test_results_are_the_same_in_parallel_and_a_failed_job_does_not_affect_the_o
 def test_a_run_that_diverges_is_recorded_as_diverged(tmp_path):
     folders = folders_in(tmp_path)
     one = job(0, num_epochs=3, **{"optimizer.learning_rate": 1e30})
-    assert train_job(one, folders)
+    assert train_bundle([one], folders)
     file = records.path_of(folders.out, "small", 0)
     record = records.read_record(file)
     assert [line["train_loss"] for line in record["epochs"]] == [None]
     assert "small (diverged)" in sweep_results.format_table({"small": {0: record}})
     file.unlink()
-    assert train_job(one, folders)  # from its workdir, without training again
+    assert train_bundle([one], folders)  # from its workdir, without training again
     assert records.read_record(file) == record
 
 
@@ -91,7 +91,7 @@ def test_ctrl_c_stops_all_jobs_and_each_saves(tmp_path):
     assert end.value.code == 130
 
 
-def test_a_batch_is_trained_in_a_child_process_too(tmp_path):
+def test_a_bundle_is_trained_in_a_child_process_too(tmp_path):
     folders, two = folders_in(tmp_path), [job(0), job(1)]
     assert jobs.run_all(two, folders, budget_minutes=1000.0, at_once=2) == Outcome(False, [])
     for seed in (0, 1):
@@ -112,9 +112,9 @@ def children(monkeypatch, tmp_path):
     started = []
 
     def children(code):
-        def start_child(batch, folders, slot):
+        def start_child(bundle, folders, slot):
             folders.workdirs.mkdir(parents=True, exist_ok=True)
-            with folders.log(batch[0]).open("ab") as log:
+            with folders.log(bundle[0]).open("ab") as log:
                 started.append(subprocess.Popen([sys.executable, "-uc", code], stdout=log))
             return started[-1]
 
@@ -132,7 +132,7 @@ def test_a_second_signal_kills_the_children(children, tmp_path):
 
     def interrupt():
         for word in ("on", "no"):
-            logs = [folders.log(batch[0]) for batch in four[:2]]
+            logs = [folders.log(bundle[0]) for bundle in four[:2]]
             while not all(log.exists() and word in log.read_text() for log in logs):
                 time.sleep(0.1)
             os.kill(os.getpid(), signal.SIGINT)
@@ -250,18 +250,20 @@ def test_each_job_has_its_own_workdir_and_log(tmp_path):
 def test_the_last_line_of_a_log_skips_blank_lines(tmp_path):
     log = tmp_path / "a.log"
     log.write_text("one\ntwo\n\n")
-    assert parallel.last_line(log) == "two"
+    done = subprocess.Popen(["true"])
+    done.wait(60)
+    assert parallel.last_words(done, log) == ("two", False)
     log.write_text("")
-    assert str(log) in parallel.last_line(log)
+    assert str(log) in parallel.last_words(done, log)[0]
     assert records.path_of(tmp_path, "a:b", 3).name == "a_b-seed3.json"
 
 
 def test_a_child_that_is_killed_fails_with_its_signal(tmp_path, monkeypatch):
     """The last line of its log, an epoch, is no reason."""
 
-    def start(batch, folders, slot):
+    def start(bundle, folders, slot):
         folders.workdirs.mkdir(parents=True)
-        folders.log(batch[0]).write_text("epoch 1/3\n")
+        folders.log(bundle[0]).write_text("epoch 1/3\n")
         return subprocess.Popen(["sh", "-c", "kill -9 $$"])
 
     monkeypatch.setattr(parallel, "start_child", start)

@@ -11,7 +11,7 @@ from small_jobs import folders_in, job, without_clock
 from jaxcifar.claims import records
 from jaxcifar.errors import UserError
 from jaxcifar.launch import jobs, options
-from jaxcifar.launch.job import train_job
+from jaxcifar.launch.job import train_bundle
 from jaxcifar.ops import conv2d
 from jaxcifar.system import devices
 from jaxcifar.training import train_many
@@ -112,7 +112,7 @@ def test_records_of_runs_trained_together_equal_those_of_runs_alone(tmp_path, ca
     out = capsys.readouterr().out
     assert "run 1/3: small seed 0, small seed 1, about" in out
     assert "run 3/3: small seed 2, about" in out
-    assert train_job(some[1], single)
+    assert train_bundle([some[1]], single)
     one, two = (without_clock(records.path_of(p.out, "small", 1)) for p in (single, place))
     assert two.pop("runs_at_once") == 2
     assert one.keys() == two.keys()
@@ -126,10 +126,10 @@ def test_a_run_that_was_started_alone_continues_alone(tmp_path):
     place = folders_in(tmp_path)
     some = [job(seed) for seed in range(4)] + [job(0, "other")]
     place.workdir(some[1]).mkdir(parents=True)
-    assert jobs.make_batches(some, place, 8)[0] == [some[0], some[2], some[3]]
-    assert jobs.make_batches(some, place, 2)[0] == [some[0], some[2]]
-    assert jobs.make_batches(some[1:], place, 8)[0] == [some[1]]
-    assert jobs.make_batches(some, place, 1)[0] == [some[0]]
+    assert jobs.make_bundles(some, place, 8)[0] == [some[0], some[2], some[3]]
+    assert jobs.make_bundles(some, place, 2)[0] == [some[0], some[2]]
+    assert jobs.make_bundles(some[1:], place, 8)[0] == [some[1]]
+    assert jobs.make_bundles(some, place, 1)[0] == [some[0]]
 
 
 @pytest.mark.parametrize(("wanted", "at_once"), [(0, 0), (2, 2)])
