@@ -116,4 +116,6 @@ def test_no_function_is_long_or_deep(module):
 
 
 def test_text_is_read_as_utf_8_in_every_locale():
-    assert [str(f) for f in PACKAGE.rglob("*.py") if ".read_text()" in f.read_text("utf-8")] == []
+    assert [
+        str(f) for f in (ROOT / "jaxcifar").rglob("*.py") if ".read_text()" in f.read_text("utf-8")
+    ] == []
