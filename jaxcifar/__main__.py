@@ -36,7 +36,7 @@ EXAMPLES = (
 
 def describe(name: str) -> str:
     """Returns what a command does, the first line of its module's docstring."""
-    source = pathlib.Path(__file__).with_name(f"{COMMANDS[name]}.py").read_text()
+    source = pathlib.Path(__file__).with_name(f"{COMMANDS[name]}.py").read_text("utf-8")
     return (ast.get_docstring(ast.parse(source)) or "").partition("\n")[0]
 
 

@@ -1,5 +1,8 @@
-"""The exception for user errors, and the errors of JAX that are user errors."""
+"""The exception for user errors, and the errors of JAX and of the disk that are user errors."""
 
+import errno
+
+DISK = (errno.ENOSPC, errno.EDQUOT)  # it is full, for everybody or for this user
 MAX_MESSAGE, MAX_NAME = 2000, 200  # characters
 SPACE = "\N{NO-BREAK SPACE}"  # harmless, though `isprintable` says otherwise
 
@@ -37,6 +40,9 @@ def as_user_error(error: BaseException) -> UserError | None:
             " config.batch_size (half of it with --config.accumulate_steps=2 trains on as many"
             " images per update), or end other programs that use the device"
         )
+    if isinstance(error, OSError) and error.errno in DISK:
+        where = printable(str(error.filename)) if error.filename else "the output"
+        return UserError(f"cannot write {where}: {error.strerror}; free some space and try again")
     return None
 
 

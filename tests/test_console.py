@@ -2,6 +2,7 @@
 
 import argparse
 import importlib
+import os
 import shlex
 import subprocess
 import sys
@@ -13,9 +14,10 @@ from jaxcifar import __main__ as console
 from jaxcifar.config import overrides
 
 
-def run(*words):
+def run(*words, **variables):
     command = [sys.executable, "-m", "jaxcifar", *words]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    env = os.environ | variables
+    return subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True)
 
 
 def make_parser(name):
@@ -35,6 +37,13 @@ def test_without_a_command_it_lists_the_commands_and_two_examples(words):
         assert f"\n  {name} " in done.stdout
     assert done.stdout.count("\n  jaxcifar ") == 2
     assert max(map(len, done.stdout.splitlines())) <= 80
+
+
+def test_it_works_in_a_locale_without_unicode():
+    ascii_only = {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}
+    done = run(**ascii_only)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "Trains a config" in done.stdout
 
 
 def test_it_runs_a_command_under_its_own_name():

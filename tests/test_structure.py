@@ -113,3 +113,9 @@ def test_no_function_is_long_or_deep(module):
             lines = node.end_lineno - node.lineno + 1
             assert lines <= LONGEST_FUNCTION, f"{node.name} has {lines} lines"
             assert depth(node) <= DEEPEST_NESTING, f"{node.name} is nested too deep"
+
+
+def test_text_is_read_as_utf_8_in_every_locale():
+    assert [
+        str(f) for f in (ROOT / "jaxcifar").rglob("*.py") if ".read_text()" in f.read_text("utf-8")
+    ] == []

@@ -35,7 +35,7 @@ def _defaults(parameters: fields.Parameters) -> dict[str, Any]:
 
 def fill_in(config: Mapping[str, Any]) -> dict[str, Any]:
     """Returns the config with its missing keys filled in from defaults.json."""
-    defaults: Defaults = json.loads(FILE.read_text())
+    defaults: Defaults = json.loads(FILE.read_text("utf-8"))
     filled = {**defaults[""][""], **config}
     for section in defaults.keys() - {""}:
         section_defaults = defaults[section].get(filled[section].get("name", ""), {})

@@ -1,6 +1,7 @@
 """Draws charts, heatmaps, forest plots and images as PNG files with matplotlib, off screen."""
 
 import math
+import os
 import pathlib
 import textwrap
 from collections.abc import Mapping, Sequence
@@ -19,7 +20,14 @@ STYLES = {"train": "--", "test": "-", "validation": ":"}
 
 
 def figure(rows: int, columns: int, size: tuple[float, float], **subplots: Any) -> Any:
-    """Returns a matplotlib figure and its axes [rows, columns], without pyplot's global state."""
+    """Returns a matplotlib figure and its axes [rows, columns], without pyplot's global state.
+
+    The user's own style of matplotlib is ignored: it may need LaTeX, or hide a text.
+    """
+    os.environ["MPLBACKEND"] = "agg"  # that of a notebook can fail the import
+    import matplotlib
+
+    matplotlib.rcdefaults()
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 

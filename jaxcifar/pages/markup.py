@@ -65,7 +65,7 @@ def page(
         tag("meta", name="color-scheme", content="light dark"),
         tag("meta", http_equiv="Content-Security-Policy", content=POLICY),
         tag("title", title),
-        tag("style", resource.joinpath("page.css").read_text()),
+        tag("style", resource.joinpath("page.css").read_text("utf-8")),
     )
     body = tag(
         "body",
@@ -83,7 +83,7 @@ def page(
             tag("p", "Made by ", tag("code", "python -m jaxcifar.report"), "."),
             id="notes" if notes else None,
         ),
-        tag("script", resource.joinpath("page.js").read_text()),
+        tag("script", resource.joinpath("page.js").read_text("utf-8")),
     )
     html = tag("html", head, body, lang="en")
     return "<!doctype html>\n" + ElementTree.tostring(html, encoding="unicode", method="html")

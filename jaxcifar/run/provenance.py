@@ -31,7 +31,7 @@ def version(package: str) -> str:
 def processor() -> str:
     """Returns the name of the processor, or "" if it is unknown."""
     info = pathlib.Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
+    lines = info.read_text("utf-8").splitlines() if info.exists() else []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return names[0] if names else ""
 

@@ -31,6 +31,11 @@ JAX_SETTINGS = {
     "jax_disable_jit": False,
     "jax_default_prng_impl": "threefry2x32",
     "jax_threefry_partitionable": True,
+    "jax_random_seed_offset": 0,
+    "jax_high_dynamic_range_gumbel": False,
+    "jax_softmax_custom_jvp": False,
+    "jax_default_matmul_precision": None,
+    "jax_numpy_rank_promotion": "allow",
 }
 
 
@@ -79,7 +84,8 @@ def configure(keep_memory: bool = True) -> None:
     import jax
 
     for name, setting in JAX_SETTINGS.items():
-        jax.config.update(name, setting)
+        if name in jax.config.values:  # not every version has all
+            jax.config.update(name, setting)
     os.environ["XLA_FLAGS"] = flags()
     if not os.environ.get("JAX_COMPILATION_CACHE_DIR"):
         with contextlib.suppress(UserError):  # without a home folder, nothing is cached

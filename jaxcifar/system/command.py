@@ -117,7 +117,14 @@ def leave(status: int, in_order: bool = False) -> None:
         if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
             signal.signal(signal.SIGINT, second_signal.leave_at_once)
         atexit._run_exitfuncs()
-    _flush_or_leave()
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        status = 141
+    except OSError as error:
+        if not status:  # otherwise an error was printed, perhaps this one
+            output.say(f"error: {errors.as_user_error(error) or error}", sys.stderr)
+        status = status or 2
     sys.stderr.flush()
     os._exit(status)
 
@@ -128,13 +135,6 @@ def _status(end: SystemExit) -> int:
         output.say(end.code, sys.stderr)
         return 1
     return end.code or 0
-
-
-def _flush_or_leave() -> None:
-    try:
-        sys.stdout.flush()
-    except BrokenPipeError:
-        os._exit(141)
 
 
 def _ignore_closed_loops(unraisable: Any) -> None:

@@ -70,6 +70,7 @@ def write_weights(
 
     `meta` is the JSON saved with a step, and `accuracy` the step's test accuracy, if known.
     """
+    workdir.check_path(out)
     out.mkdir(parents=True)
     workdir.write_text(out / "config.json", meta["config"] + "\n")
     with Checkpoints(out, writing=True) as checkpoints:

@@ -1,8 +1,12 @@
 """The axes of charts."""
 
 import math
+import os
+import subprocess
+import sys
 
 import pytest
+from conftest import ROOT
 
 from jaxcifar.figures.chart import Chart, Series, share_axes
 
@@ -32,3 +36,25 @@ def test_a_chart_of_dots_has_no_line():
     assert not Chart("a", [Series("a", [1], [2.0]), Series("b", [1], [1.0])], "x", "y").has_line
     assert not Chart("a", [Series("a", [1, 2], [2.0, None])], "x", "y").has_line
     assert Chart("a", [Series("a", [1, 2], [2.0, 1.0])], "x", "y").has_line
+
+
+DRAW = """
+import pathlib
+from jaxcifar.figures.chart import Chart, Series
+from jaxcifar.figures.png import draw_charts
+series = Series("a_b", [1, 2, 3], [0.1, 0.2, 0.4])
+draw_charts(pathlib.Path("chart.png"), [Chart("a", [series], "epoch", "loss")], "run")
+"""
+
+
+def test_the_users_own_style_changes_nothing(tmp_path):
+    """A style may need LaTeX, and a notebook's backend is unknown elsewhere."""
+    (tmp_path / "matplotlibrc").write_text("text.usetex: True\nlines.linewidth: 9\n")
+    drawn = set()
+    for own in ({}, {"MATPLOTLIBRC": str(tmp_path), "MPLBACKEND": "nonsense"}):
+        env = os.environ | {"PYTHONPATH": str(ROOT)} | own
+        folder = tmp_path / f"with{len(own)}"
+        folder.mkdir()
+        subprocess.run([sys.executable, "-c", DRAW], cwd=folder, env=env, check=True)
+        drawn.add((folder / "chart.png").read_bytes())
+    assert len(drawn) == 1

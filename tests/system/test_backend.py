@@ -53,7 +53,9 @@ import jax
 import jax.numpy as jnp
 key = jax.random.fold_in(jax.random.key(3), 4)
 x = jax.random.normal(key, (5,)) * jnp.arange(5)
-print(x.dtype, x.tolist())
+y = jax.random.gumbel(key, (2, 5)) + x  # of another rank
+z = jax.grad(lambda v: jax.nn.softmax(v)[0, 0])(y)
+print(x.dtype, *(a.tolist() for a in (x, y, z)))
 """
 
 
@@ -65,6 +67,9 @@ print(x.dtype, x.tolist())
         {"JAX_DEFAULT_PRNG_IMPL": "rbg"},
         {"JAX_THREEFRY_PARTITIONABLE": "0"},
         {"JAX_DISABLE_JIT": "1"},
+        {"JAX_RANDOM_SEED_OFFSET": "7"},
+        {"JAX_HIGH_DYNAMIC_RANGE_GUMBEL": "1", "JAX_SOFTMAX_CUSTOM_JVP": "1"},
+        {"JAX_NUMPY_RANK_PROMOTION": "raise"},
     ],
     ids=lambda setting: next(iter(setting)),
 )

@@ -35,6 +35,22 @@ command.run_command(main)
     assert (done.returncode, done.stderr) == (141, b"")
 
 
+@pytest.mark.parametrize("end", ["within", "at the end"])
+def test_a_command_whose_output_fills_the_disk_says_so_in_one_line(end):
+    code = f"""
+from jaxcifar.system import command
+def main():
+    {ENDS[end]}
+command.run_command(main)
+"""
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, "-c", code], cwd=ROOT, stdout=full, stderr=subprocess.PIPE, text=True
+        )
+    line = "error: cannot write the output: No space left on device; free some space and try again"
+    assert (done.returncode, done.stderr) == (2, f"{line}\n")
+
+
 BLOCKED = """
 import atexit, sys, threading
 from concurrent.futures import ThreadPoolExecutor

@@ -12,7 +12,7 @@ from jaxcifar.errors import UserError
 from jaxcifar.run import metadata
 from jaxcifar.training import trainer
 from jaxcifar.weights import evaluation
-from jaxcifar.weights.release import format_card
+from jaxcifar.weights.release import format_card, write_weights
 
 SOME = 2000  # test images that are scored in two views
 
@@ -101,3 +101,9 @@ def test_committed_weights_reach_the_accuracy_on_their_card(folder):
     )
     accuracy = (net.predict(images).logits.argmax(1) == labels).mean()
     assert accuracy == pytest.approx(expected, abs=3.3 * (expected * (1 - expected) / SOME) ** 0.5)
+
+
+def test_a_folder_whose_name_is_a_pattern_is_refused_before_anything_is_written(tmp_path):
+    with pytest.raises(UserError, match=r"one of the characters \* \? \[ in its full path"):
+        write_weights(tmp_path / "run[1]", 0, {}, {"config": "{}"}, None)
+    assert not (tmp_path / "run[1]").exists()
