@@ -151,7 +151,7 @@ def run(monkeypatch, capfd):
         monkeypatch.setattr(
             sys, "unraisablehook", sys.unraisablehook
         )  # which `run_command` replaces
-        monkeypatch.setattr(command, "leave", sys.exit)
+        monkeypatch.setattr(command, "leave", lambda status, in_order=False: sys.exit(status))
         capfd.readouterr()
         try:
             status = command.run_command(main) or 0
