@@ -79,8 +79,8 @@ def read(
 def _seeds(
     out: pathlib.Path, run: str, of: Callable[[str, int], ConfigDict]
 ) -> Iterable[tuple[int, Record]]:
-    name = path_of(out, run, 0).name.replace("seed0", "seed*")
-    for file in sorted((out / "runs").glob(glob.escape(name).replace("seed[*]", "seed*"))):
+    prefix = path_of(out, run, 0).name.removesuffix("0.json")
+    for file in sorted((out / "runs").glob(f"{glob.escape(prefix)}*.json")):
         record = read_record(file)
         try:
             saved = schema.from_dict(record["config"])

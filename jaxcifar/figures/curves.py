@@ -1,8 +1,9 @@
 """Describes learning curves: loss and accuracy against the epoch."""
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
+
+import numpy as np
 
 from jaxcifar.figures.chart import Chart, Series
 from jaxcifar.stats.intervals import mean_std
@@ -27,19 +28,14 @@ def _series(runs: Mapping[str, Sequence[Lines]], metric: str) -> Iterable[Series
     for number, (run, seeds) in enumerate(runs.items()):
         for split in SPLITS:
             key = f"{split}_{metric}"
-            by_seed: list[dict[int, float | None]] = [
-                {line["epoch"]: line[key] for line in seed if key in line} for seed in seeds
-            ]
+            by_seed = [{line["epoch"]: line[key] for line in s if key in line} for s in seeds]
             longest = max(by_seed, key=len)
             if not longest:
                 continue
-            stats = [mean_std([_number(seed.get(e)) for seed in by_seed]) for e in longest]
+            values = np.array([[seed.get(e) for e in longest] for seed in by_seed], float)
+            stats = [mean_std(of_epoch) for of_epoch in values.T.tolist()]
             band: dict[str, list[float]] = {}
             if len(seeds) > 1:
                 band = {"low": [m - s for m, s in stats], "high": [m + s for m, s in stats]}
             name = f"{run} {split}" if len(runs) > 1 else split
             yield Series(name, list(longest), [mean for mean, _ in stats], number, split, **band)
-
-
-def _number(value: float | None) -> float:
-    return math.nan if value is None else value

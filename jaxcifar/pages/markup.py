@@ -9,6 +9,7 @@ from xml.etree import ElementTree
 from xml.etree.ElementTree import Element
 
 from jaxcifar.errors import UserError
+from jaxcifar.run import damage
 from jaxcifar.system import atomic, files
 
 GENERATOR = "jaxcifar.report"
@@ -91,17 +92,16 @@ def page(
 
 def check_writable(path: pathlib.Path) -> None:
     """Raises a UserError if the file exists and is not a page made by this command."""
-    try:
-        if not os.path.lexists(path):
-            return
-        with files.open_plain(path, follow=True) as file:
-            ours = file.read(len(START)) == START
-    except OSError as error:
-        raise UserError(f"cannot write to --out={path}: {error.strerror}") from error
-    if not ours:
-        raise UserError(
-            f"--out={path} exists and was not made by this command; choose another file"
-        )
+    if not os.path.lexists(path):
+        return
+    with (
+        damage.as_user_error(f"cannot write to --out={path}"),
+        files.open_plain(path, follow=True) as file,
+    ):
+        if file.read(len(START)) != START:
+            raise UserError(
+                f"--out={path} exists and was not made by this command; choose another file"
+            )
 
 
 def write_page(path: pathlib.Path, text: str) -> None:
@@ -111,9 +111,7 @@ def write_page(path: pathlib.Path, text: str) -> None:
       UserError: the file was not made by this command, or cannot be written.
     """
     check_writable(path)
-    try:
+    with damage.as_user_error(f"cannot write to --out={path}"):
         path.parent.mkdir(parents=True, exist_ok=True)
         with atomic.replacing(path) as file:
             file.write(text.encode(errors="backslashreplace"))
-    except OSError as error:
-        raise UserError(f"cannot write to --out={path}: {error.strerror}") from error

@@ -43,7 +43,7 @@ def page(runs: Sequence[Run]) -> str:
     made = [(name, part(runs)) for name, part in parts]
     left_out = [name.lower() for name, content in made if not content]
     lead = tag("div", (headline(run, alone=len(runs) == 1) for run in runs), class_="headlines")
-    notes = [f"* {run.name}: {text}" for run in runs for text in run.missing]
+    notes = [f"* {run.name}: {text}" for run in runs for text in run.notes]
     if left_out:
         notes.append(f"Left out, because no run has the data for them: {', '.join(left_out)}.")
     parts_made = [Section(name, content) for name, content in made if content]
@@ -68,9 +68,10 @@ def headline(run: Run, alone: bool) -> Element:
         if scored:
             accuracy = f"{scored[-1]['test_accuracy']:.4f}"
             about = f"test accuracy after epoch {scored[-1]['epoch']}, as logged"
-    source = "synthetic images, not CIFAR-10" if run.synthetic else f"{run.source} images"
-    facts = [f"trained on {trained}{source}", *([run.meta["date"]] if "date" in run.meta else [])]
-    star = tag("a", "*", href="#notes", aria_label="notes") if run.missing else None
+    source = run.config["data.source"]
+    images = "synthetic images, not CIFAR-10" if source == "synthetic" else f"{source} images"
+    facts = [f"trained on {trained}{images}", *([run.meta["date"]] if "date" in run.meta else [])]
+    star = tag("a", "*", href="#notes", aria_label="notes") if run.notes else None
     name = None if alone else tag("p", tag("strong", run.name))
     small = tag("p", ", ".join(facts), class_="note")
     return tag("div", name, tag("b", accuracy, star), tag("p", about), small, class_="headline")
@@ -81,11 +82,13 @@ def summary(runs: Sequence[Run]) -> list[Element]:
     return [_facts_table("Models and accuracies", runs, [_summary(run) for run in runs])]
 
 
-def _facts_table(caption: str, runs: Sequence[Run], facts: Sequence[dict[str, str]]) -> Element:
+def _facts_table(
+    caption: str, runs: Sequence[Run], facts: Sequence[dict[str, str]], head: str = ""
+) -> Element:
     """Returns a table with a column for each run and a row for each key."""
     keys = dict.fromkeys(key for of_run in facts for key in of_run)
     rows = [(key, *(of_run.get(key, "–") for of_run in facts)) for key in keys]
-    return tables.plain(caption, ("", *(run.name for run in runs)), rows)
+    return tables.plain(caption, (head, *(run.name for run in runs)), rows)
 
 
 def _summary(run: Run) -> dict[str, str]:
@@ -152,24 +155,20 @@ def curves(runs: Sequence[Run]) -> list[Element]:
 
 def configuration(runs: Sequence[Run]) -> list[Element]:
     """Returns the values that differ between the configs, and a folded table of all values."""
-    head = ("key", *(run.name for run in runs))
-    keys = sorted(set().union(*(run.config for run in runs)) - {"data.dir"})
+    every = sorted(set().union(*(run.config for run in runs)) - {"data.dir"})
 
     def table(caption: str, keys: Iterable[str]) -> Element:
-        rows = [(key, *(_value(run.config, key) for run in runs)) for key in keys]
-        return tables.plain(caption, head, rows)
+        texts = [{key: repr(value) for key, value in run.config.items()} for run in runs]
+        facts = [{key: of_run.get(key, "–") for key in keys} for of_run in texts]
+        return _facts_table(caption, runs, facts, "key")
 
     parts = []
     if len(runs) > 1:
         differ = differing(runs)
         same = tag("p", "The configs are identical.")
         parts.append(table("Values that differ", differ) if differ else same)
-    summary = tag("summary", f"All {len(keys)} values")
-    return [*parts, tag("details", summary, table("All values", keys))]
-
-
-def _value(config: dict, key: str) -> str:
-    return repr(config[key]) if key in config else "–"
+    summary = tag("summary", f"All {len(every)} values")
+    return [*parts, tag("details", summary, table("All values", every))]
 
 
 def provenance(runs: Sequence[Run]) -> list[Element]:

@@ -42,7 +42,7 @@ class Scores:
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """A run as the page shows it; `missing` holds notes, such as what is left out and why."""
+    """A run as the page shows it; `notes` say, for example, what is left out and why."""
 
     name: str
     config: dict[str, Any]
@@ -50,20 +50,12 @@ class Run:
     meta: dict[str, Any]
     net: Net | None
     scores: Scores | None
-    missing: tuple[str, ...]
+    notes: tuple[str, ...]
 
     @property
     def scored_lines(self) -> list[metrics.Line]:
         """The metrics of the epochs that were scored on the test images."""
         return [line for line in self.lines if line.get("test_accuracy") is not None]
-
-    @property
-    def source(self) -> str:
-        return str(self.config["data.source"])
-
-    @property
-    def synthetic(self) -> bool:
-        return self.source == "synthetic"
 
 
 def load_runs(
@@ -92,7 +84,7 @@ def _load_run(
         config = schema.complete_config(config, ("optimizer", "schedule"))
     flat = schema.flatten(json.loads(schema.to_json(config)))
     lines = metrics.read(folder)
-    missing = [] if lines else ["metrics.jsonl is missing, so there are no curves"]
+    notes = [] if lines else ["metrics.jsonl is missing, so there are no curves"]
     net, scores, meta = None, None, {}
     try:
         net = load_net(folder, step)
@@ -100,19 +92,19 @@ def _load_run(
     except UserError as error:
         if step not in ("latest", "best"):
             raise
-        missing.append(
+        notes.append(
             f"weights could not be loaded, so everything that needs them is left out ({error})"
         )
     try:
         if net is not None:
             dataset, note = evaluation.load_dataset(net, folder, data_dir, other_classes)
-            missing += [note] * bool(note)
+            notes += [note] * bool(note)
             scores = _score(net, dataset)
     except UserError as error:
-        missing.append(
+        notes.append(
             f"data could not be used, so everything that needs predictions is left out ({error})"
         )
-    return Run(name, flat, lines, meta, net, scores, tuple(missing))
+    return Run(name, flat, lines, meta, net, scores, tuple(notes))
 
 
 def _score(net: Net, dataset: data.Dataset) -> Scores:

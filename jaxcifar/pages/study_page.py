@@ -10,11 +10,11 @@ from jaxcifar.claims import figures, records
 from jaxcifar.claims import tables as words
 from jaxcifar.claims.claim import Claim
 from jaxcifar.claims.judge import VERDICTS, Judgement, judge_all
-from jaxcifar.claims.records import Record, Records
+from jaxcifar.claims.records import Records
 from jaxcifar.claims.reports import CLAIMS, RUNS
 from jaxcifar.figures.chart import share_axes
 from jaxcifar.pages import markup, svg, tables
-from jaxcifar.pages.markup import Section, tag
+from jaxcifar.pages.markup import Child, Section, tag
 from jaxcifar.pages.predictions import gate_table
 
 Judged = Mapping[Claim, Judgement]
@@ -85,24 +85,17 @@ def _claim(
         return tag("article", parts, id=f"claim-{claim.id}")
     parts.append(tag("p", words.measured(claim, judgement).replace("**", "")))
     seeds = sorted(set.union(*(set(found[run]) for run in claim.runs)))
-    rows = []
+    metric, rows = claim.comparisons[0].metric, []
     for run in claim.runs:
-        cells = []
-        for seed in seeds:
-            file = records.path_of(study, run, seed)
-            value = _value(claim, found[run][seed]) if seed in found[run] else None
-            link = base / file.relative_to(study)
-            cells.append("–" if value is None else _link(link, value))
-        rows.append((run, *cells))
-    metric = claim.comparisons[0].metric.name
-    table = tables.plain(f"{metric}, by seed", ("run", *map(str, seeds)), rows)
+        cells: dict[int, Child] = dict.fromkeys(seeds, "–")
+        for seed, record in found[run].items():
+            value = metric.of(record)
+            file = records.path_of(study, run, seed).relative_to(study)
+            cells[seed] = _link(base / file, words.decimals(value, value))
+        rows.append((run, *cells.values()))
+    table = tables.plain(f"{metric.name}, by seed", ("run", *map(str, seeds)), rows)
     parts.append(tag("details", tag("summary", "Runs by seed"), table))
     return tag("article", parts, id=f"claim-{claim.id}")
-
-
-def _value(claim: Claim, record: Record) -> str:
-    value = claim.comparisons[0].metric.of(record)
-    return words.decimals(value, value)
 
 
 def curves(found: Records, study: pathlib.Path, base: pathlib.Path) -> list[Element]:

@@ -4,6 +4,7 @@ The other run's folder may come from train, release or import_torch, and the fil
 `export --to=safetensors`.
 """
 
+import contextlib
 import hashlib
 import pathlib
 from collections.abc import Collection, Mapping
@@ -13,14 +14,21 @@ import numpy as np
 from flax import traverse_util
 from jax.sharding import Mesh
 
-from jaxcifar.errors import UserError
+from jaxcifar.errors import UserError, first_line
 from jaxcifar.run import damage
 from jaxcifar.run.saved_model import read_model
 from jaxcifar.system import devices, files, json_files
-from jaxcifar.system.json_files import NUMBER
+from jaxcifar.system.json_files import INTEGER, NUMBER, TEXT
 from jaxcifar.training.state import eval_variables
 
 SUFFIX = ".safetensors"
+MAX_BYTES = 2**31
+EXPORTED = {  # metadata that `export` writes, and their forms
+    "class_names": [TEXT],
+    "mean": [NUMBER],
+    "std": [NUMBER],
+    "step": INTEGER,
+}
 KEY = "initial_weights"  # in the metadata of a run that started from them
 
 
@@ -79,17 +87,37 @@ def _read_run(path: pathlib.Path, mesh: Mesh) -> tuple[dict[str, Any], dict[str,
 
 
 def _read_file(path: pathlib.Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    with damage.as_user_error(f"cannot read config.init_from={path}"):
+        content = files.read_bytes(path, MAX_BYTES, follow=True)
+    exported: dict[str, Any] = {}
+    with contextlib.suppress(UserError):
+        leaves, exported = read_safetensors(path, content)
+    if not exported:
+        raise UserError(
+            f"config.init_from: {path} is damaged or was not written by export --to=safetensors"
+        )
+    return leaves, {key: exported[key] for key in ("step", "mean", "std")}
+
+
+def read_safetensors(
+    file: pathlib.Path, content: bytes
+) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """Returns the arrays of a safetensors file, and its metadata if `export` wrote it, else {}."""
     import safetensors.numpy
 
-    with damage.as_user_error(f"cannot read config.init_from={path}"):
-        try:
-            files.open_plain(path, follow=True).close()
-            with safetensors.safe_open(path, "numpy") as file:
-                metadata = file.metadata()
-            leaves = safetensors.numpy.load_file(path)
-            mean, std = (json_files.parse(metadata[key], [NUMBER]) for key in ("mean", "std"))
-            return leaves, {"step": int(metadata["step"]), "mean": mean, "std": std}
-        except (safetensors.SafetensorError, KeyError, TypeError, ValueError) as error:
-            raise UserError(
-                f"config.init_from: {path} is damaged or was not written by export --to=safetensors"
-            ) from error
+    try:
+        arrays = safetensors.numpy.load(content)
+        size = int.from_bytes(content[:8], "little")
+        form = {"__metadata__?": {str: TEXT}}
+        metadata = json_files.parse(content[8 : 8 + size], form).get("__metadata__", {})
+        if not metadata.keys() >= EXPORTED.keys():
+            return arrays, {}
+        return arrays, {k: json_files.parse(metadata[k], form) for k, form in EXPORTED.items()}
+    except KeyError as error:
+        raise UserError(
+            f"{file} holds tensors of type {error.args[0]}, which NumPy lacks; save them as float32"
+        ) from error
+    except (safetensors.SafetensorError, ValueError) as error:
+        raise UserError(
+            f"{file} is not a complete safetensors file: {first_line(error)}"
+        ) from error

@@ -14,22 +14,16 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from jaxcifar.data import cifar10, cifar100
-from jaxcifar.errors import UserError, first_line, printable
+from jaxcifar.errors import UserError, printable
 from jaxcifar.run import damage
-from jaxcifar.system import devices, files, json_files
-from jaxcifar.training import about, experiment
+from jaxcifar.system import devices, files
+from jaxcifar.training import about, experiment, initial
 from jaxcifar.weights import release, torch_names
 
-MAX_BYTES = 2**31
 WRAPPERS = ("state_dict", "model_state_dict", "model", "net")  # keys under which it may lie
 # What DataParallel, modules that hold the net, and torch.compile put before each name.
 PREFIXES = ("module.", "model.", "_orig_mod.")
 COUNTER = ".num_batches_tracked"  # a counter of PyTorch's BatchNorm that is not needed here
-EXPORTED = {  # metadata that `export` writes, and their forms
-    "class_names": [json_files.TEXT],
-    "mean": [json_files.NUMBER],
-    "std": [json_files.NUMBER],
-}
 FLOATS = ("float16", "bfloat16", "float32", "float64")
 
 
@@ -54,7 +48,7 @@ def read_state_dict(file: pathlib.Path, content: bytes) -> StateDict:
       UserError: the file holds anything else or no state_dict, or PyTorch is needed and missing.
     """
     if content[8:9] == b"{":  # after the length of the header
-        arrays, exported = _read_safetensors(file, content)
+        arrays, exported = initial.read_safetensors(file, content)
         keys: list[str] = []
     else:
         (arrays, keys), exported = _read_torch(file, content), {}
@@ -114,30 +108,6 @@ def _read_torch(file: pathlib.Path, content: bytes) -> tuple[dict[str, Any], lis
     if values > len(content):
         raise UserError(f"{file} claims more values than it has bytes; it was not loaded")
     return loaded, keys
-
-
-def _read_safetensors(
-    file: pathlib.Path, content: bytes
-) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    """Returns the arrays of a safetensors file, and its metadata if `export` wrote it."""
-    import safetensors.numpy
-
-    try:
-        arrays = safetensors.numpy.load(content)
-        size = int.from_bytes(content[:8], "little")
-        form = {"__metadata__?": {str: json_files.TEXT}}
-        metadata = json_files.parse(content[8 : 8 + size], form).get("__metadata__", {})
-        if not metadata.keys() >= EXPORTED.keys():
-            return arrays, {}
-        return arrays, {k: json_files.parse(metadata[k], form) for k, form in EXPORTED.items()}
-    except KeyError as error:
-        raise UserError(
-            f"{file} holds tensors of type {error.args[0]}, which NumPy lacks; save them as float32"
-        ) from error
-    except (safetensors.SafetensorError, ValueError) as error:
-        raise UserError(
-            f"{file} is not a complete safetensors file: {first_line(error)}"
-        ) from error
 
 
 def _check_unpacked_size(file: pathlib.Path, content: bytes) -> None:
@@ -212,7 +182,7 @@ def import_state_dict(
         raise UserError(f"--workdir={out} already exists; choose another folder")
     parts = experiment.build_experiment(config, mesh=devices.make_mesh())
     with damage.as_user_error(f"cannot read {file}"):
-        content = files.read_bytes(file, MAX_BYTES, follow=True)
+        content = files.read_bytes(file, initial.MAX_BYTES, follow=True)
     state = read_state_dict(file, content)
     _check_normalisation(file, config, state)
     names = find_class_names(config, class_names, state.exported)

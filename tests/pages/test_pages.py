@@ -140,7 +140,7 @@ def test_another_dataset_than_in_training_is_reported(trained, monkeypatch):
     other = dataclasses.replace(load(tiny()), checksum="another")
     monkeypatch.setattr(experiment, "load_data", lambda config: other)
     (run,) = load_runs([trained[0] / "plain"], "latest", None)
-    (note,) = run.missing
+    (note,) = run.notes
     assert f"plain was trained on other data: their checksum is {load(tiny()).checksum}" in note
 
 
