@@ -118,7 +118,11 @@ def test_a_run_that_is_not_scored_every_epoch_is_recorded_and_read(tiny_runs, ru
 
 @pytest.mark.parametrize("mode", [[], ["--list"]])
 @pytest.mark.parametrize(
-    "word", ["--seeds=0", "--jobs=-1", "--cores=-5", "--budget_minutes=nan", "--budget_minutes=-1"]
+    "word",
+    [
+        *("--seeds=0", "--seeds=1000000000", "--jobs=-1", "--cores=-5"),
+        *("--budget_minutes=nan", "--budget_minutes=-1"),
+    ],
 )
 def test_numbers_out_of_range_are_rejected(word, mode, run, monkeypatch):
     monkeypatch.setattr(jobs, "run_all", lambda *_: pytest.fail("it started"))

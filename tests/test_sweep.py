@@ -59,6 +59,16 @@ def test_choices_that_differ_in_punctuation_have_different_names(tmp_path):
     assert list(grid.runs)[2].endswith("_c")
 
 
+def test_long_choices_have_names_that_fit_into_the_name_of_a_file():
+    folders = [f"/{'long' * 70}/{last}" for last in "ab"]
+    runs = list(make_grid(CONFIG, [Swept("data.dir", tuple(folders))], []).runs)
+    assert len(set(runs)) == 2
+    assert all(len(records.path_of(pathlib.Path(), run, 9999).name) < 230 for run in runs)
+
+
+MANY = ",".join(map(str, range(1, 102)))
+
+
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
@@ -72,6 +82,8 @@ def test_choices_that_differ_in_punctuation_have_different_names(tmp_path):
         (["--sweep=num_epochs=1", "--sweep=num_epochs=2"], "twice"),
         (["--sweep=seed=1,2"], "--seeds=N"),
         (["--sweep=num_epochs=1", "--seeds=0"], "--seeds=0"),
+        (["--sweep=num_epochs=1", "--seeds=1000000000"], "expected at most 10,000"),
+        ([f"--sweep={key}={MANY}" for key in ("num_epochs", "batch_size")], "10,201 combinations"),
         (["--sweep=num_epochs=1", "--surplus=1"], "surplus"),
     ],
 )

@@ -1,6 +1,7 @@
 """The grid of a sweep: every combination of the swept values, each with several seeds."""
 
 import itertools
+import math
 import re
 import zlib
 from collections import Counter
@@ -16,6 +17,8 @@ from jaxcifar.launch.job import Job
 from jaxcifar.launch.options import select_shard
 from jaxcifar.stats.intervals import mean_std
 
+MAX_RUNS = 10_000
+MAX_NAME = 200  # bytes; file systems allow 255, with what is added
 ASSUMED_MINUTES = 5.0  # the time of a run, until one has been measured
 
 
@@ -60,6 +63,8 @@ def make_grid(config_file: str, swept: Sequence[Swept], words: Sequence[str]) ->
     """
     if len({one.key for one in swept}) < len(swept):
         raise UserError("--sweep: a key is swept twice")
+    if (number := math.prod(len(one.values) for one in swept)) > MAX_RUNS:
+        raise UserError(f"--sweep makes {number:,} combinations; expected at most {MAX_RUNS:,}")
     every = [
         tuple(f"{one.key}={value}" for one, value in zip(swept, values, strict=True))
         for values in itertools.product(*(one.values for one in swept))
@@ -68,8 +73,9 @@ def make_grid(config_file: str, swept: Sequence[Swept], words: Sequence[str]) ->
     same = Counter(plain.values())
     runs = {}
     for pairs, name in plain.items():
-        if same[name] > 1:  # as of "a/b" and "a_b"
-            name += f"-{zlib.crc32(repr(pairs).encode()):08x}"
+        short = name.encode()[:MAX_NAME].decode(errors="ignore")
+        if same[name] > 1 or short != name:  # as of "a/b" and "a_b", or of a long path
+            name = f"{short}-{zlib.crc32(repr(pairs).encode()):08x}"
         runs[name] = (*words, *(f"--config.{pair}" for pair in pairs))
     grid = Grid(config_file, tuple(swept), runs)
     for run in runs:

@@ -8,6 +8,7 @@ from typing import TypeVar
 from jaxcifar.errors import UserError
 from jaxcifar.system.slots import divide_machine
 
+MAX_SEEDS = 10_000
 T = TypeVar("T")
 
 
@@ -53,6 +54,8 @@ def check_options(
     """Raises a UserError if a number on the command line is out of range."""
     if seeds < 1:
         raise UserError(f"--seeds={seeds}; expected at least 1")
+    if seeds > MAX_SEEDS:
+        raise UserError(f"--seeds={seeds}; expected at most {MAX_SEEDS:,}")
     if not budget_minutes >= 0:
         raise UserError(f"--budget_minutes={budget_minutes:g}; expected at least 0")
     if at_once < 1 or (at_once > 1 and jobs > 1):

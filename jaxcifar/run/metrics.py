@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from jaxcifar.errors import UserError
-from jaxcifar.system import atomic, files, json_files
+from jaxcifar.system import atomic, files, json_files, output
 
 FILE = "metrics.jsonl"
 ASIDE = "metrics_aside.jsonl"
@@ -82,7 +82,7 @@ def write_csv(folder: pathlib.Path, lines: Sequence[Line]) -> None:
     columns = dict.fromkeys(key for line in lines for key in line)  # in order, each once
     table = io.StringIO()
     writer = csv.DictWriter(table, list(columns), lineterminator="\n")
-    writer.writeheader()
+    writer.writerow({name: output.csv_cell(output.printable(name)) for name in columns})
     writer.writerows(lines)
     with atomic.replacing(folder / TABLE) as file:
         file.write(table.getvalue().encode())

@@ -13,8 +13,14 @@ STOPPED = "stopped by ctrl-C"
 STUCK = "stopped by the second signal; what was not saved is lost"
 DUPLICATE_SECONDS = 1.0
 GRACE_SECONDS = 5.0
-# SLURM sends SIGUSR1 or SIGUSR2 before the time limit if asked to (--signal=USR1@60)
-SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
+SIGNALS = (
+    signal.SIGINT,
+    signal.SIGTERM,
+    signal.SIGHUP,
+    signal.SIGUSR1,  # SLURM sends it before the time limit if asked to (--signal=USR1@60)
+    signal.SIGUSR2,
+    signal.SIGXCPU,  # once a second while the process is above its limit of CPU time
+)
 
 
 class Repeats:
@@ -30,6 +36,8 @@ class Repeats:
     def is_second(self, number: int) -> bool:
         """Returns whether the signal that has just come repeats an earlier one on purpose."""
         now = time.monotonic()
+        if number == signal.SIGXCPU:
+            return False
         if number not in self._first:
             self._first[number] = now
             return False

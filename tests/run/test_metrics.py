@@ -82,3 +82,10 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path):
     (tmp_path / "metrics.jsonl").mkdir()
     with pytest.raises(UserError, match=r"cannot read .*metrics.jsonl: Is a directory"):
         metrics.read(tmp_path)
+
+
+def test_a_spreadsheet_computes_no_name_of_a_metric(tmp_path):
+    """A received metrics.jsonl may have any names."""
+    metrics.write_csv(tmp_path, [{"epoch": 1, "=1+1": 0.5, "+a\tb": None}])
+    first = (tmp_path / metrics.TABLE).read_text().splitlines()[0]
+    assert first == r"epoch,'=1+1,'+a\tb"

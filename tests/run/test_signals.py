@@ -48,6 +48,14 @@ def test_a_duplicate_of_a_signal_does_not_interrupt_the_saving(number, quiet):
         assert interrupt.wanted
 
 
+def test_a_limit_of_cpu_time_lets_a_run_save(no_duplicates):
+    """The kernel sends SIGXCPU every second above the soft limit, as of `ulimit -S -t`."""
+    with Interrupt("epoch") as interrupt:
+        for _ in range(3):
+            signal.raise_signal(signal.SIGXCPU)
+            assert interrupt.wanted
+
+
 def test_another_signal_does_not_interrupt_the_saving(quiet):
     """SLURM sends SIGUSR1 a minute before the limit and SIGTERM at the limit."""
     with Interrupt("epoch") as interrupt:
