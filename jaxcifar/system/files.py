@@ -93,13 +93,13 @@ def check_claim(path: pathlib.Path, claimed: int, held: int) -> None:
 
 
 def read_text(path: pathlib.Path) -> str:
-    """Returns the text of a plain file, which may be reached through a link.
+    """Returns the text of a plain file without a byte-order mark; the path may be a link.
 
     Raises:
       UserError: the file cannot be read, is not a plain file, is too large or is not UTF-8.
     """
     try:
-        return read_bytes(path, MAX_TEXT, follow=True).decode()
+        return read_bytes(path, MAX_TEXT, follow=True).decode("utf-8-sig")
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror}") from error
     except UnicodeDecodeError as error:

@@ -64,6 +64,12 @@ def test_a_file_above_the_limit_is_refused(tmp_path):
         files.read_bytes(tmp_path / "file", 4)
 
 
+@pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"], ids=["plain", "byte_order_mark"])
+def test_a_text_is_read_without_a_byte_order_mark(mark, tmp_path):
+    (tmp_path / "names").write_bytes(mark + "Käfer".encode())
+    assert files.read_text(tmp_path / "names") == "Käfer"
+
+
 @pytest.mark.parametrize("kind", [*OTHERS, "a link"])
 def test_a_folder_with_anything_else_is_refused_by_name(kind, tmp_path):
     place = tmp_path / "run" / "deep" / "it"
