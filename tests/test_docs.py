@@ -1,7 +1,10 @@
 """The documents in docs/: their changes and commands work in a copy of the checkout."""
 
+import contextlib
 import dataclasses
 import importlib
+import importlib.util
+import io
 import os
 import re
 import shlex
@@ -12,7 +15,7 @@ import types
 
 import numpy as np
 import pytest
-from conftest import ROOT, config_of
+from conftest import ROOT, TINY, config_of, overrides
 from nets import random_model
 
 from jaxcifar import data
@@ -20,12 +23,17 @@ from jaxcifar.claims.reports import CLAIMS
 from jaxcifar.config import schema
 from jaxcifar.run import metrics
 from jaxcifar.training import experiment, initial
-from jaxcifar.weights import release
+from jaxcifar.weights import export, release
 from jaxcifar.weights.net import load_net
 
 BLOCK = re.compile(r"(?:`(\S+)`:\n\n)?^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-COMMAND = re.compile(r"^    \.venv/bin/python -m (jaxcifar\.(?:.*\\\n)*.*)$", re.MULTILINE)
+COMMAND = re.compile(r"^ {4,}\.venv/bin/python -m (jaxcifar\.(?:.*\\\n)*.*)$", re.MULTILINE)
 ACCURACY = re.compile(r"^epoch (\d+)/\d+ .* test loss \S+ acc (\S+)", re.MULTILINE)
+SMALL = {  # keys that make the nets of commands small
+    "quickstart.py": TINY,
+    "resnet20.py": {"model.depth": 8, "model.width": 4},
+    "simple_cnn.py": {"num_epochs": 2, "batch_size": 16},
+}
 OWN = "--workdir=checkpoints/own"
 
 
@@ -157,6 +165,22 @@ class FakeRun(list):
         self.append((step, line))
 
 
+def run_here(run, command, *more):
+    """Runs a command of a document in this process and returns what it prints."""
+    name, *words = shlex.split(command.replace("\\\n", ""), comments=True)
+    status, out, err = run(importlib.import_module(name).main, [*words, *more])
+    assert (status, re.sub(r"reading 400 images .*\n|wrote .* pictures? .*\n", "", err)) == (0, "")
+    return out
+
+
+def write_random_weights(folder, config, names):
+    """Writes a released net with random weights."""
+    meta = {"config": schema.to_json(config), "class_names": list(names)}
+    meta |= {"mean": list(config.augment.mean), "std": list(config.augment.std)}
+    weights = random_model(experiment.build_experiment(config))
+    release.write_weights(folder, 7, weights, meta, None)
+
+
 def leaves(folder):
     return initial.flatten(load_net(folder).variables)
 
@@ -169,21 +193,13 @@ def test_the_common_tasks_of_training_work(run, monkeypatch, tmp_path, synthetic
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setitem(data.SOURCES, "synthetic", lambda dir: small)
-    config = config_of("quickstart.py")
-    meta = {"config": schema.to_json(config), "class_names": list(synthetic.class_names)}
-    meta |= {"mean": list(config.augment.mean), "std": list(config.augment.std)}
-    weights = random_model(experiment.build_experiment(config))
-    release.write_weights(tmp_path / "checkpoints" / "quickstart", 7, weights, meta, None)
+    quickstart = tmp_path / "checkpoints" / "quickstart"
+    write_random_weights(quickstart, config_of("quickstart.py"), synthetic.class_names)
     (tmp_path / "checkpoints" / "released").symlink_to(ROOT / "checkpoints" / "released")
     guide = (ROOT / "docs" / "change_one_thing.md").read_text()
     (photos,) = (text for _, _, text in BLOCK.findall(guide) if 'Path("photos"' in text)
     exec(photos, {})
-    printed = []
-    for command in COMMAND.findall(document):
-        name, *words = shlex.split(command.replace("\\\n", ""))
-        status, out, err = run(importlib.import_module(name).main, words)
-        assert (status, re.sub(r"reading 400 images .*\n", "", err)) == (0, ""), command
-        printed.append(out)
+    printed = [run_here(run, command) for command in COMMAND.findall(document)]
     assert len(printed) == 11
     (shown,) = re.findall(r"```text\n(.*?)```", document, re.DOTALL)
     for line in shown.splitlines()[1:-2]:  # XLA may count operations in another way
@@ -210,6 +226,51 @@ def test_the_common_tasks_of_training_work(run, monkeypatch, tmp_path, synthetic
         lines = metrics.read(tmp_path / "checkpoints" / "sent")
         assert list(sent) == [(line["epoch"], line) for line in lines]
         assert len(sent) == 2
+
+
+def test_weights_are_exchanged_as_shown(run, monkeypatch, tmp_path, synthetic, small_data):
+    """The commands and examples run in order, except those whose packages are not installed."""
+    monkeypatch.chdir(tmp_path)
+    for folder, name in (("checkpoints/quickstart", "quickstart.py"), ("resnet", "resnet20.py")):
+        config = config_of(name, **SMALL[name])
+        write_random_weights(tmp_path / folder, config, synthetic.class_names)
+    packages = {"torch": ("torch",), "onnx": ("jax2onnx", "onnx", "onnxruntime")}
+    lacks = {
+        name for name, parts in packages.items() if not all(map(importlib.util.find_spec, parts))
+    }
+    document = (ROOT / "docs" / "exchange.md").read_text()
+    if "torch" not in lacks:
+        export.export_weights(
+            tmp_path / "resnet", "latest", "torch", tmp_path / "resnet20-12fca82f.th"
+        )
+    found = {match.start(): ("command", match[1]) for match in COMMAND.finditer(document)}
+    found |= {match.start(): match.groups()[1:] for match in BLOCK.finditer(document)}
+    assert [kind for kind, _ in found.values()].count("command") == 7
+    shown = {}
+    for _, (kind, text) in sorted(found.items()):
+        if ("torch" in lacks and "12fca82f" in text) or any(f"={p}" in text for p in lacks):
+            continue
+        if kind == "command":
+            more = ["--other_classes"] * ("evaluate" in text)  # the small data are not CIFAR-10
+            for name in SMALL:
+                more += overrides(**SMALL[name]) if name in text else []
+            shown[text] = run_here(run, text, *more)
+        elif "onnx" not in lacks or "onnx" not in text:
+            with contextlib.redirect_stdout(io.StringIO()) as printed:
+                exec(text, {})
+            shown[text] = printed.getvalue()
+    names = str(list(synthetic.class_names))
+    jax_, *onnx_, (listed, shapes) = (
+        x.splitlines() for text, x in shown.items() if text.startswith("import")
+    )
+    assert jax_ == ["(5, 10)"]
+    assert onnx_ == [[f"(5, 10) {names}"]] * ("onnx" not in lacks)
+    assert listed == names
+    assert "'params/block0/conv/kernel': (3, 3, 3, 8)" in shapes
+    for path, leaf in leaves("checkpoints/quickstart").items():
+        assert np.array_equal(leaf, leaves("checkpoints/net")[path]), path
+    for path, leaf in {} if "torch" in lacks else leaves("resnet").items():
+        assert np.array_equal(leaf, leaves("checkpoints/resnet20-12fca82f")[path]), path
 
 
 def test_every_claim_is_listed_in_the_document_of_the_reports():

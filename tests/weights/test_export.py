@@ -2,8 +2,6 @@
 
 import importlib.util
 import json
-import pathlib
-import re
 import sys
 import types
 
@@ -13,7 +11,7 @@ import jax.export
 import numpy as np
 import pytest
 import safetensors
-from conftest import ROOT, tiny
+from conftest import tiny
 from flax import traverse_util
 from jax import lax
 from nets import CONFIGS, IMAGES, NAMES, net_of, random_model, torch_or_skip
@@ -307,21 +305,3 @@ def test_only_the_torch_format_needs_pytorch(trained, run, monkeypatch, tmp_path
     assert err.count("\n") == 1
     assert not (tmp_path / "new").exists()
     assert export.export_weights(trained, "best", "safetensors", tmp_path / "net") > 0
-
-
-def test_the_examples_in_the_docs_run(trained, monkeypatch, tmp_path, capsys):
-    monkeypatch.chdir(tmp_path)
-    for to in ("jax", "safetensors"):
-        export.export_weights(trained, "latest", to, pathlib.Path(f"net.{to}"))
-    text = (ROOT / "docs" / "exchange.md").read_text()
-    examples = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
-    with_onnx = all(map(importlib.util.find_spec, ("jax2onnx", "onnx", "onnxruntime")))
-    if with_onnx:
-        export.export_weights(trained, "latest", "onnx", pathlib.Path("net.onnx"))
-    for example in examples:
-        if with_onnx or "onnx" not in example:
-            exec(example, {})
-    shape, *found, names, shapes = capsys.readouterr().out.splitlines()
-    assert (shape, names) == ("(5, 10)", str(list(NAMES)))
-    assert found == [f"(5, 10) {list(NAMES)}"] * with_onnx
-    assert "'params/block0/conv/kernel': (3, 3, 3, 8)" in shapes
