@@ -15,7 +15,8 @@ import types
 
 import numpy as np
 import pytest
-from conftest import ROOT, TINY, config_of, overrides
+from conftest import ROOT, config_of, overrides
+from documents import COMMAND, SMALL, run_here
 from nets import random_model
 
 from jaxcifar import data
@@ -27,13 +28,7 @@ from jaxcifar.weights import export, release
 from jaxcifar.weights.net import load_net
 
 BLOCK = re.compile(r"(?:`(\S+)`:\n\n)?^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-COMMAND = re.compile(r"^ {4,}\.venv/bin/python -m (jaxcifar\.(?:.*\\\n)*.*)$", re.MULTILINE)
 ACCURACY = re.compile(r"^epoch (\d+)/\d+ .* test loss \S+ acc (\S+)", re.MULTILINE)
-SMALL = {  # keys that make the nets of commands small
-    "quickstart.py": TINY,
-    "resnet20.py": {"model.depth": 8, "model.width": 4},
-    "simple_cnn.py": {"num_epochs": 2, "batch_size": 16},
-}
 OWN = "--workdir=checkpoints/own"
 
 
@@ -163,14 +158,6 @@ class FakeRun(list):
 
     def log(self, line, step):
         self.append((step, line))
-
-
-def run_here(run, command, *more):
-    """Runs a command of a document in this process and returns what it prints."""
-    name, *words = shlex.split(command.replace("\\\n", ""), comments=True)
-    status, out, err = run(importlib.import_module(name).main, [*words, *more])
-    assert (status, re.sub(r"reading 400 images .*\n|wrote .* pictures? .*\n", "", err)) == (0, "")
-    return out
 
 
 def write_random_weights(folder, config, names):
