@@ -3,6 +3,7 @@
 import argparse
 import importlib
 import os
+import re
 import shlex
 import subprocess
 import sys
@@ -74,6 +75,12 @@ def test_the_completion_script_knows_every_command_and_its_options():
     for name in console.COMMANDS:
         assert name in script
     assert "--find_rate" in script
+    name = re.search(
+        r"`source <\(jaxcifar --completion=(\w+)\)`", (ROOT / "README.md").read_text()
+    )[1]
+    ask = "COMP_WORDS=(jaxcifar pre); COMP_CWORD=1; compopt() { :; }; _shtab_jaxcifar; echo $COMPREPLY"
+    asked = [name, "-c", f"{console.completion(name)}\n{ask}"]
+    assert subprocess.run(asked, capture_output=True, text=True).stdout == "predict\n"
 
 
 def options(parser):
