@@ -108,7 +108,7 @@ def judge(claim: Claim, records: Records, fail_level: float = LEVEL) -> Judgemen
     if not all(values):
         return Judgement(UNMEASURED)
     parts = [
-        (part, own, spread_between_runs(part, own, records))
+        (part, own, spread_of_seeds(part, own, records))
         for part, own in zip(claim.comparisons, values, strict=True)
     ]
     if claim.reported is not None:
@@ -219,7 +219,7 @@ def _seeds_to_decide(tests: Sequence[Test], fail_level: float) -> float:
     return min(bad) if bad else max(more(test, LEVEL / len(tests)) for test in tests)
 
 
-def spread_between_runs(
+def spread_of_seeds(
     comparison: Comparison, values: Sequence[float], records: Records
 ) -> Spread | None:
     """Returns the spread of the comparison's metric between seeds of one run.

@@ -9,9 +9,8 @@ from typing import Any
 from jaxcifar.errors import first_line
 from jaxcifar.launch.job import Bundle, Folders, name_of
 from jaxcifar.run import metrics, selection
+from jaxcifar.run.progress import format_metric
 from jaxcifar.system import output
-
-UNKNOWN = "–"
 
 
 class Overview:
@@ -81,9 +80,9 @@ def progress(lines: list[metrics.Line], num_epochs: int) -> tuple[str, str, str]
         line[key] for line in lines if (key := f"{selection.split(line)}_accuracy") in line
     ]
     seconds = [line["seconds"] for line in lines if "seconds" in line]
-    accuracy = time_left = UNKNOWN
+    accuracy = time_left = "–"
     if accuracies:
-        accuracy = "nan" if accuracies[-1] is None else f"{accuracies[-1]:.4f}"
+        accuracy = format_metric(accuracies[-1]).strip()
     if seconds:
         minutes = (num_epochs - len(lines)) * statistics.median(seconds) / 60
         time_left = f"about {minutes:.1f} min left"

@@ -64,8 +64,12 @@ def run_parallel(
     failed: list[tuple[Job, str]] = []
     left = 0
     with Interrupt("step") as interrupt, Overview(folders) as overview, Children() as children:
+
+        def report(bundle: Bundle, line: str, has_failed: bool) -> None:
+            overview.say(f"{name_of(bundle)}: {line}")
+            failed.extend((job, line) for job in bundle if has_failed)
+
         while children.running or (waiting and not children.stopping):
-            ended: list[tuple[Bundle, str, bool]] = []  # with the last line, and if it failed
             if interrupt.wanted or time.monotonic() >= deadline:
                 children.stop()
             while waiting and free and not children.stopping:
@@ -74,19 +78,16 @@ def run_parallel(
                     process = start_child(bundle, folders, free[0])
                     children.running[process] = bundle, free.pop(0)
                 except Exception as error:
-                    ended.append((bundle, first_line(error), True))
+                    report(bundle, first_line(error), True)
+            time.sleep(POLL_SECONDS)
             for process in [p for p in children.running if p.poll() is not None]:
                 bundle, slot = children.running.pop(process)
                 free.append(slot)
                 if process.returncode and children.stopping:
                     left += len(bundle)
                 else:
-                    ended.append((bundle, *last_words(process, folders.log(bundle[0]))))
-            for bundle, line, bad in ended:
-                overview.say(f"{name_of(bundle)}: {line}")
-                failed += [(job, line) for job in bundle if bad]
+                    report(bundle, *last_words(process, folders.log(bundle[0])))
             overview.show([bundle for bundle, _ in children.running.values()])
-            time.sleep(POLL_SECONDS)
     return Outcome(interrupt.wanted, failed, left + sum(map(len, waiting)))
 
 

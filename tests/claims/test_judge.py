@@ -188,7 +188,7 @@ def test_a_run_that_diverged_is_not_pooled():
     found = runs(**{"p:a": FIVE, "p:b": [0.1, 0.1], "p:c": FIVE, "q:d": [0.1, 0.9]})
     found["p:b"][1]["epochs"] = [{"train_loss": None}]
     part = Comparison(METRIC, "p:a", 0.7)
-    assert judge.spread_between_runs(part, FIVE, found) == intervals.pool([FIVE, FIVE])
+    assert judge.spread_of_seeds(part, FIVE, found) == intervals.pool([FIVE, FIVE])
 
 
 def reports(n, off, count, siblings=3):
