@@ -6,7 +6,8 @@ Hardware and time: meant for a GPU, where it has never run. On two CPU cores a s
 takes about one second, so the 50 epochs take about six hours (estimated, not run).
 Reported: test accuracy 0.896, train accuracy 0.988, train loss 0.035, 225.4 examples/s.
 Measured: not trained to the end.
-Our choice: the initialisation (PyTorch's default), about which the report is silent.
+Our choices, where the report is silent: PyTorch's default initialisation, and 3×3 kernels with
+padding 1.
 """
 
 from ml_collections import ConfigDict

@@ -51,8 +51,8 @@ def get_config(variant=""):
                 "residual": True,
                 "head_input": "mean",
             },
-            # The report's losses imply 0.2, spread over the nine wrong classes (then no loss is
-            # below 0.94). Our loss spreads it over all ten classes, where the same is 2/9.
+            # The reported losses imply a smoothing of 0.2 over the nine wrong classes, with which
+            # no loss is below 0.94. Our loss smooths over all ten classes, where 2/9 is the same.
             "loss": {"name": "cross_entropy", "label_smoothing": 2 / 9},
             "optimizer": {
                 "name": "rmsprop",

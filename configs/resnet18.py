@@ -5,12 +5,12 @@
         --config.model.blocks=3,4,6,3
 
 Hardware and time: meant for a GPU; time not measured.
-Test accuracy: not measured by us. Theirs is 0.9302 in their table, for an older recipe of 350
-epochs with three learning rates.
+Test accuracy: not measured by us. The table of kuangliu/pytorch-cifar gives 0.9302, for an older
+recipe of 350 epochs with three learning rates.
 
-The net, its PyTorch names and the recipe (cosine over 200 epochs) are theirs. Only the initial
-weights differ: ours are He's, theirs PyTorch's defaults. We also leave out the images that do not
-fill the last batch of an epoch.
+The net, its PyTorch names and the recipe (cosine over 200 epochs) are those of pytorch-cifar, with
+two differences. Our initial weights are He's instead of PyTorch's defaults, and we skip the images
+that do not fill the last batch of an epoch.
 """
 
 from ml_collections import ConfigDict

@@ -15,8 +15,8 @@ Best test accuracy, mean ± standard deviation of n seeds (results/README.md has
     swish               0.7258     0.7134 ± 0.0083 (n = 5)   batchnorm, rate 0.1, Swish
     l1                  -          0.7209 ± 0.0049 (n = 5)   batchnorm, L1 in place of L2
 
-    lr1 lr0.1 lr0.05 lr0.01 lr0.005 lr0.001          the sweep of the rate over batchnorm
-    l2_1e-2 l2_1e-3 l2_1e-4 l2_1e-5 l2_0             the sweep of the L2 over batchnorm
+    lr1 lr0.1 lr0.05 lr0.01 lr0.005 lr0.001          batchnorm with other learning rates
+    l2_1e-2 l2_1e-3 l2_1e-4 l2_1e-5 l2_0             batchnorm with other strengths of L2
 
 Our choices, where the report is silent: batches of 128, momentum 0.9, rate 0.01 (also in the L2
 sweep), L2 1e-4 and L1 1e-4. The report crops after normalising, so the border is the mean colour.

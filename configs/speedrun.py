@@ -2,8 +2,9 @@
 
     python -m jaxcifar.train --config=configs/speedrun.py:94
 
-On Linux, put GLIBC_TUNABLES=glibc.malloc.tcache_count=0 before the command when training on a CPU:
-variant 94 then needs less than 8 GB of memory. Without it, a run in batches of 2,000 took 21 GB.
+To train on a CPU under Linux, put GLIBC_TUNABLES=glibc.malloc.tcache_count=0 before the command.
+Variant 94 then needs less than 8 GB of memory; without the setting, a run in batches of 2,000 took
+21 GB.
 
 Hardware and time: variant 94 takes 19 minutes on two CPU cores. It has never run on a GPU.
 A variant is named after its target, the test accuracy in per cent. Test accuracies measured so far
@@ -17,15 +18,15 @@ A variant is named after its target, the test accuracy in per cent. Test accurac
 
 The recipe is Jordan's airbench94 with Muon (arXiv 2404.00498, 94.01 % in 8 epochs), plus the
 curriculum of image sizes of fulcrumresearch/cifar-10-speedrun (24, 28 and 32 pixels, 3 epochs
-each). Their authors chose the values on the test set. We differ in four ways:
+each). The authors of both chose their values on the test set. Our recipe differs in four ways:
 
 - Batches hold 1,000 images (2,000 in variant 96), chosen for variant 93 on validation images.
 - The whitening has no bias.
 - Views are mirrored before they are shifted.
-- Images that do not fill the last batch of an epoch are left out.
+- Images that do not fill the last batch of an epoch are skipped.
 
-The 11 epochs of variant 94 were chosen on the test set: nine and ten reached at most 0.9401 on
-average. A run evaluates the test images once, at its end, in six views (variant 90: two).
+The 11 epochs of variant 94 were chosen on the test set: nine and ten epochs reached at most 0.9401
+on average. A run evaluates the test images once, at its end, in six views (variant 90: two).
 """
 
 from ml_collections import ConfigDict

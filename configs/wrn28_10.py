@@ -5,11 +5,11 @@
         --config.model.widen=4    # WRN-16-4: depth 6n+4
 
 Hardware and time: meant for a GPU; time not measured.
-Test accuracy: not measured by us. Theirs is 0.9600 without dropout (an error of 4.00 %, the median
-of five runs).
+Test accuracy: not measured by us. The paper reports 0.9600 without dropout (an error of 4.00 %, the
+median of five runs).
 
-The net and the recipe are those of the paper without dropout. Only the initial weights differ: the
-variance of ours is 2/fan_in, of theirs 2/fan_out.
+The net and the recipe are the paper's, without dropout. Only the initial weights differ: they have
+a variance of 2/fan_in here, and of 2/fan_out in the paper.
 """
 
 from ml_collections import ConfigDict
