@@ -78,7 +78,8 @@ def test_the_completion_script_knows_every_command_and_its_options():
     name = re.search(
         r"`source <\(jaxcifar --completion=(\w+)\)`", (ROOT / "README.md").read_text()
     )[1]
-    ask = "COMP_WORDS=(jaxcifar pre); COMP_CWORD=1; compopt() { :; }; _shtab_jaxcifar; echo $COMPREPLY"
+    words = "COMP_WORDS=(jaxcifar pre); COMP_CWORD=1; compopt() { :; }"
+    ask = f"{words}; _shtab_jaxcifar; echo $COMPREPLY"
     asked = [name, "-c", f"{console.completion(name)}\n{ask}"]
     assert subprocess.run(asked, capture_output=True, text=True).stdout == "predict\n"
 
