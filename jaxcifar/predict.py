@@ -29,8 +29,6 @@ from jaxcifar.weights.net import Net, load_net, name_outputs
 MAX_PATH = 4096  # characters of a file's name that are shown
 TOP = 5  # classes shown for each image, by default
 
-CORNERS = "left", "top", "right", "bottom"  # of the square that the net sees, in pixels
-
 RankedClasses = list[tuple[str, float]]  # classes and their probabilities, the most likely first
 
 
@@ -91,7 +89,7 @@ def format_json(net: Net, found: Sequence[tuple[CroppedImage, RankedClasses]]) -
             "image": image.name,
             "width": image.width,
             "height": image.height,
-            "crop": dict(zip(CORNERS, image.square, strict=True)),
+            "square": image.square,
             "predictions": [{"class": name, "probability": p} for name, p in best],
         }
         for image, best in found
@@ -104,7 +102,7 @@ def format_csv(found: Sequence[tuple[CroppedImage, RankedClasses]]) -> str:
     """Returns the predictions as CSV, with a row per image and class."""
     file = io.StringIO()
     rows = csv.writer(file, lineterminator="\n")
-    rows.writerow(["image", *CORNERS, "rank", "class", "probability"])
+    rows.writerow(["image", "left", "top", "right", "bottom", "rank", "class", "probability"])
     for image, best in found:
         for rank, (name, probability) in enumerate(best, 1):
             texts = [output.csv_cell(printable(text, MAX_PATH)) for text in (image.name, name)]
@@ -148,7 +146,11 @@ def make_parser() -> argparse.ArgumentParser:
     text = f"classes to print for each image, the most likely first (default: {TOP})"
     parser.add_argument("--top", type=int, default=TOP, metavar="K", help=text)
     form = parser.add_mutually_exclusive_group()
-    form.add_argument("--json", action="store_true", help="print a JSON object instead of text")
+    text = (
+        "print a JSON object instead of text; the square of an image that the net sees is given as"
+        " [left, top, right, bottom] in pixels"
+    )
+    form.add_argument("--json", action="store_true", help=text)
     form.add_argument("--csv", action="store_true", help="print a CSV row per image and class")
     text = (
         "folder for a picture of each image that shows which parts support its most likely class"

@@ -132,8 +132,7 @@ def test_the_command_predicts_for_files_what_the_net_predicts_for_their_pixels(
     result = json.loads(out)
     assert (result["step"], result["data"]) == (12, "synthetic")
     assert [i["image"] for i in result["images"]] == [f"{folder}/a.png", f"{folder}/b.BMP"]
-    crops = [{"left": x, "top": 0, "right": x + 32, "bottom": 32} for x in (0, 14)]
-    assert [image["crop"] for image in result["images"]] == crops
+    assert [i["square"] for i in result["images"]] == [[0, 0, 32, 32], [14, 0, 46, 32]]
     for image, row in zip(result["images"], want, strict=True):
         order = sorted(range(10), key=lambda i: -row[i])[:5]
         got = [(p["class"], p["probability"]) for p in image["predictions"]]
