@@ -93,8 +93,7 @@ def _read_torch(file: pathlib.Path, content: bytes) -> tuple[dict[str, Any], lis
         ) from error
     keys: list[str] = []
     while isinstance(loaded, dict):
-        inside = [k for k in WRAPPERS if not isinstance(loaded.get(k, loaded), torch.Tensor)]
-        inside = [k for k in inside if k in loaded]
+        inside = [k for k in WRAPPERS if k in loaded and not isinstance(loaded[k], torch.Tensor)]
         if not inside:
             break
         keys.append(inside[0])
