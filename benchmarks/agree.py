@@ -34,9 +34,9 @@ CONFIGS = (
 )
 STEPS = 5  # of one shortened epoch
 FULL, TRAINED, HALF = "float32", "float32 as trained", "bfloat16"
-# Largest relative differences of the mean loss and of the update, the way that the parameters went.
-# Adam, ReLU and BatchNorm magnify rounding: with the batch split over two CPU devices, the loss
-# differs by up to 0.0014 in float32 and 0.006 in bfloat16, and the update by 0.05 and 0.17.
+# Limits of the relative difference of the mean loss, and of the update (the change of the
+# parameters). Adam, ReLU and BatchNorm magnify rounding: with the batch split over two CPU devices,
+# the loss differs by up to 0.0014 in float32 and 0.006 in bfloat16, the update by 0.05 and 0.17.
 LIMITS = {FULL: (0.01, 0.1), TRAINED: (0.03, 0.4), HALF: (0.05, 0.7)}
 
 
@@ -120,7 +120,7 @@ def main() -> None:
         for f in record["found"]
     ]
     print(f"{STEPS} steps on {described} against one CPU\n")
-    print(table(("config", "type", "difference of loss", "of update", "agree"), rows))
+    print(table(("config", "type", "difference of loss", "difference of update", "agree"), rows))
     if apart := [f"{f['config']} in {f['dtype']}" for f in record["found"] if not f["agree"]]:
         raise UserError(f"the difference exceeds its limit: {', '.join(apart)}")
 

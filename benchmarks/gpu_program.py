@@ -4,9 +4,9 @@ python benchmarks/gpu_program.py [--config=FILE ...] [--target=FILE] [--config.K
 python benchmarks/gpu_program.py --table
 
 For each config it compiles the training and evaluation programs, a whole epoch each, for the GPU
-that the target file describes. A step's lower bound in time is a model, not a measurement: the
-time, cuDNN's algorithms and its workspace are not visible this way. Writes
-results/gpu_program.json and the table in benchmarks/README.md.
+that the target file describes. The lower bound on a step's time is a model, not a measurement, and
+cuDNN's algorithms and workspace are not visible. Writes results/gpu_program.json and the table in
+benchmarks/README.md.
 """
 
 import argparse
@@ -46,7 +46,7 @@ OUT = checkout.RESULTS / "gpu_program.json"
 MARKS = ("<!-- programs: made by `python benchmarks/gpu_program.py` -->", "<!-- /programs -->")
 CONFIGS = ("resnet20.py", "adaptive.py", "simple_cnn.py:batchnorm", "speedrun.py")
 TRAIN, TEST = 50_000, 10_000  # images of CIFAR-10
-# Runs trained as one program, and the most parameters of a network that it is compiled for.
+# The number of runs trained as one program, and the largest network for which it is compiled.
 RUNS_AT_ONCE, MAX_PARAMETERS = 8, 1_000_000
 LAUNCH, LAUNCH_IN_BUFFER = 3e-6, 1e-6  # seconds
 HEAVIEST = 8  # kernels listed in the record
@@ -111,7 +111,7 @@ def make_target_mesh(description: str) -> Mesh:
     Raises:
       UserError: XLA's compiler for GPUs is not installed.
     """
-    logging.getLogger("jax._src.xla_bridge").setLevel(logging.CRITICAL)  # no GPU for the plugin
+    logging.getLogger("jax._src.xla_bridge").setLevel(logging.CRITICAL)  # the plugin finds no GPU
     if not any(map(is_importable, PLUGINS)):
         version = jax.__version__
         raise UserError(

@@ -1,8 +1,8 @@
 """Reads the kernels of a step from the text of a program that XLA compiled for a GPU.
 
 Every fusion, custom call and copy in the body of the program's loop is a kernel. It reads its
-operands and writes its results; of an operand that is only gathered or sliced, it reads the part
-that it takes. The text does not show what a library kernel (cuDNN) does inside, nor its workspace.
+operands and writes its results. If it only gathers from an operand or slices it, it reads just the
+needed part. The text does not show what a library kernel (cuDNN) does inside, nor its workspace.
 """
 
 import collections
@@ -72,7 +72,7 @@ class Instruction(NamedTuple):
 
     @property
     def op_name(self) -> str:
-        """Its origin in the traced program, such as "jit(_steps)/while/body/…/conv0/add"."""
+        """The place in the traced program, such as "jit(_steps)/while/body/…/conv0/add"."""
         return self.attribute(r'op_name="([^"]*)"')
 
     def attribute(self, pattern: str) -> str:

@@ -1,9 +1,9 @@
-"""Checks that this Python has what campaign.sh runs; prints "torch" if it has PyTorch as well.
+"""Checks that this Python has what campaign.sh needs; prints "torch" if it also has PyTorch.
 
 python benchmarks/ready.py [--gpu]
 
-The exit status is 2, after one line that says what is missing, if it lacks a package, or with
---gpu if jax finds no GPU.
+If a package is missing, or with --gpu if jax finds no GPU, it prints one line that says so and
+exits with status 2.
 """
 
 import importlib
@@ -17,7 +17,7 @@ MODULES = (
 
 
 def missing() -> list[str]:
-    """Returns the packages that cannot be imported, also those that another one imports."""
+    """Returns the packages that cannot be imported, including packages that others import."""
     names = []
     for module in MODULES:
         try:

@@ -144,7 +144,7 @@ def side_row(name: str, runs: list[Record], device_runs: list[Record]) -> list[s
     operations = runs[0]["operations"]
     rate = operations / statistics.mean(run["train_seconds"] for run in runs)
     dtype = runs[0]["side"].partition(":")[2] or "float32"
-    # PyTorch's runs measure no peak, so use those of the same days, which had the same machine
+    # PyTorch's runs measure no peak, so use the peaks of the same days, on the same machine
     days = {run["date"] for run in runs}
     measured = [run["peaks"] for run in device_runs if "peaks" in run and run["date"] in days]
     peaks = [rates[dtype] for rates in measured if dtype in rates]

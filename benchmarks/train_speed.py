@@ -268,7 +268,7 @@ def parse_options() -> argparse.Namespace:
 
 
 def check_options(options: argparse.Namespace) -> None:
-    """Raises a UserError for an option that has no meaning."""
+    """Raises a UserError for an invalid option."""
     unknown = [name for name in options.systems if name not in CPU_EXAMPLES]
     if unknown:
         raise UserError(f"--systems: no {unknown[0]!r}; choices: {', '.join(CPU_EXAMPLES)}")

@@ -28,7 +28,7 @@ def main() -> None:
     parser.add_argument(
         "--epochs", type=int, default=2, metavar="N", help="epochs to time (default: 2)"
     )
-    text = "number of training images; another one than the default compiles other programs"
+    text = "number of training images; another number than the default compiles other programs"
     parser.add_argument("--examples", type=int, default=TRAIN, metavar="N", help=text)
     options = parser.parse_args()
     if options.epochs < 0 or options.examples < 1:

@@ -1,4 +1,4 @@
-"""The campaign for a GPU, rehearsed: each kind of stage runs, here on a CPU and tiny."""
+"""Rehearsals of the GPU campaign: each kind of stage runs on a CPU, with tiny networks."""
 
 import os
 import signal
@@ -190,7 +190,7 @@ def test_a_signal_lets_the_stages_save_and_ends_all(tmp_path, number):
         (["--rehearse"], {"ARCHIVE_MB": "few"}, "ARCHIVE_MB is few"),
     ],
 )
-def test_what_it_cannot_run_with_is_said_in_a_line(tmp_path, words, environment, said):
+def test_settings_that_cannot_work_are_refused_in_one_line(tmp_path, words, environment, said):
     found = campaign(tmp_path, *words, **environment)
     assert (found.returncode, found.stdout) == (2, "")
     (line,) = found.stderr.splitlines()
@@ -212,7 +212,7 @@ def test_missing_packages_are_named_before_anything_begins(tmp_path):
     assert os.listdir(tmp_path) == ["lacking"]
 
 
-def test_it_works_neither_in_out_nor_where_the_other_kind_did(tmp_path):
+def test_a_work_folder_in_out_or_of_the_other_kind_is_refused(tmp_path):
     found = campaign(tmp_path, "--rehearse", WORK=str(tmp_path / "out" / "work"))
     assert (found.returncode, found.stdout) == (2, "")
     assert "which is in OUT" in found.stderr

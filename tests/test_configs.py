@@ -80,7 +80,7 @@ def test_a_config_trains_two_steps_in_bfloat16(name, small_data):
 
 @pytest.mark.parametrize("name", CONFIGS)
 def test_a_config_can_be_shortened_to_one_epoch(name):
-    """A warm-up as long as the run is allowed; a longer one is refused with both keys."""
+    """A warm-up may be as long as the run; the error for a longer one names both keys."""
     config = config_of(name, num_epochs=1)
     if config.schedule.get("warmup_epochs", 0) > 1:
         with pytest.raises(

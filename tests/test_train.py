@@ -357,7 +357,7 @@ def test_the_seconds_of_an_epoch_count_its_steps_before_a_resume(
     ("decay", "steps", "warnings"),
     [(0.0, 28, ["BatchNorm"]), (0.0, 29, []), (0.9, 57, ["averaged weights"]), (0.9, 60, [])],
 )
-def test_averages_that_hold_much_of_their_start_are_mentioned(decay, steps, warnings):
+def test_averages_that_hold_much_of_their_initial_value_are_reported(decay, steps, warnings):
     """0.9 to the power of 28 is 5.2 %, of 29 it is 4.7 %; the weights have half as many updates."""
     config = tiny(**{"optimizer.ema_decay": decay, "accumulate_steps": 2})
     parts = experiment.build_experiment(config)

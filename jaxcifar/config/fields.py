@@ -20,7 +20,7 @@ from typing import Annotated, Any, NamedTuple, NoReturn, TypeVar, get_args, get_
 from jaxcifar.errors import UserError
 
 T = TypeVar("T")
-# Names from other libraries, and what has their meaning here.
+# Names from other libraries, and what to use for them here.
 OTHER_NAMES = {
     "adamw": "adamw is adam with config.optimizer.decoupled_weight_decay",
     "onecycle": "onecycle is triangle",

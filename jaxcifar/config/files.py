@@ -25,13 +25,13 @@ def config_folder() -> pathlib.Path:
 
 
 def find_config(file: str) -> pathlib.Path:
-    """Returns the user's own file, one that comes with jaxcifar, or that of a run.
+    """Returns the path of the user's own config file, of one of jaxcifar's, or of a run's config.
 
-    "configs/adaptive.py" or "adaptive" names one that comes with jaxcifar, and "checkpoints/run"
-    the config.json in this folder.
+    "configs/adaptive.py" or "adaptive" names a config that comes with jaxcifar, and
+    "checkpoints/run" names the config.json in this folder.
 
     Raises:
-      UserError: neither exists.
+      UserError: no such file exists.
     """
     path = pathlib.Path(file)
     if path.is_file():
@@ -83,7 +83,7 @@ def run_config_file(name: str) -> ConfigDict:
 def config_name(name: str) -> str:
     """Returns the short name of a config: "configs/simple_cnn.py:l1" -> "simple_cnn_l1".
 
-    That of a run's config is the name of its folder.
+    The config of a run has the name of the run's folder.
     """
     file, _, variant = name.partition(":")
     path = pathlib.Path(file)

@@ -45,8 +45,8 @@ class Config(NamedTuple):
     accumulate_steps: Annotated[Positive, "batches per update of the weights"] = 1
     init_from: Annotated[
         str,
-        "run's folder, or file of export --to=safetensors, whose weights to start from; "
-        '"" starts from random weights',
+        "weights to start from, in the folder of a run or a file that export --to=safetensors"
+        ' wrote; "" starts from random weights',
     ] = ""
     evaluation: Mapping = {}  # empty: evaluate after every epoch, in one view
     early_stopping: Mapping = {}  # empty: off
@@ -54,7 +54,7 @@ class Config(NamedTuple):
 
 
 class Section(NamedTuple):
-    """What reads a section: a function, or a table from which the key `name` selects a function.
+    """The reader of a section: a function, or a table from which the key `name` selects a function.
 
     `shared` names the class whose fields every choice in the table has as keys.
     """
@@ -142,12 +142,12 @@ def to_json(config: ConfigDict) -> str:
 
 
 def from_json(text: str) -> ConfigDict:
-    """Returns the config in JSON written by `to_json`."""
+    """Returns the config in a text that `to_json` wrote."""
     return from_dict(json.loads(text))
 
 
 def from_dict(tree: Mapping) -> ConfigDict:
-    """Returns the config in an object of JSON.
+    """Returns the config that a parsed JSON object describes.
 
     Raises:
       UserError: a top-level key is unknown, missing or of another type, or a name is not allowed.

@@ -12,8 +12,8 @@ from jaxcifar.system import files
 
 __all__ = ["SOURCES", "Dataset", "Split", "compare_data", "load_dataset"]
 
-# name -> function of config.data.dir, and of the keys of `config.data` that are for this source
-# alone, that returns the data set, nothing held out
+# source -> the function that loads it, without holding out validation images. Its arguments are
+# config.data.dir and the keys of `config.data` that only this source has.
 SOURCES: dict[str, Callable[..., Dataset]] = {
     "cifar10": cifar10.load,
     "cifar100": cifar100.load,
@@ -39,13 +39,15 @@ def load_dataset(
         str, one_of(cifar100.CLASS_NAMES), "cifar100 only: its 100 classes or its 20 superclasses"
     ] = "fine",
     test_share: Annotated[
-        BelowOne, "folder only: share of each class that becomes test images if there are none"
+        BelowOne,
+        "folder only: share of each class that becomes the test set if the folder has none",
     ] = 0.2,
 ) -> Dataset:
     """Loads a data set; the arguments are the keys of `config.data`.
 
-    Validation images are the last training images or, of the user's own data, a fixed random choice
-    with the classes' proportions. The images to keep are chosen likewise, from the start.
+    The last training images become the validation images, and `train_examples` keeps the first of
+    the others. The user's own data may be sorted by class, so both are then a fixed random choice
+    with the classes' proportions.
 
     Raises:
       UserError: `dir` does not exist, there are too few images, a file is damaged, or the data

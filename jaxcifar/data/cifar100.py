@@ -32,7 +32,7 @@ CLASS_NAMES = {"coarse": tuple(COARSE.split()), "fine": tuple(FINE.split())}
 def load(dir: str, labels: str) -> Dataset:
     """Returns CIFAR-100 with its "fine" or "coarse" labels.
 
-    It is looked for in `dir`, $JAXCIFAR_DATA, the cache and the network, in this order.
+    It comes from `dir`, $JAXCIFAR_DATA, the cache or the network, in this order.
 
     Raises:
       UserError: no copy was found, or the one that was found is damaged.
@@ -68,7 +68,7 @@ def _published() -> locate.Published:
 def _find_problem(train: Split, test: Split) -> str:
     """Returns what is wrong with the numbers of images per class; "" if nothing is.
 
-    The digest of all pixels is not published, so that only the labels can be checked.
+    No digest of the pixels is published, so only the labels can be checked.
     """
     for part, each in zip((train, test), PER_CLASS, strict=True):
         if part.labels.min() < 0 or (np.bincount(part.labels[:, 1], minlength=100) != each).any():

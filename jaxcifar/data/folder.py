@@ -32,7 +32,7 @@ EXPECTED = "expected one subfolder of images per class, or train/ and test/ with
 
 
 class Listing(NamedTuple):
-    """The image files of a split with their labels, and the files that are left out."""
+    """The image files of a split with their labels, and the files that are ignored."""
 
     files: list[Path]
     labels: np.ndarray  # int32 [N]
@@ -84,7 +84,7 @@ def load(dir: str, test_share: float) -> Dataset:
 
 
 def _list_parts(folder: Path) -> tuple[dict[str, Listing], tuple[str, ...], list[Path]]:
-    """Returns the listing of each split, the names of the classes, and the paths left out.
+    """Returns the listing of each split, the names of the classes, and the ignored paths.
 
     The splits are "train" and, if they have folders of their own, "test" and "validation".
     """
@@ -126,7 +126,7 @@ def _class_names(folder: Path) -> tuple[str, ...]:
 
 
 def _list_classes(folder: Path, names: tuple[str, ...]) -> Listing:
-    """Lists the images of each class, at any depth; hidden files are left out."""
+    """Lists the images of each class, at any depth, except hidden files."""
     if unknown := set(_class_names(folder)) - set(names):
         raise UserError(
             f"{folder / min(unknown)} is not a class of the training images; expected the folders"

@@ -38,7 +38,7 @@ class Published(NamedTuple):
     def find_copy(self, folder: Path) -> tuple[Path, Reader, bool] | None:
         """Returns the path of a copy of the data, its reader, and whether reading it is slow.
 
-        The copy is in `folder`, or is this folder or file itself; None if there is none.
+        `folder` may contain the copy or be the copy itself. Returns None if there is no copy.
         """
         for kind in self.kinds:
             for place in (folder / kind.folder, folder):
@@ -55,7 +55,7 @@ class Published(NamedTuple):
     def read(self, dir: str) -> tuple[Split, Split, str]:
         """Returns the training and test images and where they came from, as text.
 
-        They are looked for in `dir`, $JAXCIFAR_DATA, the cache and the network, in this order.
+        They come from `dir`, $JAXCIFAR_DATA, the cache or the network, in this order.
 
         Raises:
           UserError: no copy was found, or the one that was found is damaged.

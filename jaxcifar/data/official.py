@@ -119,7 +119,7 @@ class _Bounded(gzip.GzipFile):
 
 
 def _assemble(kind: Kind, where: Path, blobs: Iterable[tuple[str, bytes]]) -> tuple[Split, Split]:
-    """Verifies and decodes the files, given in any order; returns the official order."""
+    """Verifies the files, given in any order, and returns their images in the official order."""
     names = list(kind.md5)
     splits: dict[str, Split] = {}
     for name, blob in blobs:

@@ -10,7 +10,7 @@ import numpy as np
 from jaxcifar.errors import UserError, printable
 
 SIZE = 32  # height and width of an image in pixels
-# Sources whose images come in a random order; recorded runs depend on it.
+# Sources whose images already come in a random order; recorded runs depend on this order.
 MIXED = ("cifar10", "cifar100", "synthetic")
 
 
@@ -35,13 +35,13 @@ class Dataset:
     train: Split
     validation: Split
     test: Split
-    checksum: str  # first 16 digits of `content_sha256`, before any images are held out
+    checksum: str  # first 16 digits of `content_sha256`, before validation images are held out
 
 
 def make_dataset(
     source: str, origin: str, class_names: tuple[str, ...], train: Split, test: Split, digest: str
 ) -> Dataset:
-    """Returns a data set with nothing held out; `digest` is its `content_sha256`."""
+    """Returns a data set without validation images; `digest` is its `content_sha256`."""
     none = Split(train.images[:0], train.labels[:0])
     names = tuple(map(printable, class_names))
     return Dataset(source, origin, names, train, none, test, digest[:16])
@@ -82,7 +82,7 @@ def compare_data(
 def split_classes(labels: np.ndarray, share: float) -> np.ndarray:
     """Returns a mask [N] of `share` of each class, chosen at random by a fixed seed.
 
-    Of a class with at least two images, at least one is chosen and at least one is not.
+    If a class has at least two images, at least one is chosen and at least one is not.
     """
     ranks, counts = _ranks(labels), np.bincount(labels)[labels]
     return ranks < np.clip(np.rint(share * counts), 1, np.maximum(counts - 1, 0))
@@ -91,8 +91,8 @@ def split_classes(labels: np.ndarray, share: float) -> np.ndarray:
 def hold_out(dataset: Dataset, validation: int, train_examples: int) -> Dataset:
     """Holds out the last `validation` training images, then keeps the first `train_examples`.
 
-    `train_examples=0` keeps all. The user's own data, which may be sorted by class, are first put
-    into an order in which both parts have the classes' proportions.
+    `train_examples=0` keeps all. The user's own data may be sorted by class, so they are shuffled
+    first, in a way that gives both parts the classes' proportions.
 
     Raises:
       UserError: there are too few training images.

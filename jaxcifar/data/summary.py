@@ -11,7 +11,7 @@ from jaxcifar.data.split import Dataset, Split
 class Duplicates(NamedTuple):
     """The number of images of `part` that equal an earlier image of `other`, which may be `part`.
 
-    `relabelled` counts those whose label is not that of the first equal image.
+    `relabelled` counts the duplicates whose label differs from that of the first equal image.
     """
 
     part: str

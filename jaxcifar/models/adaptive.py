@@ -39,7 +39,7 @@ class AdaptiveBlock(nn.Module):
 
     Fields:
       features, branches: C and K.
-      kernel_size, padding: those of each branch's convolution, which has a bias.
+      kernel_size, padding: of each branch's convolution, which has a bias.
       gate: "linear" (the output of a Dense layer), "softmax" (over K) or "none" (all ones).
       gate_per_channel: gives each branch one weight per channel, a in [B, K, C], instead of a
         single weight, a in [B, K].

@@ -19,13 +19,13 @@ from jaxcifar.ops.dropout import dropout
 
 Array = jax.Array
 
-# Uniform in ±1/√fan_in. This is PyTorch's default for weights and biases, with which the reports
-# trained their small nets. Without biases, or with larger weights, the initial loss is different.
+# Uniform in ±1/√fan_in, PyTorch's default for weights and biases, which the reports used for their
+# small nets. Without biases, or with larger weights, the initial loss would differ from theirs.
 pytorch_weights = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
 
 
 def pytorch_bias(fan_in: int) -> Callable[..., Array]:
-    """Returns PyTorch's default initialiser of a bias, whose shape does not give the fan-in."""
+    """Returns PyTorch's default initialiser of a bias; the bias's shape does not give `fan_in`."""
     bound = 1 / math.sqrt(fan_in)
     return lambda key, shape, dtype=jnp.float32: jax.random.uniform(
         key, shape, dtype, -bound, bound

@@ -13,7 +13,7 @@ Array = jax.Array
 
 
 class PixelMLP(nn.Module):
-    """Flattens the image; Dense layers of `hidden` with ReLU and dropout between; () is linear."""
+    """Dense layers on the flattened image, with ReLU and dropout between them."""
 
     num_classes: NumClasses
     hidden: Annotated[

@@ -48,7 +48,7 @@ class SimpleCNN(nn.Module):
             name = f"norm{i}"
             norm = batch_norm(train, self.dtype, name, self.platform) if self.norm else None
             if self.activation == "relu":
-                x = activate(conv(x, norm))  # commutes with max-pool, whose output is smaller
+                x = activate(conv(x, norm))  # ReLU commutes with max-pool, whose output is smaller
             else:
                 x = conv(x, functools.partial(_norm_and_activate, norm, activate))
         x = layers.mark_last_map(self, x).reshape(x.shape[0], -1)

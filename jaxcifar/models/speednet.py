@@ -28,8 +28,8 @@ class SpeedNet(nn.Module):
     """Groups of 3×3 convolutions with BatchNorm and an activation; global max-pool; Dense.
 
     A group has `depth` convolutions, and a 2×2 max-pool follows its first. BatchNorm has a bias and
-    no scale; convolutions and Dense have no bias. With `residual`, the output of the first
-    activation in a group is added before the last one.
+    no scale; convolutions and Dense have no bias. With `residual`, the output of a group's first
+    activation is added to the input of its last activation.
     """
 
     num_classes: NumClasses
@@ -40,7 +40,9 @@ class SpeedNet(nn.Module):
         Share, "momentum of BatchNorm's running averages, the weight of the old average"
     ]
     norm_epsilon: Annotated[AboveZero, "added to BatchNorm's variance"]
-    residual: Annotated[bool, "add a group's first activation to its last convolution"] = False
+    residual: Annotated[
+        bool, "add a group's first activation to the input of its last activation"
+    ] = False
     dtype: Injected[Any] = jnp.float32
     platform: Injected[str] = ""
 

@@ -17,11 +17,11 @@ Array = jax.Array
 
 
 class Whitened(nn.Module):
-    """A net that sees whitened size×size patches of its images, after an activation.
+    """Applies a net to the whitened size×size patches of images, after an activation.
 
-    It sees a map [B, H − size + 1, W − size + 1, 2·size²·C] instead of the images [B, H, W, C]. The
-    kernel is stored in `batch_stats` because it is not learned but measured from training images
-    (`whitening_kernel`). Until it is measured, it is 0.
+    The net sees a map [B, H − size + 1, W − size + 1, 2·size²·C] instead of the images
+    [B, H, W, C]. The whitening kernel is stored in `batch_stats` because it is not learned but
+    measured from training images (`whitening_kernel`). Until it is measured, it is 0.
     """
 
     net: nn.Module

@@ -1,1 +1,1 @@
-"""Operations on feature maps, some with another implementation on each platform."""
+"""Operations on feature maps; some have a different implementation on each platform."""

@@ -89,7 +89,7 @@ normalise.defvjp(_forward, _backward)
 
 
 def _sums(a: Array, b: Array) -> tuple[Array, Array]:
-    """Sums both over all axes but the last in one reduction, which XLA runs as one kernel."""
+    """Sums both arrays over all axes but the last in one reduction, one kernel of XLA."""
     zero = jnp.zeros((), a.dtype)
     axes = tuple(range(a.ndim - 1))
     return lax.reduce((a, b), (zero, zero), lambda x, y: (x[0] + y[0], x[1] + y[1]), axes)

@@ -35,7 +35,7 @@ class Convolution(NamedTuple):
 
     @property
     def dropped(self) -> tuple[int, int]:
-        """The numbers of last output rows and columns left out because the pool drops them."""
+        """The numbers of last output rows and columns to skip, because the pool drops them."""
         if not (self.pooled and self.is_float32_3x3):
             return 0, 0
         h, w = (side + 2 * self.padding - 2 for side in self.x.shape[1:3])
@@ -75,7 +75,7 @@ def conv2d_max_pool(
     """
     call = Convolution(x, kernel, stride, padding, pooled=before_pool is None)
     before_pool = before_pool or (lambda y: y)
-    if platform == "cpu" and _suits_windows(call):  # they are the windows of the pool
+    if platform == "cpu" and _suits_windows(call):  # its windows are those of the pool
         return safe_max(before_pool(_add(conv_windows(x, kernel, padding), bias)), (3,))
     return max_pool(before_pool(_add(_convolve(call, platform), bias)), 2)
 
@@ -95,7 +95,7 @@ def _add(y: Array, bias: Array | None) -> Array:
 def lax_conv(
     x: Array, kernel: Array, stride: int, padding: int, drop: tuple[int, int] = (0, 0)
 ) -> Array:
-    """Convolves with XLA's own convolution; leaves out the last `drop` output rows and columns."""
+    """Convolves with XLA's own convolution and skips the last `drop` output rows and columns."""
     return lax.conv_general_dilated(
         x,
         kernel,
@@ -107,7 +107,7 @@ def lax_conv(
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
 def conv_ungrouped(x: Array, kernel: Array, stride: int, padding: int) -> Array:
-    """Computes `lax_conv` and, under `vmap`, one convolution after another.
+    """Computes `lax_conv`; under `vmap`, it computes one convolution after another.
 
     `vmap` turns a plain `lax_conv` into a grouped convolution, which is slow in cuDNN if the groups
     have few channels.
@@ -159,9 +159,9 @@ def _conv_fenced_forward(x, kernel, stride, padding, drop):
 
 
 def _conv_fenced_backward(stride, padding, drop, saved, gradient):
-    # For the kernel's gradient XLA:CPU transposes x, and it fuses the whole elementwise chain that
-    # made x into that strided loop. A product with the identity is the cheapest fence that XLA
-    # respects (it removes optimization_barrier): it saves 13 to 20 % of a ResNet-20 step.
+    # For the kernel's gradient, XLA:CPU transposes x and fuses all elementwise operations that made
+    # x into this strided loop. A product with the identity is the cheapest fence against the fusion
+    # (XLA removes an optimization_barrier), and saves 13 to 20 % of a ResNet-20 step.
     x, kernel = saved
     x = x @ jnp.eye(x.shape[-1], dtype=x.dtype)
     plain = functools.partial(lax_conv, stride=stride, padding=padding, drop=drop)
@@ -221,13 +221,14 @@ def windows_to_map(y: Array) -> Array:
 
 
 def _suits_windows(call: Convolution) -> bool:
-    """Returns whether `conv_windows` can compute the call and is fastest, with so few channels."""
+    """Returns whether `conv_windows` can compute the call and, for its few channels, is fastest."""
     possible = call.stride == 1 and len(call.kernel) % 2 == 1 and call.x.shape[1] % 2 == 0
     return possible and max(call.channels) <= 16
 
 
-# Conditions and implementations by platform. The first implementation whose condition holds was the
-# fastest of those measured (benchmarks/README.md). A platform that is not listed uses `lax_conv`.
+# Conditions and implementations by platform. Of all implementations that were measured
+# (benchmarks/README.md), the first whose condition holds was the fastest. A platform that is not
+# listed uses `lax_conv`.
 IMPLEMENTATIONS: dict[
     str, list[tuple[Callable[[Convolution], bool], Callable[[Convolution], Array]]]
 ] = {

@@ -15,7 +15,8 @@ def max_pool(x: Array, size: int) -> Array:
 
     The stride is `size`. Rows and columns that do not fill a window are dropped, as in PyTorch. The
     implementation is a reshape and a maximum, which fuse with the operations around them and have a
-    deterministic gradient. The gradient of `reduce_window`, a select-and-scatter, does neither.
+    deterministic gradient. The gradient of `reduce_window` is a select-and-scatter, which does not
+    fuse and is not deterministic.
 
     Raises:
       UserError: a window is larger than the map.

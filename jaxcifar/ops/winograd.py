@@ -23,8 +23,8 @@ POINTS = (0, 1, -1, 2, -2, 0.5, -0.5)
 POINTS_OF_7 = (0, 1, -1, 0.4, -0.4, 4 / 3, -4 / 3, 3)
 TILES = (2, 3, 4, 5, 6, 7)  # m; larger tiles save more multiplications and round worse
 # The smallest C_in·C_out at which Winograd was measured to be faster than a plain convolution on
-# XLA:CPU. WIDE is for any map, WIDE_COVERED for a map that the tiles cover exactly.
-WIDE, WIDE_COVERED = 64 * 128, 64 * 64
+# XLA:CPU, for any map and for a map that the tiles cover exactly.
+MIN_CHANNELS, MIN_CHANNELS_IF_COVERED = 64 * 128, 64 * 64
 
 
 def best_tile(h: int, w: int) -> int:
@@ -35,7 +35,7 @@ def best_tile(h: int, w: int) -> int:
 def winograd_is_faster(h: int, w: int, channels: int) -> bool:
     """Returns whether Winograd is faster on a CPU, for `channels` = C_in·C_out and h×w outputs."""
     m = best_tile(h, w)
-    return channels >= (WIDE if h % m or w % m else WIDE_COVERED)
+    return channels >= (MIN_CHANNELS if h % m or w % m else MIN_CHANNELS_IF_COVERED)
 
 
 @functools.cache
@@ -60,7 +60,7 @@ def conv_winograd(
 ) -> Array:
     """Convolves x [B, H, W, C_in] with a kernel [3, 3, C_in, C_out] in tiles of m×m, stride 1.
 
-    The last `drop` output rows and columns are left out. The largest error measured in float32,
+    The last `drop` output rows and columns are skipped. The largest error measured in float32,
     relative to the standard deviation of a result, is 1e-4 (m = 4) to 4e-4 (m = 6); with AVX-512 it
     is 3e-5 (m = 4), 5e-5 (m = 6) and 2e-4 (m = 7).
     """

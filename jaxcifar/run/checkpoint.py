@@ -85,7 +85,7 @@ class Checkpoints:
             self.wait()
             self._checkpointer.close()
         except Exception:
-            if kind is None:  # otherwise probably the same error again
+            if kind is None:  # after another error, this one is probably the same
                 raise
 
     def wait(self) -> None:

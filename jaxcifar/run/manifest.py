@@ -12,7 +12,7 @@ import zlib
 from jaxcifar.system import atomic, files, json_files
 
 FILE = "manifest.json"
-UNREAD = "commit_success.txt"  # Orbax's note with the path of the machine, which nothing reads
+UNREAD = "commit_success.txt"  # Orbax's note with a path of the machine; nothing reads the note
 CHUNK = 2**20
 
 

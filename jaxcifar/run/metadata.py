@@ -28,7 +28,7 @@ FORM: dict[Any, Any] = {
     "versions?": {str: TEXT},
     **dict.fromkeys(("device?", "commit?", "date?"), TEXT),
 }
-# What is assumed of a step that lacks a key.
+# The values that are assumed for keys that a step lacks.
 UNKNOWN: dict[str, Any] = {
     "class_names": [],
     "mean": [],
@@ -58,19 +58,19 @@ def read(folder: pathlib.Path) -> dict[str, Any]:
 
 
 def sealed(meta: dict[str, Any]) -> dict[str, Any]:
-    """Returns the metadata with a checksum of themselves added."""
+    """Returns the metadata with their own checksum added."""
     meta = {key: value for key, value in meta.items() if key != SEAL}
     return {**meta, SEAL: zlib.crc32(json.dumps(meta, sort_keys=True).encode())}
 
 
 def printable(meta: dict[str, Any]) -> dict[str, Any]:
     """Returns the metadata with all keys, and with names that are safe to print."""
-    config = {key: meta[key] for key in ("config",) if key in meta}  # has lines
+    config = {key: meta[key] for key in ("config",) if key in meta}  # keeps its line breaks
     return UNKNOWN | output.cleaned(meta) | config
 
 
 def check_listed(folder: pathlib.Path) -> None:
-    """Raises Damaged if Orbax could not even list the steps because of this one."""
+    """Raises Damaged if this step would keep Orbax from listing any step."""
     if not folder.name.isdigit():  # a temporary folder of a killed save
         return
     with damage.classify_read_error(folder):
@@ -81,5 +81,5 @@ def check_listed(folder: pathlib.Path) -> None:
         except FileNotFoundError:
             pass
         except BadJson as error:
-            if not isinstance(error.__cause__, SYNTAX):  # which Orbax reads as an empty object
+            if not isinstance(error.__cause__, SYNTAX):  # Orbax reads bad syntax as an empty object
                 raise ContentError(f"{FILE}: {error}") from error

@@ -177,7 +177,7 @@ def _make_bar(live: bool) -> Any:
         BarColumn(),
         TextColumn("{task.fields[text]}"),
         TimeRemainingColumn(compact=True, elapsed_when_finished=True),
-        console=Console(),  # of today's stdout; rich's own is that of its first use
+        console=Console(),  # rich's default console would keep the stdout of its first use
         disable=not live,
         transient=True,
     )

@@ -19,7 +19,7 @@ class EarlyStopping(NamedTuple):
 
     patience: Annotated[
         Count,
-        "epochs without a better validation accuracy after which the run ends; 0 never ends it",
+        "the run ends after this many epochs without a better validation accuracy; 0 is off",
     ] = 0
 
     def due(self, lines: Sequence[Mapping[str, Any]]) -> bool:

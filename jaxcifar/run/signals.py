@@ -11,7 +11,7 @@ from jaxcifar.system import output, second_signal
 
 
 class Interrupt:
-    """Handles signals: the first sets `wanted`, the same one again raises KeyboardInterrupt.
+    """Handles signals: the first sets `wanted`, and its repetition raises KeyboardInterrupt.
 
     The message names the `unit` that is finished first, "step" or "epoch", and what happens
     `then`. A duplicate, which comes within a second, does nothing. A signal that is already

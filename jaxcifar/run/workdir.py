@@ -112,9 +112,8 @@ def claim_workdir(
 ) -> Iterator[None]:
     """Locks the workdir for one training process and writes its config.json.
 
-    `continues` is that of `check_workdir`.
-
-    The lock is released however the process ends. Temporary files of a killed process are removed.
+    `continues` has the meaning it has in `check_workdir`. The lock is released however the process
+    ends. Temporary files of a killed process are removed.
     On a file system without locks, a warning says that nothing prevents a second process.
 
     Raises:
@@ -142,7 +141,7 @@ def claim_workdir(
 
 
 def lengthen(path: pathlib.Path, config: ConfigDict) -> None:
-    """Writes the config of a claimed run again if it now has more epochs."""
+    """Updates config.json of a claimed run if the config now has more epochs."""
     if load_config(path).num_epochs != config.num_epochs:
         with damage.as_user_error(f"cannot write to --workdir {path}"):
             write_text(path / "config.json", schema.to_json(config) + "\n")
@@ -207,7 +206,7 @@ def load_config(path: pathlib.Path) -> ConfigDict:
 
 @contextlib.contextmanager
 def naming(path: pathlib.Path) -> Iterator[None]:
-    """Adds the file of the config of the run in `path` to the message of a UserError."""
+    """Puts the path of a run's config.json before the message of a UserError."""
     try:
         yield
     except UserError as error:

@@ -27,7 +27,7 @@ def mcnemar(first: np.ndarray, second: np.ndarray) -> tuple[int, int, float]:
 
     Returns the numbers of images that only the first or only the second classifies correctly, and
     the p-value of McNemar's exact test (1947) that the nets are equally accurate. If they are, each
-    such image is in either number with probability 1/2.
+    of these images is equally likely to count in either number.
     """
     alone, other_alone = int((first & ~second).sum()), int((second & ~first).sum())
     below = special.bdtr(min(alone, other_alone), alone + other_alone, 0.5)

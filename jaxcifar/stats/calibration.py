@@ -38,7 +38,7 @@ def reliability(probabilities: np.ndarray, labels: np.ndarray, bins: int = BINS)
 def ece(probabilities: np.ndarray, labels: np.ndarray, bins: int = BINS) -> float:
     """Returns the expected calibration error, 0 to 1, for probabilities [N, K] and labels [N].
 
-    It is the mean over all images of their bin's |accuracy − confidence|.
+    It is the mean of |accuracy − confidence| over the bins, weighted by their numbers of images.
     """
     images, hits, confidence = reliability(probabilities, labels, bins)
     return float(abs(hits - images * confidence).sum() / images.sum())
@@ -54,7 +54,7 @@ def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
     """Returns the T within TEMPERATURES that minimises the cross entropy of logits / T.
 
     The cross entropy has a single minimum over T. If all images are classified correctly, or fewer
-    than by guessing, T is close to an end of TEMPERATURES.
+    than by guessing, this T is close to an end of TEMPERATURES.
     """
     from scipy import optimize  # importing it takes half a second
 

@@ -53,7 +53,7 @@ def mean_std(values: Sequence[float]) -> tuple[float, float]:
 def pool(groups: Iterable[Sequence[float]]) -> Spread | None:
     """Returns the spread within groups, s² = Σ(n−1)s² / Σ(n−1), or None if no group has two values.
 
-    Groups of one value are left out.
+    Groups of one value do not count.
     """
     found = [Spread(mean_std(group)[1], len(group) - 1) for group in groups if len(group) > 1]
     dof = sum(spread.dof for spread in found)
@@ -62,9 +62,9 @@ def pool(groups: Iterable[Sequence[float]]) -> Spread | None:
 
 
 def pool_with_siblings(own: Sequence[float], siblings: Iterable[Sequence[float]]) -> Spread | None:
-    """Returns the spread of a run, pooled with that of similar runs unless the two differ.
+    """Returns the spread of a run, pooled with the spread of similar runs unless the two differ.
 
-    They differ if an F test of the variances is significant at POOLING_LEVEL.
+    The spreads differ if an F test of their variances is significant at POOLING_LEVEL.
     """
     groups = [group for group in siblings if len(group) > 1]
     alone, others = pool([own]), pool(groups)
@@ -106,7 +106,7 @@ def fewest_seeds(decided: Callable[[int], bool], n: int) -> float:
 
 
 def probability_of_best(values: Sequence[Sequence[float]], draws: int = 10_000) -> float:
-    """Returns how often the first run has the highest mean when its seeds are resampled.
+    """Returns how often the first run has the highest mean when the seeds are resampled.
 
     `values` is [runs, seeds]. Each of the `draws` resamples has seeds drawn with replacement, the
     same ones for every run.

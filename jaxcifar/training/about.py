@@ -35,7 +35,7 @@ def describe(
 def describe_weights(
     config: ConfigDict, class_names: Iterable[str], parts: experiment.Experiment
 ) -> dict[str, Any]:
-    """Returns the part of `describe` that is known of weights from elsewhere too."""
+    """Returns the part of `describe` that is also known of imported weights."""
     return {
         "config": schema.to_json(config),
         "class_names": list(class_names),
@@ -93,8 +93,8 @@ def print_introduction(
 def young_averages(config: ConfigDict, end: state.State) -> Iterator[str]:
     """Yields a line for each kind of average that still holds much of its initial value.
 
-    After n updates, an average with momentum m still holds mⁿ of its initial value. The averages of
-    `config.init_from` are good initial values.
+    After n updates, an average with momentum m still holds mⁿ of its initial value. With
+    `config.init_from` there is no warning, because its averages are good initial values.
     """
     if config.init_from:
         return

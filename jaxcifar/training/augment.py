@@ -46,7 +46,7 @@ class Batch(NamedTuple):
 
 
 def alternating_mirror(seed: Array | int, examples: Array, epoch: Array | int) -> Array:
-    """Returns booleans [B]: which examples an epoch mirrors.
+    """Returns which examples an epoch mirrors, booleans [B].
 
     The choice is random in epoch 0 and then alternates, so that any two consecutive epochs show
     both versions of an image (Jordan, arXiv 2404.00498).
@@ -177,11 +177,11 @@ class Augmentation:
         "standard deviation of each channel, by which the pixels are divided",
     ]
     flip: Annotated[bool, "mirror each image with probability 1/2"] = False
-    crop_pad: Annotated[Pixels, "pixels by which images shift at most, in each direction"] = 0
+    crop_pad: Annotated[Pixels, "largest shift of an image in each direction, in pixels"] = 0
     crop_fill: Annotated[
         str,
         one_of(("black", "mean", "reflect")),
-        'the border that a shift exposes; "mean" is the mean of the channel',
+        'what fills the border that a shift exposes; "mean" is the mean of each channel',
     ] = "black"
     cutout_size: Annotated[
         Pixels, "side of the square that is cut out of each image, in pixels"
@@ -192,7 +192,7 @@ class Augmentation:
         "area of a random box that is resized to the whole image, as a fraction of the image",
     ] = ()
     resized_crop_pad: Annotated[
-        Pixels, "black pixels around the image, in which that box may also lie"
+        Pixels, "black pixels around the image that the random box may include"
     ] = 0
     rotation_degrees: Annotated[
         float,
@@ -213,7 +213,7 @@ class Augmentation:
         "fraction of the images in which a random rectangle is erased",
     ] = 0.0
     erasing_area: Annotated[
-        Sequence[UpToOne], Range, "area of that rectangle, as a fraction of the image"
+        Sequence[UpToOne], Range, "area of the erased rectangle, as a fraction of the image"
     ] = (0.02, 0.4)
     mixup_alpha: Annotated[
         NonNegative, "mixup with weights from Beta(alpha, alpha); 0 turns it off"

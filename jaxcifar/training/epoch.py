@@ -1,7 +1,7 @@
 """The compiled epoch: a scan over steps on accelerators, a Python loop of steps on CPU.
 
 XLA's CPU backend runs convolutions inside `scan` as a naive loop, ten times slower
-(jax-ml/jax#12868), so there a Python loop calls the same step. The data stay on the device.
+(jax-ml/jax#12868), so a Python loop calls the same step on CPU. The data stay on the device.
 """
 
 import functools
@@ -40,7 +40,7 @@ class TrainLoop:
     """Runs the steps of an epoch on data that stay on the device.
 
     The examples of a step are a function of (seed, state.step), so the loop can start at any step.
-    Examples that do not fill a batch at the end of an epoch are left out of that epoch.
+    An epoch skips the examples that do not fill its last batch.
 
     `prepare` augments a batch and `update` trains on the result. A scan prepares the batches of all
     its steps first, so that random numbers and augmentation take one kernel per epoch, not per
@@ -110,7 +110,8 @@ class TrainLoop:
     def program(self, carry: Carry, count: int, size: int, runs: int = 0) -> Compiled:
         """Returns the compiled program of `count` steps at an image size; compiles it once.
 
-        With `runs`, the program trains that many runs at once, the first axis of every leaf.
+        With `runs`, the program trains that many runs at once; the first axis of every leaf is the
+        run.
         """
         key = count, size, runs
         if key not in self._programs:

@@ -82,11 +82,11 @@ class Experiment:
         """Returns the state before the first step, placed on the mesh.
 
         `images`, uint8 [N, 32, 32, 3], are the training images, from which a whitening layer
-        measures its statistics. `weights` are those of `config.init_from` if they were read before.
+        measures its statistics. `weights` are the weights of `config.init_from`, if already read.
         """
         count = models.count_whitening_images(self.config.model)
         apart = 1 if self.config.data.source in MIXED else max(1, len(images) // max(count, 1))
-        some = images[::apart][:count]  # of sorted data, the first would be of one class
+        some = images[::apart][:count]  # the first images of sorted data would be of one class
         carry = self.starter(optimizer)(np.int32(self.config.seed), some)
         weights = weights or self.initial_weights()
         if weights is None:

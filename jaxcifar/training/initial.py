@@ -42,7 +42,7 @@ class Weights(NamedTuple):
 def read_weights(source: str, like: Mapping, head: Collection[str], mesh: Mesh) -> Weights:
     """Returns the leaves of `source` that fit `like`, {params, batch_stats}.
 
-    From a run, these are the weights of the latest step, averaged if the run has averaged weights.
+    From a run, these are the weights of the latest step, or its averaged weights if it has any.
     `head` lists the leaves of the last layer, the only ones that may be missing or have another
     shape.
 

@@ -19,7 +19,7 @@ _norm = jax.jit(optax.tree.norm)
 class Loss(NamedTuple):
     """A loss per example, [B], which scoring reports, and a scalar penalty on the parameters.
 
-    With class weights, training minimises the sum of the weighted losses over that of the weights.
+    With class weights, training minimises Σ weighted losses / Σ weights.
     """
 
     examples: Callable[[Array, Array], Array]  # (logits, labels)
@@ -72,7 +72,7 @@ def build_loss(keys: Mapping) -> Loss:
 class Sums(NamedTuple):
     """Sums over examples, scalars on the device; divide once, at the end.
 
-    `gradient_norm` sums the norm of a batch's gradient once per example; None if it is not logged.
+    `gradient_norm` adds the norm of a batch's gradient once per example; None if it is not logged.
     """
 
     loss: Array

@@ -1,7 +1,7 @@
 """Optimizers: optax chains with the same updates as PyTorch.
 
 `weight_decay` is coupled L2: it is added to the gradient of every parameter, as in the reports.
-`decoupled_weight_decay` is that of AdamW (arXiv 1711.05101), which in PyTorch's form also does
+`decoupled_weight_decay` is AdamW's (arXiv 1711.05101) in PyTorch's form: an update also does
 p ← p − rate·decay·p. The learning rate multiplies the update after momentum, so that a change of
 rate takes full effect at once, as in PyTorch. `step` counts batches; with accumulation, there is
 one update per `accumulate_steps` batches.
@@ -36,11 +36,11 @@ class Shared(NamedTuple):
 
     learning_rate: Annotated[NonNegative, "learning rate; the schedule multiplies it"]
     weight_decay: Annotated[
-        NonNegative, "coupled L2: this times the weights is added to the gradient"
+        NonNegative, "strength of coupled L2, which adds strength × weights to the gradient"
     ] = 0.0
     clip_norm: Annotated[NonNegative, "largest global norm of the gradient; 0 does not clip"] = 0.0
     ema_decay: Annotated[
-        Share, "decay of the averaged weights, which are evaluated; 0 averages none"
+        Share, "decay of the averaged weights, which evaluation uses; 0 turns averaging off"
     ] = 0.0
     decoupled_weight_decay: Annotated[
         NonNegative, "weight decay as in AdamW, times the learning rate"
@@ -159,8 +159,8 @@ def build_optimizer(
     """Returns the optimizer that `config.optimizer` describes; call it once per batch.
 
     The chain is: clip by global norm → L2 → the named optimizer → decoupled decay → −rate →
-    rescale kernels; it leaves out the parameters that match `freeze`. `schedule` maps a batch step
-    to the learning rate. Gradients are averaged over `accumulate_steps` batches. With
+    rescale kernels. Parameters that match `freeze` are not updated. `schedule` maps a batch step to
+    the learning rate. Gradients are averaged over `accumulate_steps` batches. With
     `skip_nonfinite`, a batch whose gradient is not finite changes nothing: no update is made, and
     the schedule does not advance.
     """

@@ -23,7 +23,7 @@ CONTAINERS = re.compile(r"\b(while|call|conditional)\(")  # their operations are
 
 
 class Times(NamedTuple):
-    """Milliseconds per step: of each operation, slowest first, and of the whole step."""
+    """The milliseconds per step of each operation, slowest first, and of the whole step."""
 
     operations: dict[str, float]
     whole: float

@@ -1,4 +1,4 @@
-"""The metrics of an epoch: those of training, and the scores on held-out images."""
+"""Computes the metrics of an epoch: the training metrics and the scores on held-out images."""
 
 import math
 from typing import NamedTuple
@@ -56,13 +56,13 @@ def score(
 def rate_of_last_update(schedule: schedules.Schedule, step: int, accumulate_steps: int) -> float:
     """Returns the learning rate of the last update before `step`, or of the first if none came.
 
-    With accumulation, updates come every `accumulate_steps` steps, and their rate is the
-    schedule's at the first of these.
+    With accumulation, an update takes `accumulate_steps` steps, and its rate is the schedule's rate
+    at the first of them.
     """
     updates = step // accumulate_steps
     try:
         return float(schedule(max(updates - 1, 0) * accumulate_steps))
-    except OverflowError:  # a rate that grows, as Python computes it
+    except OverflowError:  # Python raises this if a growing rate overflows
         return math.inf
 
 

@@ -118,7 +118,7 @@ class Carry(NamedTuple):
     sums: Sums
 
     def to_items(self) -> dict[str, Any]:
-        """Returns the items of a checkpoint; sums that are None are left out."""
+        """Returns the items of a checkpoint, without sums that are None."""
         state, sums = self.state, tuple(jax.tree.leaves(self.sums))
         return {
             "model": {"params": state.params, "batch_stats": state.batch_stats, "ema": state.ema},

@@ -60,8 +60,8 @@ def update(
     weighted loss of both labels, and the label of the larger part counts as correct. With
     `log_norms` the sums include the global L2 norm of the gradient of loss and penalty, before
     clipping and weight decay. The averaged weights change only when the optimizer updates, which
-    with accumulation is not after every batch. `unpack` returns the model's parameters from those
-    of a packed state. Layers that match the patterns `frozen` keep their parameters and statistics.
+    with accumulation is not after every batch. `unpack` maps the parameters of a packed state to
+    the model's. Layers that match the patterns `frozen` keep their parameters and statistics.
     """
 
     def objective(params: Any) -> tuple[Array, tuple[Array, Array, Any]]:

@@ -182,7 +182,7 @@ def open_workdir(
         devices.on_leader(claim),
         Checkpoints(workdir, writing=True) as checkpoints,
         Interrupt(unit) as interrupt,
-        devices.exit_alone_on_error(),  # innermost: leaving the others waits for other processes
+        devices.exit_alone_on_error(),  # innermost, because leaving the others waits for processes
         damage.as_user_error(f"stopped in {workdir}; run the same command to continue"),
     ):
         yield checkpoints, interrupt
@@ -234,7 +234,7 @@ def train_epochs(
         log.write_epoch(line)
         if not log.diverged:
             checkpoints.save(carry, run.meta, line.get(f"{selection.split(line)}_accuracy"))
-        log.print_epoch()  # after saving: a terminal may block, and so may what follows
+        log.print_epoch()  # after saving, because the terminal may block, and so may `on_epoch`
         if devices.is_leader():
             on_epoch(log.lines[-1])
     return carry

@@ -82,8 +82,8 @@ def test_a_figure_holds_if_the_mean_is_known_to_be_close():
     assert figure([1.0] * 5, 0.901, Spread(0.04, 10**6), COST).verdict == FAILS
 
 
-def test_as_many_more_seeds_as_named_decide():
-    """With that many more seeds of the same mean and spread, but not with one fewer."""
+def test_the_named_number_of_further_seeds_decides():
+    """That many more seeds of the same mean and spread decide, and one fewer does not."""
     cases = ((0.705, 0.009, HOLDS), (0.716, 0.0075, FAILS), (0.684, 0.0075, EXCEEDED))
     for reported, std, expected in cases:
         spread = Spread(std, 4)

@@ -135,7 +135,7 @@ def test_the_cache_is_used_until_a_file_changes(tmp_path, monkeypatch, capfd, ca
         assert f"{kept} is damaged" in caplog.text
 
 
-def test_nothing_is_left_out_without_a_word(tmp_path):
+def test_every_ignored_file_is_reported(tmp_path):
     write(tmp_path / "train", {"a": 3, "b": 3})
     write(tmp_path / "test", {"a": 3, "b": 3})
     for name in ("notes.txt", "train/a/.b.png", "train/c.png", "test/b/x.heic"):
@@ -184,7 +184,7 @@ def test_a_missing_folder_or_a_key_of_another_source_is_refused(tmp_path):
         data.load_dataset("synthetic", test_share=0.3)
 
 
-def test_every_part_of_a_mixed_order_holds_the_classes_in_their_shares():
+def test_every_part_of_a_mixed_order_has_the_classes_proportions():
     labels = np.random.default_rng(0).choice(3, 500, p=[0.7, 0.25, 0.05])
     ordered = labels[split.mixed_order(labels)]
     shares = np.bincount(labels) / 500

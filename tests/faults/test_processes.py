@@ -127,7 +127,7 @@ def save_images(file, seed):
 
 
 def test_processes_that_differ_refuse_to_train(tmp_path):
-    """They would train along, and the checkpoint would carry the config of process 0."""
+    """Otherwise they would train, and the checkpoint would have the config of process 0."""
     statuses, outputs = finish(start(tmp_path / "run", "--config.optimizer.learning_rate=0.03"))
     assert statuses == [2, 2], outputs
     for process, (_, error) in enumerate(outputs):

@@ -259,7 +259,7 @@ def test_the_last_line_of_a_log_skips_blank_lines(tmp_path):
 
 
 def test_a_child_that_is_killed_fails_with_its_signal(tmp_path, monkeypatch):
-    """The last line of its log, an epoch, is no reason."""
+    """The last line of the child's log is an epoch, which is not the reason."""
 
     def start(bundle, folders, slot):
         folders.workdirs.mkdir(parents=True)

@@ -120,7 +120,7 @@ def test_the_images_are_the_most_confident_mistakes_and_the_least_confident_hits
     assert sure[unsure].max() <= sure[np.setdiff1d(np.flatnonzero(right), unsure)].min(initial=1)
 
 
-def test_without_data_the_page_names_what_is_left_out(trained, run, tmp_path, monkeypatch):
+def test_without_data_the_page_names_what_is_missing(trained, run, tmp_path, monkeypatch):
     def none(*_):
         raise UserError("no data anywhere")
 

@@ -73,7 +73,7 @@ def test_one_point_or_none_can_be_drawn(series):
 
 
 def test_a_single_epoch_is_a_visible_dot():
-    """Only the round ends of a line of no length show, and only `points` have them."""
+    """A line of no length shows only its round ends, and only lines with `points` have them."""
     path = draw(Series("a", [3, 4], [0.5, None])).find("svg/svg/g/path")
     assert "points" in path.get("class").split()
 

@@ -16,7 +16,7 @@ def write(folder, *lines):
     (folder / "metrics.jsonl").write_text(text(*lines))
 
 
-def test_a_torn_last_line_is_left_out(tmp_path):
+def test_a_torn_last_line_is_ignored(tmp_path):
     assert metrics.read(tmp_path) == []
     write(tmp_path, *LINES[:2], '{"step"')
     assert metrics.read(tmp_path) == LINES[:2]

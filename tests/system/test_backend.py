@@ -84,7 +84,7 @@ def test_the_environment_changes_no_number_of_a_run(setting):
 
 
 def test_a_user_without_a_home_folder_works_without_a_cache(monkeypatch):
-    """As a user id without a name in a container, where HOME is not set."""
+    """A container may run as a user id that has no name, with HOME unset."""
     for name in ("HOME", "XDG_CACHE_HOME", "JAX_COMPILATION_CACHE_DIR"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr("pwd.getpwuid", lambda uid: {}[uid])

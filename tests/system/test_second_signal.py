@@ -62,7 +62,7 @@ def test_it_ends_a_run_that_is_stuck_outside_python(number):
 
 
 @pytest.mark.parametrize("main", ["wait_in_c()", CLEANUP])
-def test_it_ends_a_command_wherever_that_hangs(main):
+def test_it_ends_a_command_wherever_the_command_hangs(main):
     status, error = send(main, signal.SIGINT, signal.SIGINT)
     assert status == 130
     assert error.startswith("stopped by ")

@@ -31,7 +31,7 @@ def content(folder):
     return {f.name: f.read_bytes() for f in folder.glob("*") if f.is_file() and f.name != ".lock"}
 
 
-def test_two_epochs_raised_to_four_are_four_in_one_go(tmp_path):
+def test_two_epochs_and_two_more_equal_four_in_one_run(tmp_path):
     trainer.train(tiny(**CONSTANT, num_epochs=2), tmp_path / "twice")
     two = trainer.train(tiny(**CONSTANT, num_epochs=4), tmp_path / "twice")
     one = trainer.train(tiny(**CONSTANT, num_epochs=4), tmp_path / "once")

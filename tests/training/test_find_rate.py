@@ -60,7 +60,7 @@ def test_a_loss_that_never_falls_gets_no_suggestion():
         assert "never falls" in find_rate.describe(found)
 
 
-def test_noise_gets_no_suggestion_and_a_small_fall_in_it_does():
+def test_noise_gets_no_suggestion_but_a_small_fall_in_noise_does():
     rates, fall = np.geomspace(1e-7, 10, 160), np.linspace(-4, 4, 160)
     flat, falling = [], []
     for seed in range(100):

@@ -51,7 +51,7 @@ def test_frozen_leaves_keep_their_bits_and_the_others_change(name):
 
 @pytest.mark.parametrize("platform", ["cpu", "gpu"])  # with different BatchNorms
 def test_frozen_layers_compute_the_same_in_training_as_in_evaluation(platform):
-    """The loss of a step is that of evaluation, and no longer so if BatchNorm is trained."""
+    """The loss of a step equals the loss of evaluation, unless BatchNorm is trained."""
     for frozen, same in ((("block?",), True), (("block?/conv", "block0"), False)):
         parts, _, carry = parts_and_state(frozen)
         transform, _ = parts.optimizer(steps_per_epoch=4)
@@ -72,7 +72,7 @@ def test_frozen_layers_compute_the_same_in_training_as_in_evaluation(platform):
         assert (abs(float(sums.loss) - float(want.loss)) < 1e-4) == same
 
 
-def test_the_norm_of_the_gradient_leaves_frozen_layers_out():
+def test_the_norm_of_the_gradient_excludes_frozen_layers():
     norms = []
     for frozen in ((), ("block0", "block1"), ("block0", "block1", "head/dense0")):
         parts, update, carry = parts_and_state(frozen)
@@ -90,7 +90,7 @@ def test_the_norm_of_the_gradient_leaves_frozen_layers_out():
         (("*",), "matches every parameter"),
     ],
 )
-def test_patterns_without_a_match_or_a_rest_are_refused(patterns, message):
+def test_patterns_that_match_nothing_or_everything_are_refused(patterns, message):
     with pytest.raises(UserError, match=message):
         parts_and_state(patterns)
 

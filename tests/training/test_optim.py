@@ -266,7 +266,7 @@ def test_accumulating_more_batches_than_the_run_has_is_refused():
 
 @pytest.mark.parametrize("accumulate_steps", [1, 2, 5])
 def test_the_logged_rate_is_that_of_the_last_update(accumulate_steps):
-    """The rate of the step's schedule is its number; SGD moves a weight by the rate it used."""
+    """The schedule's rate is the number of the step; SGD moves a weight by the rate it used."""
     keys = {"name": "sgd", "learning_rate": 1.0, "normalize_kernels": False}
     optimizer = optim.build_optimizer(keys, lambda step: 1.0 + step, accumulate_steps)
     params = jnp.zeros(())

@@ -1,4 +1,4 @@
-"""Runs trained as one program: what comes of each is what it gives alone."""
+"""Runs trained as one program give the same results as runs trained alone."""
 
 import chex
 import jax
@@ -40,7 +40,9 @@ def cnn(seed):
 
 # the layers and the loop of a platform
 @pytest.mark.parametrize(("make", "platform"), [(adaptive, "cpu"), (cnn, "gpu")])
-def test_a_run_among_others_is_what_it_is_alone(make, platform, small_data, monkeypatch, tmp_path):
+def test_a_run_trained_with_others_equals_the_run_trained_alone(
+    make, platform, small_data, monkeypatch, tmp_path
+):
     configs = [make(seed) for seed in (3, 0, 7)]
     monkeypatch.setattr(devices, "platform", lambda mesh: platform)
     results = train_many.train(configs)
@@ -56,7 +58,7 @@ def test_a_run_among_others_is_what_it_is_alone(make, platform, small_data, monk
     assert len(set(losses)) == 3
 
 
-def test_those_that_diverge_end_with_the_last_state_that_was_finite(small_data):
+def test_runs_that_diverge_end_with_their_last_finite_state(small_data):
     configs = [
         config_of("simple_cnn.py", seed=seed, **CNN | {"optimizer.learning_rate": 1e30})
         for seed in (0, 1)
@@ -69,8 +71,8 @@ def test_those_that_diverge_end_with_the_last_state_that_was_finite(small_data):
         assert result.parts.config.seed == config.seed
 
 
-def test_each_stops_early_by_its_own_validation_accuracy(small_data, tmp_path):
-    """Without progress, at rate 0, a run ends after its first epoch and the patience."""
+def test_each_run_stops_early_by_its_own_validation_accuracy(small_data, tmp_path):
+    """At rate 0 nothing improves, so a run ends `patience` epochs after its first epoch."""
     changes = {"optimizer.learning_rate": 0.0, "num_epochs": 6, "early_stopping.patience": 2}
     configs = [config_of("simple_cnn.py", seed=seed, **CNN | changes) for seed in (0, 1)]
     alone = train(configs[1], tmp_path)
@@ -133,6 +135,6 @@ def test_a_run_that_was_started_alone_continues_alone(tmp_path):
 
 
 @pytest.mark.parametrize(("wanted", "at_once"), [(0, 0), (2, 2)])
-def test_numbers_that_nothing_can_run_with_are_refused(wanted, at_once):
+def test_impossible_numbers_of_runs_are_refused(wanted, at_once):
     with pytest.raises(UserError, match="expected --runs_at_once of at least 1"):
         options.check_options(1, wanted, 0, at_once=at_once)

@@ -22,8 +22,8 @@ def last_map(net, images):
 
 
 @pytest.mark.parametrize("name", ["resnet", "resnet_b", "resnet18", "wide"])
-def test_with_a_mean_and_a_linear_head_it_is_cam_divided_by_the_number_of_places(name):
-    """Then the gradient of a logit is its weights everywhere, divided by the number of places."""
+def test_with_a_mean_and_a_linear_head_it_is_cam_divided_by_the_number_of_positions(name):
+    """The gradient of a logit is its weights at each position, divided by their number."""
     net = net_of(CONFIGS[name])
     features = last_map(net, IMAGES)
     weights = np.asarray(net.variables["params"]["head"]["kernel"])[:, CLASSES]  # [C, N]

@@ -46,7 +46,9 @@ def commands(folder, out):
 
 @pytest.mark.parametrize("bad", BAD)
 @pytest.mark.parametrize("command", commands("", ""))
-def test_a_command_says_so_in_one_line(command, bad, folders, small_data, run, tmp_path):
+def test_a_command_reports_weights_that_are_not_finite_in_one_line(
+    command, bad, folders, small_data, run, tmp_path
+):
     main, words = commands(folders[bad], tmp_path / "out")[command]
     status, out, err = run(main, words)
     assert "NaN" not in out

@@ -48,7 +48,7 @@ def test_released_weights_keep_their_accuracy_and_leave_out_the_optimizer(
     assert not (tmp_path / "released" / "damaged").exists()
 
 
-def test_a_run_is_released_whose_config_leaves_out_what_has_a_default(small_data, run, tmp_path):
+def test_a_run_whose_config_omits_defaults_is_released(small_data, run, tmp_path):
     """As the config files do, and without metrics.jsonl, as after a stop in the first epoch."""
     changes = {"num_epochs": 1, "batch_size": 16, "model.widths": "(4,4,4)"}
     words = [f"--config.{key}={value}" for key, value in changes.items()]
