@@ -101,10 +101,10 @@ class Published(NamedTuple):
                 for copy in filter(None, found)
             )
             raise UserError(
-                f"no {self.title} in {looked}, and {error}{unread}; set config.data.dir or"
-                " JAXCIFAR_DATA to a folder with an official archive (sha256"
-                f" {self.copies.sha256}), unpacked or not, or use synthetic data:"
-                " --config.data.source=synthetic"
+                f"no {self.title} in {looked}, and {error}{unread}; set JAXCIFAR_DATA,"
+                " --config.data.dir or, in evaluate and report, --data_dir to a folder with an"
+                f" official archive (sha256 {self.copies.sha256}), unpacked or not, or train on"
+                " synthetic images with --config.data.source=synthetic"
             ) from error
         train, test = self.read_tfds(copy)
         write_cache(cached_file, train, test)

@@ -280,3 +280,6 @@ def test_a_copy_in_the_default_format_of_tfds_is_named_with_the_format_needed(
         data.load_dataset("cifar10", str(tmp_path / "home"))
     assert f"{copy} is a TFDS copy in tfrecord format" in str(raised.value)
     assert "file_format=array_record" in str(raised.value)
+    assert "set JAXCIFAR_DATA, --config.data.dir or, in evaluate and report, --data_dir" in str(
+        raised.value
+    )
