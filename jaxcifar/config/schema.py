@@ -50,7 +50,7 @@ class Config(NamedTuple):
     ] = ""
     evaluation: Mapping = {}  # empty: evaluate after every epoch, in one view
     early_stopping: Mapping = {}  # empty: off
-    log_norms: Annotated[bool, "log the norms of the gradient and the weights"] = False
+    log_norms: Annotated[bool, "log the L2 norms of the gradient and of the weights"] = False
 
 
 class Section(NamedTuple):

@@ -16,7 +16,7 @@ Array = jax.Array
 
 
 class SimpleCNN(nn.Module):
-    """VALID convolutions, each with [BatchNorm], activation and 2×2 max-pool; then an MLP."""
+    """VALID convolutions with optional BatchNorm, activation and 2×2 max-pool, then an MLP."""
 
     num_classes: NumClasses
     widths: Annotated[Sizes, "channels of each convolution"]

@@ -25,7 +25,7 @@ def partial_identity(key: Array, shape: Sequence[int], dtype: Any = jnp.float32)
 
 
 class SpeedNet(nn.Module):
-    """Groups of 3×3 convolutions with BatchNorm and an activation; global max-pool; Dense.
+    """Groups of 3×3 convolutions with BatchNorm, then a global max-pool and a Dense layer.
 
     A group has `depth` convolutions, and a 2×2 max-pool follows its first. BatchNorm has a bias and
     no scale; convolutions and Dense have no bias. With `residual`, the output of a group's first

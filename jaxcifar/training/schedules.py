@@ -17,7 +17,7 @@ Schedule = Callable[[optax.ScalarOrSchedule], optax.ScalarOrSchedule]
 def constant(
     *, learning_rate: Injected[float], steps_per_epoch: Injected[int], num_epochs: Injected[int]
 ) -> Schedule:
-    """A constant learning rate."""
+    """Keeps the learning rate constant."""
     return lambda step: learning_rate
 
 
@@ -79,7 +79,7 @@ def cosine(
     steps_per_epoch: Injected[int],
     num_epochs: Injected[int],
 ) -> Schedule:
-    """floor + (rate − floor)·(1 + cos(π·epoch/period_epochs))/2, changed once per epoch."""
+    """The rate is floor + (rate − floor)·(1 + cos(π·epoch/period_epochs))/2, set once per epoch."""
 
     def schedule(step):
         epoch = step // steps_per_epoch
@@ -97,7 +97,7 @@ def triangle(
     steps_per_epoch: Injected[int],
     num_epochs: Injected[int],
 ) -> Schedule:
-    """Linear from start·rate to rate at the fraction `peak` of the run, then to end·rate."""
+    """Linear from start·rate to the rate at the fraction `peak` of the run, then to end·rate."""
     total = num_epochs * steps_per_epoch
 
     def schedule(step):
