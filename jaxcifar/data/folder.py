@@ -75,7 +75,7 @@ def load(dir: str, test_share: float) -> Dataset:
     if others:
         listed = ", ".join(str(path.relative_to(folder)) for path in others[:3])
         paths = "path" if len(others) == 1 else "paths"
-        about += f"; left out {len(others)} {paths} with no image of a class: {listed}"
+        about += f"; ignored {len(others)} {paths} with no image of a class: {listed}"
         about += ", …" if len(others) > 3 else ""
     digest = content_sha256(train, held_out, validation)
     shown = tuple(map(printable, names))

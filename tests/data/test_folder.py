@@ -58,7 +58,7 @@ def test_train_and_test_folders_give_each_image_with_the_label_of_its_folder(tmp
     assert seen(got.train) == expected(tmp_path / "train", got.class_names)
     assert seen(got.test) == expected(tmp_path / "test", got.class_names)
     assert "24 images of 32×32 to 64×100 pixels, cropped to a square and resized" in got.origin
-    assert "left out" not in got.origin
+    assert "ignored" not in got.origin
     # any part of the training images holds all classes
     assert set(got.train.labels[:5]) == {0, 1, 2}
     held = load(tmp_path, validation=9)
@@ -141,7 +141,7 @@ def test_every_ignored_file_is_reported(tmp_path):
     for name in ("notes.txt", "train/a/.b.png", "train/c.png", "test/b/x.heic"):
         (tmp_path / name).write_bytes(b"x")
     origin = load(tmp_path).origin
-    assert "left out 4 paths with no image of a class: notes.txt, " in origin
+    assert "ignored 4 paths with no image of a class: notes.txt, " in origin
     assert origin.endswith(", …")
 
 
