@@ -1,10 +1,10 @@
 """Draws charts, heatmaps, forest plots and images as PNG files with matplotlib, off screen."""
 
+import contextlib
 import math
-import os
 import pathlib
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,21 +19,24 @@ MOST_LABELS = 200  # along a side of a heatmap; if there are more, every second,
 STYLES = {"train": "--", "test": "-", "validation": ":"}
 
 
-def figure(rows: int, columns: int, size: tuple[float, float], **subplots: Any) -> Any:
-    """Returns a matplotlib figure and its axes [rows, columns], without pyplot's global state.
+@contextlib.contextmanager
+def drawing(
+    path: pathlib.Path, rows: int, columns: int, size: tuple[float, float], **subplots: Any
+) -> Iterator[tuple[Any, Any]]:
+    """Yields a matplotlib figure and its axes [rows, columns], and saves it at the end.
 
-    The user's own style of matplotlib is ignored: it may need LaTeX, or hide a text.
+    The user's own style, which may need LaTeX or hide a text, is ignored but left as it is.
     """
-    os.environ["MPLBACKEND"] = "agg"  # that of a notebook can fail the import
     import matplotlib
-
-    matplotlib.rcdefaults()
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    fig = Figure(figsize=size, layout="constrained", dpi=110)
-    FigureCanvasAgg(fig)
-    return fig, fig.subplots(rows, columns, squeeze=False, **subplots)
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()
+        fig = Figure(figsize=size, layout="constrained", dpi=110)
+        FigureCanvasAgg(fig)
+        yield fig, fig.subplots(rows, columns, squeeze=False, **subplots)
+        save(fig, path)
 
 
 def save(fig: Any, path: pathlib.Path) -> None:
@@ -45,21 +48,20 @@ def save(fig: Any, path: pathlib.Path) -> None:
 
 def draw_charts(path: pathlib.Path, charts: Sequence[Chart], title: str) -> None:
     """Draws charts side by side, with one legend in the last chart."""
-    fig, axes = figure(1, len(charts), (max(7, 5 * len(charts)), 4))
-    for chart, axis in zip(charts, axes[0], strict=True):
-        for series in chart.series:
-            _draw_series(axis, series)
-        axis.set(xlabel=chart.x_label, ylabel=chart.y_label)
-        if chart.log:
-            axis.set_yscale("log")
-        else:
-            axis.set_ylim(chart.y_span())
-        axis.grid(alpha=0.3)
-        if chart.integers:
-            axis.xaxis.get_major_locator().set_params(integer=True)
-    axes[0][-1].legend(fontsize="small")
-    fig.suptitle(title)
-    save(fig, path)
+    with drawing(path, 1, len(charts), (max(7, 5 * len(charts)), 4)) as (fig, axes):
+        for chart, axis in zip(charts, axes[0], strict=True):
+            for series in chart.series:
+                _draw_series(axis, series)
+            axis.set(xlabel=chart.x_label, ylabel=chart.y_label)
+            if chart.log:
+                axis.set_yscale("log")
+            else:
+                axis.set_ylim(chart.y_span())
+            axis.grid(alpha=0.3)
+            if chart.integers:
+                axis.xaxis.get_major_locator().set_params(integer=True)
+        axes[0][-1].legend(fontsize="small")
+        fig.suptitle(title)
 
 
 def _draw_series(axis: Any, series: Series) -> None:
@@ -83,33 +85,32 @@ def draw_heatmaps(path: pathlib.Path, maps: Sequence[Heatmap], title: str = "") 
     width, height = SMALL_CELL if small else CELL
     widths = [max(2.4, width * min(len(m.columns), MOST_LABELS)) for m in maps]
     size = (1.6 + sum(widths), 1.2 + height * min(rows, MOST_LABELS))
-    fig, axes = figure(1, len(maps), size, gridspec_kw={"width_ratios": widths})
-    for heatmap, axis in zip(maps, axes[0], strict=True):
-        colours = {"cmap": "RdBu_r" if heatmap.signed else "Blues", "aspect": "auto"}
-        low = -heatmap.limit if heatmap.signed else 0.0
-        image = axis.imshow(heatmap.values, vmin=low, vmax=heatmap.limit, **colours)
-        for (row, column), value in () if small else np.ndenumerate(heatmap.values):
-            ink = "white" if abs(value) > 0.6 * heatmap.limit else "black"
-            style = {"ha": "center", "va": "center", "fontsize": 7, "color": ink}
-            axis.text(column, row, heatmap.texts[row][column], **style)
-        slanted = {"rotation": 90 if small else 45, "ha": "center" if small else "right"}
-        across: dict[str, Any] = {} if max(map(len, heatmap.columns)) < 3 else slanted
-        across |= {"fontsize": 6} if small else {}
-        for set_ticks, names, styles in (
-            (axis.set_xticks, heatmap.columns, across),
-            (axis.set_yticks, heatmap.rows, {"fontsize": 6} if small else {}),
-        ):
-            every = math.ceil(len(names) / MOST_LABELS)
-            set_ticks(range(0, len(names), every), names[::every], **styles)
-        first = axis is axes[0][0]
-        if not first:
-            axis.set_yticks(range(rows), [])
-        axis.set(xlabel=heatmap.column_label, ylabel=heatmap.row_label if first else "")
-        axis.set_title(heatmap.title, fontsize="medium")
-        if heatmap.signed:
-            fig.colorbar(image, ax=axis, shrink=0.8)
-    fig.suptitle(title, fontsize="small")
-    save(fig, path)
+    with drawing(path, 1, len(maps), size, gridspec_kw={"width_ratios": widths}) as (fig, axes):
+        for heatmap, axis in zip(maps, axes[0], strict=True):
+            colours = {"cmap": "RdBu_r" if heatmap.signed else "Blues", "aspect": "auto"}
+            low = -heatmap.limit if heatmap.signed else 0.0
+            image = axis.imshow(heatmap.values, vmin=low, vmax=heatmap.limit, **colours)
+            for (row, column), value in () if small else np.ndenumerate(heatmap.values):
+                ink = "white" if abs(value) > 0.6 * heatmap.limit else "black"
+                style = {"ha": "center", "va": "center", "fontsize": 7, "color": ink}
+                axis.text(column, row, heatmap.texts[row][column], **style)
+            slanted = {"rotation": 90 if small else 45, "ha": "center" if small else "right"}
+            across: dict[str, Any] = {} if max(map(len, heatmap.columns)) < 3 else slanted
+            across |= {"fontsize": 6} if small else {}
+            for set_ticks, names, styles in (
+                (axis.set_xticks, heatmap.columns, across),
+                (axis.set_yticks, heatmap.rows, {"fontsize": 6} if small else {}),
+            ):
+                every = math.ceil(len(names) / MOST_LABELS)
+                set_ticks(range(0, len(names), every), names[::every], **styles)
+            first = axis is axes[0][0]
+            if not first:
+                axis.set_yticks(range(rows), [])
+            axis.set(xlabel=heatmap.column_label, ylabel=heatmap.row_label if first else "")
+            axis.set_title(heatmap.title, fontsize="medium")
+            if heatmap.signed:
+                fig.colorbar(image, ax=axis, shrink=0.8)
+        fig.suptitle(title, fontsize="small")
 
 
 def draw_explanation(
@@ -123,31 +124,30 @@ def draw_explanation(
 
     `pixels` is uint8 [H, W, 3], `heat` is [h, w], and `gates` has an array [K] for each block.
     """
-    fig, axes = figure(1, 2 + bool(gates), (8 if gates else 5.5, 2.9))
-    height, width = pixels.shape[:2]
-    frame = (-0.5, width - 0.5, height - 0.5, -0.5)
-    for axis in axes[0][:2]:
-        axis.imshow(pixels, interpolation="nearest")
-        axis.set_axis_off()
-    limits = {"vmin": 0.0, "vmax": float(heat.max()) or 1.0}
-    look = {"cmap": "inferno", "alpha": 0.6, "interpolation": "bilinear"}
-    support = axes[0][1].imshow(heat, extent=frame, **limits, **look)
-    bar = fig.colorbar(support, ax=axes[0][1], shrink=0.8, ticks=[0, limits["vmax"]])
-    bar.ax.set_yticklabels(["none", "most"], fontsize="small")
-    axes[0][0].set_title("what the net sees", fontsize="small")
-    axes[0][1].set_title("support for the class (Grad-CAM)", fontsize="small")
-    if gates:
-        axis, table = axes[0][2], np.stack(list(gates.values()))
-        limit = 1.6 * float(abs(table).max()) or 1.0  # pale enough for black numbers
-        axis.imshow(table, cmap="RdBu_r", aspect="auto", vmin=-limit, vmax=limit)
-        for (row, column), value in np.ndenumerate(table):
-            axis.text(column, row, f"{value:.2f}", ha="center", va="center", fontsize="small")
-        axis.set_yticks(range(len(gates)), gates, fontsize="small")
-        axis.set_xticks(range(table.shape[1]))
-        axis.set_xlabel("branch", fontsize="small")
-        axis.set_title("weights of the branches", fontsize="small")
-    fig.suptitle(title, fontsize="medium")
-    save(fig, path)
+    with drawing(path, 1, 2 + bool(gates), (8 if gates else 5.5, 2.9)) as (fig, axes):
+        height, width = pixels.shape[:2]
+        frame = (-0.5, width - 0.5, height - 0.5, -0.5)
+        for axis in axes[0][:2]:
+            axis.imshow(pixels, interpolation="nearest")
+            axis.set_axis_off()
+        limits = {"vmin": 0.0, "vmax": float(heat.max()) or 1.0}
+        look = {"cmap": "inferno", "alpha": 0.6, "interpolation": "bilinear"}
+        support = axes[0][1].imshow(heat, extent=frame, **limits, **look)
+        bar = fig.colorbar(support, ax=axes[0][1], shrink=0.8, ticks=[0, limits["vmax"]])
+        bar.ax.set_yticklabels(["none", "most"], fontsize="small")
+        axes[0][0].set_title("what the net sees", fontsize="small")
+        axes[0][1].set_title("support for the class (Grad-CAM)", fontsize="small")
+        if gates:
+            axis, table = axes[0][2], np.stack(list(gates.values()))
+            limit = 1.6 * float(abs(table).max()) or 1.0  # pale enough for black numbers
+            axis.imshow(table, cmap="RdBu_r", aspect="auto", vmin=-limit, vmax=limit)
+            for (row, column), value in np.ndenumerate(table):
+                axis.text(column, row, f"{value:.2f}", ha="center", va="center", fontsize="small")
+            axis.set_yticks(range(len(gates)), gates, fontsize="small")
+            axis.set_xticks(range(table.shape[1]))
+            axis.set_xlabel("branch", fontsize="small")
+            axis.set_title("weights of the branches", fontsize="small")
+        fig.suptitle(title, fontsize="medium")
 
 
 def draw_samples(path: pathlib.Path, images: np.ndarray, names: Sequence[str], title: str) -> None:
@@ -155,15 +155,14 @@ def draw_samples(path: pathlib.Path, images: np.ndarray, names: Sequence[str], t
     rows, columns, height, _, _ = images.shape
     gaps = ((0, 0), (0, 0), (1, 1), (1, 1), (0, 0))
     tiles = np.pad(images, gaps, constant_values=255).transpose(0, 2, 1, 3, 4)
-    fig, axes = figure(1, 1, (2 + 0.42 * columns, 0.6 + 0.42 * rows))
-    axis = axes[0][0]
-    axis.imshow(tiles.reshape(rows * (height + 2), -1, 3), interpolation="nearest")
-    axis.set_yticks((np.arange(rows) + 0.5) * (height + 2), names, fontsize="small")
-    axis.set_xticks([])
-    axis.tick_params(length=0)
-    axis.spines[:].set_visible(False)
-    axis.set_title(title, fontsize="medium")
-    save(fig, path)
+    with drawing(path, 1, 1, (2 + 0.42 * columns, 0.6 + 0.42 * rows)) as (_, axes):
+        axis = axes[0][0]
+        axis.imshow(tiles.reshape(rows * (height + 2), -1, 3), interpolation="nearest")
+        axis.set_yticks((np.arange(rows) + 0.5) * (height + 2), names, fontsize="small")
+        axis.set_xticks([])
+        axis.tick_params(length=0)
+        axis.spines[:].set_visible(False)
+        axis.set_title(title, fontsize="medium")
 
 
 def draw_forests(
@@ -178,17 +177,17 @@ def draw_forests(
 
     heights = [len(forest.rows) + 2 for forest in forests]
     size = (9, 1.2 + 0.26 * sum(heights))  # inches; text stays readable at a README's width
-    fig, axes = figure(len(forests), 1, size, gridspec_kw={"height_ratios": heights})
-    for forest, axis in zip(forests, axes[:, 0], strict=True):
-        _draw_forest(axis, forest, colours)
-    fig.suptitle(textwrap.fill(title, 100), fontsize=9)
-    handles = [Line2D([], [], color=c, marker="s", label=name) for name, c in colours.items()]
-    handles += [
-        Line2D([], [], marker=marker, label=name, color="grey", linestyle="")
-        for name, marker in markers.items()
-    ]
-    fig.legend(handles=handles, loc="outside lower left", ncols=len(handles), fontsize=8)
-    save(fig, path)
+    ratios = {"height_ratios": heights}
+    with drawing(path, len(forests), 1, size, gridspec_kw=ratios) as (fig, axes):
+        for forest, axis in zip(forests, axes[:, 0], strict=True):
+            _draw_forest(axis, forest, colours)
+        fig.suptitle(textwrap.fill(title, 100), fontsize=9)
+        handles = [Line2D([], [], color=c, marker="s", label=name) for name, c in colours.items()]
+        handles += [
+            Line2D([], [], marker=marker, label=name, color="grey", linestyle="")
+            for name, marker in markers.items()
+        ]
+        fig.legend(handles=handles, loc="outside lower left", ncols=len(handles), fontsize=8)
 
 
 def _draw_forest(axis: Any, forest: Forest, colours: Mapping[str, str]) -> None:

@@ -52,24 +52,23 @@ def draw_accuracy(path: pathlib.Path, grid: Grid, found: Records) -> None:
 
     Each combination of the other keys is one line; a cross marks a run that diverged.
     """
-    fig, axes = png.figure(1, 1, (7, 4.5))
-    axis, swept = axes[0][0], grid.swept[0]
-    numbers = [_number(value) for value in swept.values]
-    numeric = all(map(math.isfinite, numbers))
-    x_of = dict(zip(swept.values, numbers if numeric else range(len(numbers)), strict=True))
-    for number, (label, runs) in enumerate(_lines(grid).items()):
-        points = [(x_of[value], found[run]) for value, run in runs.items() if found[run]]
-        _draw_line(axis, points, f"C{number}", label)
-    if numeric and min(numbers) > 0 and max(numbers) >= LOG_FROM * min(numbers):
-        axis.set_xscale("log")
-    axis.set_xticks(list(x_of.values()), swept.values)
-    axis.minorticks_off()
-    axis.set(xlabel=swept.key, ylabel="accuracy after the last epoch, mean and 95 % interval")
-    axis.grid(alpha=0.3)
-    if axis.get_legend_handles_labels()[1]:
-        axis.legend(fontsize="small")
-    fig.suptitle(grid.config_file)
-    png.save(fig, path)
+    with png.drawing(path, 1, 1, (7, 4.5)) as (fig, axes):
+        axis, swept = axes[0][0], grid.swept[0]
+        numbers = [_number(value) for value in swept.values]
+        numeric = all(map(math.isfinite, numbers))
+        x_of = dict(zip(swept.values, numbers if numeric else range(len(numbers)), strict=True))
+        for number, (label, runs) in enumerate(_lines(grid).items()):
+            points = [(x_of[value], found[run]) for value, run in runs.items() if found[run]]
+            _draw_line(axis, points, f"C{number}", label)
+        if numeric and min(numbers) > 0 and max(numbers) >= LOG_FROM * min(numbers):
+            axis.set_xscale("log")
+        axis.set_xticks(list(x_of.values()), swept.values)
+        axis.minorticks_off()
+        axis.set(xlabel=swept.key, ylabel="accuracy after the last epoch, mean and 95 % interval")
+        axis.grid(alpha=0.3)
+        if axis.get_legend_handles_labels()[1]:
+            axis.legend(fontsize="small")
+        fig.suptitle(grid.config_file)
 
 
 def _lines(grid: Grid) -> dict[str, dict[str, str]]:

@@ -78,6 +78,7 @@ def run_command(main: Callable[[], None]) -> None:
     command exits silently with 141. Any other error is a bug, keeps its traceback and exits with 1.
     """
     output.prepare_streams()
+    os.environ["MPLBACKEND"] = "agg"  # matplotlib's import fails with one that it does not know
     if sys.stderr.isatty():
         output.attempt(lambda: print("\033[K", end="", file=sys.stderr, flush=True), sys.stderr)
     if not (debug := "--debug" in sys.argv[1:]):

@@ -115,13 +115,13 @@ def show_batch(config: ConfigDict, workdir_of_run: pathlib.Path) -> None:
     if not devices.is_leader():
         return
     folder = workdir.new_folder_beside(workdir_of_run, "show_batch")
-    rows = -(-len(names) // COLUMNS)
-    fig, axes = png.figure(rows, COLUMNS, (1.2 * COLUMNS, 1.5 * rows))
-    for axis, *shown in zip(axes.flat, pixels, names, strict=False):
-        axis.imshow(shown[0], interpolation="nearest")
-        axis.set_title(shown[1], fontsize=7)
-    for axis in axes.flat:
-        axis.axis("off")
     folder.mkdir()
-    png.save(fig, folder / "batch.png")
+    rows = -(-len(names) // COLUMNS)
+    size = (1.2 * COLUMNS, 1.5 * rows)
+    with png.drawing(folder / "batch.png", rows, COLUMNS, size) as (_, axes):
+        for axis, *shown in zip(axes.flat, pixels, names, strict=False):
+            axis.imshow(shown[0], interpolation="nearest")
+            axis.set_title(shown[1], fontsize=7)
+        for axis in axes.flat:
+            axis.axis("off")
     print(f"wrote {folder}/batch.png, {len(names)} of {config.batch_size} images of the first step")

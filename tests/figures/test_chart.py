@@ -40,21 +40,36 @@ def test_a_chart_of_dots_has_no_line():
 
 DRAW = """
 import pathlib
+import matplotlib
 from jaxcifar.figures.chart import Chart, Series
 from jaxcifar.figures.png import draw_charts
+before = dict(matplotlib.rcParams)
 series = Series("a_b", [1, 2, 3], [0.1, 0.2, 0.4])
 draw_charts(pathlib.Path("chart.png"), [Chart("a", [series], "epoch", "loss")], "run")
+assert dict(matplotlib.rcParams) == before
+"""
+COMMAND = """
+from jaxcifar.system import command
+def main():
+    import matplotlib
+command.run_command(main)
 """
 
 
-def test_the_users_own_style_changes_nothing(tmp_path):
-    """A style may need LaTeX, and a notebook's backend is unknown elsewhere."""
+def test_the_users_own_style_changes_nothing_and_is_kept(tmp_path):
+    """A style may need LaTeX."""
     (tmp_path / "matplotlibrc").write_text("text.usetex: True\nlines.linewidth: 9\n")
     drawn = set()
-    for own in ({}, {"MATPLOTLIBRC": str(tmp_path), "MPLBACKEND": "nonsense"}):
+    for own in ({}, {"MATPLOTLIBRC": str(tmp_path)}):
         env = os.environ | {"PYTHONPATH": str(ROOT)} | own
         folder = tmp_path / f"with{len(own)}"
         folder.mkdir()
         subprocess.run([sys.executable, "-c", DRAW], cwd=folder, env=env, check=True)
         drawn.add((folder / "chart.png").read_bytes())
     assert len(drawn) == 1
+
+
+def test_a_command_needs_no_backend_of_matplotlib():
+    """A notebook sets one that may be unknown to the command's environment."""
+    env = os.environ | {"PYTHONPATH": str(ROOT), "MPLBACKEND": "nonsense"}
+    subprocess.run([sys.executable, "-c", COMMAND], env=env, check=True)
