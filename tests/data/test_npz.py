@@ -236,10 +236,10 @@ def test_data_with_the_classes_in_another_order_are_refused_unless_asked_for(
     assert f"note: {tmp_path / 'run'} was trained on other data: their checksum is" in out
     (page,) = runs.load_runs([tmp_path / "run"], "latest", other)
     assert page.scores is None
-    assert "expected bright, dark" in page.missing[0]
+    assert "expected bright, dark" in page.notes[0]
     (page,) = runs.load_runs([tmp_path / "run"], "latest", other, other_classes=True)
     assert page.scores is not None
-    assert "was trained on other data" in page.missing[0]
+    assert "was trained on other data" in page.notes[0]
     # Only the names change places: the checksum, which covers images and labels, is the same.
     renamed = written(name="own.npz", **swapped)
     with pytest.raises(UserError, match=r"other classes .*; choose another --workdir"):
