@@ -58,13 +58,18 @@ Hidden = Annotated[Sequence[Positive], Constraint(lambda s: len(s) <= 100, "at m
 Sizes = Annotated[Hidden, Constraint(len, "at least one value")]
 NumClasses = Annotated[Positive, "classes that the model tells apart"]
 
+TUPLES: dict[Any, str] = {  # by the type of their values
+    int: "a tuple, such as (64, 128) or (64,)",
+    float: "a tuple of numbers",
+    str: "a tuple, such as ('conv0', 'head')",
+}
 LIMITS = {int: 2**31 - 1, float: 3.4028234e38}  # of 32 bits
 KINDS: dict[Any, str] = {
     bool: "True or False",
     int: "an integer",
     float: "a finite number",
     str: "a string",
-    Sequence: "a tuple, such as (64, 128) or (64,)",
+    Sequence: "a tuple",
     Mapping: "a section of keys",
 }
 
@@ -145,7 +150,10 @@ def _show(value: Any) -> str:
 def describe_annotation(annotation: Any) -> tuple[str, str]:
     """Returns the type and range of a key in words, and its meaning ("" if it has none)."""
     base, conditions = _split_annotation(annotation)
-    words = ", ".join([KINDS[get_origin(base) or base], *(c.words for c in conditions)])
+    kind = KINDS[get_origin(base) or base]
+    if get_origin(base) is Sequence:
+        kind = TUPLES.get(_split_annotation(get_args(base)[0])[0], kind)
+    words = ", ".join([kind, *(c.words for c in conditions)])
     texts = [m for m in getattr(annotation, "__metadata__", ()) if isinstance(m, str)]
     return words, texts[-1] if texts else ""
 
