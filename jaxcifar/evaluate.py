@@ -178,7 +178,8 @@ def main() -> None:
     options += f"_against_{given.against.resolve().name}" if given.against else ""
     # Save first: printing fails if the output is closed or cannot encode the text.
     try:
-        numbers, picture = save_result(result, directory, options)
+        with output.busy("saving the result"):
+            numbers, picture = save_result(result, directory, options)
     except OSError as error:
         output.show(format_result(result))
         text = f"could not save the result in {directory}: {error.strerror or error}"

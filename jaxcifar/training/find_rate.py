@@ -115,12 +115,13 @@ def run(config: ConfigDict, workdir_of_run: pathlib.Path) -> None:
     Both are in a new folder beside the workdir, which is neither created nor read.
     """
     parts = experiment.build_experiment(config)
-    dataset = experiment.load_data(parts.config)
+    with output.busy("loading the data"):
+        dataset = experiment.load_data(parts.config)
     leader = devices.is_leader()
     if leader:
         folder = workdir.new_folder_beside(workdir_of_run, "find_rate")
         print(f"data: {dataset.source}, {len(dataset.train.labels):,} training images")
-        print(f"device: {devices.describe(parts.mesh)}", flush=True)
+        print(f"device: {devices.describe(parts.mesh)}\ncompiling …", flush=True)
     found = run_range_test(parts, dataset)
     if not leader:
         return

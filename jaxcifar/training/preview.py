@@ -20,7 +20,7 @@ from jaxcifar import data, models
 from jaxcifar.data.split import SIZE
 from jaxcifar.figures import png
 from jaxcifar.run import workdir
-from jaxcifar.system import devices
+from jaxcifar.system import devices, output
 from jaxcifar.training import experiment, freeze, mixing
 from jaxcifar.training.augment import Batch
 from jaxcifar.training.epoch import epoch_order
@@ -72,10 +72,11 @@ def _leaves(row: Any, kind: str) -> dict[str, Any]:
 
 def print_summary(config: ConfigDict) -> None:
     """Prints the layers of the net; reads no data and trains nothing."""
-    parts = experiment.build_experiment(config)
-    # a platform's own implementations, such as Winograd's, need other numbers of operations
-    model = models.build_model(parts.config.model, jnp.float32, "")
-    text = describe_layers(model, parts.config.optimizer.freeze)
+    with output.busy("describing the net"):
+        parts = experiment.build_experiment(config)
+        # a platform's own implementations, such as Winograd's, need other numbers of operations
+        model = models.build_model(parts.config.model, jnp.float32, "")
+        text = describe_layers(model, parts.config.optimizer.freeze)
     if devices.is_leader():
         print(text)
         print("Operations are those of one image's forward pass, as XLA counts them.")
@@ -109,19 +110,20 @@ def show_batch(config: ConfigDict, workdir_of_run: pathlib.Path) -> None:
 
     The workdir is neither created nor read.
     """
-    parts = experiment.build_experiment(config)
-    dataset = experiment.load_data(parts.config)
-    pixels, names = first_batch(parts, dataset)
-    if not devices.is_leader():
-        return
-    folder = workdir.new_folder_beside(workdir_of_run, "show_batch")
-    folder.mkdir()
-    rows = -(-len(names) // COLUMNS)
-    size = (1.2 * COLUMNS, 1.5 * rows)
-    with png.drawing(folder / "batch.png", rows, COLUMNS, size) as (_, axes):
-        for axis, *shown in zip(axes.flat, pixels, names, strict=False):
-            axis.imshow(shown[0], interpolation="nearest")
-            axis.set_title(shown[1], fontsize=7)
-        for axis in axes.flat:
-            axis.axis("off")
+    with output.busy("drawing the batch"):
+        parts = experiment.build_experiment(config)
+        dataset = experiment.load_data(parts.config)
+        pixels, names = first_batch(parts, dataset)
+        if not devices.is_leader():
+            return
+        folder = workdir.new_folder_beside(workdir_of_run, "show_batch")
+        folder.mkdir()
+        rows = -(-len(names) // COLUMNS)
+        size = (1.2 * COLUMNS, 1.5 * rows)
+        with png.drawing(folder / "batch.png", rows, COLUMNS, size) as (_, axes):
+            for axis, *shown in zip(axes.flat, pixels, names, strict=False):
+                axis.imshow(shown[0], interpolation="nearest")
+                axis.set_title(shown[1], fontsize=7)
+            for axis in axes.flat:
+                axis.axis("off")
     print(f"wrote {folder}/batch.png, {len(names)} of {config.batch_size} images of the first step")

@@ -15,7 +15,7 @@ from ml_collections import ConfigDict
 
 from jaxcifar.errors import UserError
 from jaxcifar.run import workdir
-from jaxcifar.system import devices, slots
+from jaxcifar.system import devices, output, slots
 from jaxcifar.training import experiment
 
 COSTLIEST = 10
@@ -107,19 +107,20 @@ def run(config: ConfigDict, workdir_of_run: pathlib.Path, steps: int) -> None:
     on_one_core()
     if jax.process_count() > 1:
         raise UserError("--profile works in a single process; omit --distributed")
-    parts = experiment.build_experiment(config)
-    dataset = experiment.load_data(parts.config)
-    optimizer, _ = parts.optimizer(len(dataset.train.labels) // config.batch_size)
-    loop = parts.train_loop(dataset.train, optimizer)
-    if not 1 <= steps <= loop.steps_per_epoch:
-        raise UserError(
-            f"--profile is {steps}; expected at least 1 and at most the {loop.steps_per_epoch:,}"
-            " steps of an epoch"
-        )
-    carry = parts.start(optimizer, dataset.train.images)
-    at_once = loop.steps_per_call(steps)
-    program = loop.program(carry, at_once, parts.augment.size_of(0)).as_text() or ""
-    loop.run(jax.tree.map(jnp.copy, carry), lambda *_: False, at_once)  # warm up
+    with output.busy("compiling"):
+        parts = experiment.build_experiment(config)
+        dataset = experiment.load_data(parts.config)
+        optimizer, _ = parts.optimizer(len(dataset.train.labels) // config.batch_size)
+        loop = parts.train_loop(dataset.train, optimizer)
+        if not 1 <= steps <= loop.steps_per_epoch:
+            raise UserError(
+                f"--profile is {steps}; expected at least 1 and at most the"
+                f" {loop.steps_per_epoch:,} steps of an epoch"
+            )
+        carry = parts.start(optimizer, dataset.train.images)
+        at_once = loop.steps_per_call(steps)
+        program = loop.program(carry, at_once, parts.augment.size_of(0)).as_text() or ""
+        loop.run(jax.tree.map(jnp.copy, carry), lambda *_: False, at_once)  # warm up
 
     def work() -> None:
         loop.run(carry, lambda sums, done, seconds: done < steps, at_once)
