@@ -90,7 +90,9 @@ def main() -> None:
         print(
             f"jaxcifar {provenance.version('jaxcifar')}" + (f", commit {commit}" if commit else "")
         )
-    elif option == "--completion" and shell in ("bash", "zsh", "tcsh", "fish"):
+    elif option == "--completion":
+        if shell not in ("bash", "zsh", "tcsh", "fish"):
+            raise UserError(f"--completion is {shell!r}; expected bash, zsh, tcsh or fish")
         print(completion(shell))
     else:
         near = difflib.get_close_matches(name, COMMANDS, 1)

@@ -65,6 +65,12 @@ def test_a_misspelt_command_suggests_the_nearest():
     assert "did you mean" not in run("zzz").stderr
 
 
+def test_an_unknown_shell_is_answered_with_the_known_ones():
+    done = run("--completion=ksh")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "error: --completion is 'ksh'; expected bash, zsh, tcsh or fish\n"
+
+
 def test_the_version_names_the_commit():
     assert run("--version").stdout.startswith("jaxcifar ")
 
