@@ -97,7 +97,9 @@ def precision_table(runs: list[Record]) -> str:
     rows = []
     for config, of_config in pairs.items():
         sides = list(zip(*of_config, strict=True))
-        accuracies = [tables.spread([run["test_accuracy"] for run in side]) for side in sides]
+        accuracies = [
+            tables.format_mean_std([run["test_accuracy"] for run in side]) for side in sides
+        ]
         minutes = [intervals.mean_std([run["seconds"] / 60 for run in side])[0] for side in sides]
         rows.append(
             [config, str(len(of_config)), *accuracies, interval(differences[config])]

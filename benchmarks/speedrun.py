@@ -151,9 +151,9 @@ def side_row(name: str, runs: list[Record], device_runs: list[Record]) -> list[s
     return [
         name,
         str(len(runs)),
-        tables.spread([run["accuracy"] for run in runs]),
-        tables.spread([run["train_seconds"] + run["views_seconds"] for run in runs]),
-        tables.spread([run["whole_seconds"] for run in runs]),
+        tables.format_mean_std([run["accuracy"] for run in runs]),
+        tables.format_mean_std([run["train_seconds"] + run["views_seconds"] for run in runs]),
+        tables.format_mean_std([run["whole_seconds"] for run in runs]),
         f"{operations / 1e15:.3f} P",
         f"{rate / 1e9:,.0f}",
         f"{rate / statistics.mean(peaks):.0%}" if peaks else "not known",
@@ -179,7 +179,7 @@ def headline(runs: list[Record]) -> str:
     text = (
         f"**{100 * statistics.mean(accuracies):.1f} % on {runs[-1]['cores']} CPU cores in"
         f" {statistics.mean(ours):.0f} minutes**: `configs/speedrun.py` reaches"
-        f" {tables.spread(accuracies)} on the test images (n = {len(ours)})"
+        f" {tables.format_mean_std(accuracies)} on the test images (n = {len(ours)})"
     )
     if theirs:
         share = statistics.mean(ours) / statistics.mean(theirs)

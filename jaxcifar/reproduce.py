@@ -52,8 +52,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--table", action="store_true", help="write the tables and the charts; train nothing"
     )
-    text = "1 for a run under an hour, otherwise all"
-    add_options(parser, None, text)
+    add_options(parser, cores=None, cores_text="1 for a run under an hour, otherwise all")
     return parser
 
 

@@ -39,7 +39,7 @@ def test_the_commands_of_the_readme_run(run, monkeypatch, tmp_path):
         ]
         if "cifar100" not in command:  # tests/data/test_cifar100.py runs these
             run_here(run, command, *(word for keys in more for word in overrides(**keys)))
-    assert len(list((tmp_path / "why").glob("*.png"))) == 10
+    assert len(list((tmp_path / "explained").glob("*.png"))) == 10
     for name in WRITTEN:
         assert (tmp_path / name).exists(), name
     assert len(planned) == 7

@@ -125,7 +125,7 @@ def _estimate(claim: Claim, judgement: Judgement) -> Estimate:
     low, high = sorted(margin(end) for end in test.interval or (test.mean, test.mean))
     goal = f"{'bound' if claim.reported is None else 'reported'} {test.comparison.bound:g}"
     n = f"n\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}{judgement.n}"  # no line break inside it
-    text = f"{tables.number(test, bold='')}, {goal}, {n}"
+    text = f"{tables.format_interval(test, bold='')}, {goal}, {n}"
     if len(claim.runs) > 2:
         text += f", against {tables.short(test.comparison.other)}"
     return Estimate(test.margin, low, high, judgement.verdict, text)

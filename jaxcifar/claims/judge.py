@@ -30,9 +30,9 @@ ONE_SEED_DECIDES = 5.0  # standard deviations of what is compared
 class Test(NamedTuple):
     """A comparison with its value for each seed, its 95 % interval and its two-sided p-value.
 
-    The interval is for one more run (figure) or of the mean (statement), and is None if the spread
-    is unknown. If the metric is taken at the best epoch, `last_epoch` has the values at the last
-    epoch.
+    For a figure, the interval is that of one more run, and None if the spread is unknown. For a
+    statement, it is that of the mean, and None for a single seed. If the metric is taken at the
+    best epoch, `last_epoch` has the values at the last epoch.
     """
 
     comparison: Comparison
@@ -52,7 +52,7 @@ class Test(NamedTuple):
 
     @property
     def closeness(self) -> float:
-        """The margin in half widths of the interval; the least of all tests decides a statement."""
+        """The margin in half widths of the interval; without an interval, the margin itself."""
         if self.interval is None or self.interval[0] == self.interval[1]:
             return self.margin
         return self.margin / (self.interval[1] - self.interval[0]) * 2
@@ -80,7 +80,7 @@ class Judgement:
 
     @property
     def closest(self) -> Test:
-        """The deciding test, whose mean is closest to the bound, or furthest on its bad side."""
+        """The deciding test, which has the smallest closeness (negative on the bad side)."""
         return min(self.tests, key=lambda test: test.closeness)
 
 
@@ -241,7 +241,7 @@ def spread_of_seeds(
 
 
 def _probability_of_best(claim: Claim, records: Records) -> float:
-    """Returns how often the named run is best when the seeds that all runs share are resampled."""
+    """Returns how often the named run is best in resamples of the seeds that all runs have."""
     seeds = sorted(set.intersection(*(set(records[run]) for run in claim.runs)))
     of = claim.comparisons[0].metric.of
     return intervals.probability_of_best([[of(records[r][s]) for s in seeds] for r in claim.runs])

@@ -14,10 +14,10 @@ def differences(old: ConfigDict, new: ConfigDict) -> list[str]:
     stored, not what they are.
     """
     trees = [json.loads(schema.to_json(config)) for config in (old, new)]
-    pairs = [schema.flatten(defaults.fill_in(tree)) for tree in trees]
-    if set(pairs[0]) != set(pairs[1]):  # different choices, or keys not in defaults.json
+    both = [schema.flatten(defaults.fill_in(tree)) for tree in trees]
+    if set(both[0]) != set(both[1]):  # a section has another name, or defaults.json lacks a key
         complete = [schema.complete_config(config) for config in (old, new)]
-        pairs = [schema.flatten(json.loads(schema.to_json(config))) for config in complete]
-    keys = sorted(set().union(*pairs) - {"data.dir"})
-    values = [(key, *(flat.get(key) for flat in pairs)) for key in keys]
+        both = [schema.flatten(json.loads(schema.to_json(config))) for config in complete]
+    keys = sorted(set().union(*both) - {"data.dir"})
+    values = [(key, *(flat.get(key) for flat in both)) for key in keys]
     return [f"{key}: {old!r} -> {new!r}" for key, old, new in values if old != new]

@@ -25,7 +25,7 @@ and values of one config. A key without a default is required.
 
 
 def describe_keys(expected: fields.Parameters) -> Iterator[tuple[str, str, str, str]]:
-    """Yields the name of each key that is not a section, its type, its default and its meaning.
+    """Yields the name, type, default and meaning of each key that is not a section.
 
     The default of a required key is "".
     """

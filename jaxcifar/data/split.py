@@ -59,9 +59,10 @@ def content_sha256(*splits: Split) -> str:
 def compare_data(
     dataset: Dataset, run: object, checksum: str, class_names: Sequence[str], advice: str
 ) -> str:
-    """Returns a line if the data set is not the one that `run` was trained on; "" if it is.
+    """Returns a line if `run` was trained on another data set; "" if on this one.
 
-    `checksum` ("" if unknown) and `class_names` are those of the run. `advice` ends the error.
+    `checksum` ("" if unknown) and `class_names` are those of the run. `advice` is added to the
+    message of the error.
 
     Raises:
       UserError: the classes have other names, another order or another number.
@@ -80,7 +81,7 @@ def compare_data(
 
 
 def split_classes(labels: np.ndarray, share: float) -> np.ndarray:
-    """Returns a mask [N] of `share` of each class, chosen at random by a fixed seed.
+    """Returns a mask [N] that selects `share` of each class, at random by a fixed seed.
 
     If a class has at least two images, at least one is chosen and at least one is not.
     """
@@ -106,8 +107,8 @@ def hold_out(dataset: Dataset, validation: int, train_examples: int) -> Dataset:
         )
     if not 0 <= validation < total:
         raise UserError(
-            f"config.data.validation is {validation}; expected 0 to {total - 1}, because one of the"
-            f" {total} training images must be left for config.data.train_examples"
+            f"config.data.validation is {validation}; expected 0 to {total - 1}, because at least"
+            f" one of the {total} training images must be left to train on"
         )
     rest = total - validation
     if not 0 <= train_examples <= rest:

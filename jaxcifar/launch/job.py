@@ -52,14 +52,14 @@ class Folders(NamedTuple):
 
     def log(self, job: Job) -> pathlib.Path:
         """Returns the file that a child process prints to."""
-        return self.workdirs / f"{self.workdir(job).name}.log"  # with_suffix would cut "lr0.01"
+        return self.workdirs / f"{self.workdir(job).name}.log"  # `with_suffix` would cut lr0.01
 
 
 class Outcome(NamedTuple):
     """How a list of jobs ended."""
 
     stopped: bool  # by a signal
-    failed: list[tuple[Job, str]]  # each with the reason
+    failed: list[tuple[Job, str]]  # jobs with the reasons why they failed
     left: int = 0  # jobs that did not finish within the budget
 
 

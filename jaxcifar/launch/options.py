@@ -63,7 +63,7 @@ def check_options(
             f"--runs_at_once={at_once} --jobs={jobs}; expected --runs_at_once of at least 1 and,"
             " if it is above 1, --jobs of at most 1"
         )
-    divide_machine(jobs, cores, 1)
+    divide_machine(jobs, cores, 1)  # checks --jobs and --cores
 
 
 def select_shard(items: Sequence[T], shard: str) -> list[T]:

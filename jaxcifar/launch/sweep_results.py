@@ -8,7 +8,7 @@ from typing import Any
 
 from jaxcifar.claims.claim import column, diverged
 from jaxcifar.claims.records import Record, Records
-from jaxcifar.claims.tables import not_yet, spread
+from jaxcifar.claims.tables import format_mean_std, not_yet
 from jaxcifar.figures import curves, png
 from jaxcifar.launch.grid import Grid
 from jaxcifar.run import selection, workdir
@@ -42,7 +42,7 @@ def format_table(found: Records) -> str:
         train = [column(record, "train_accuracy")[-1] for record in seeds.values()]
         minutes = mean_std([record["seconds"] / 60 for record in seeds.values()])[0]
         name = run + " (diverged)" * diverged(seeds)
-        numbers = map(spread, (last[run], best, train))
+        numbers = map(format_mean_std, (last[run], best, train))
         rows.append([name, str(len(seeds)), *numbers, f"{minutes:.1f}"])
     return output.markdown_table(rows) + not_yet((r for r in found if r not in done), "Not yet run")
 

@@ -92,7 +92,8 @@ class ResNet(nn.Module):
     Stage i, counted from 0, has `blocks[i]` blocks of width `width`·`widen`·2^i. The first block of
     every stage but the first halves H and W. By default there are three stages of n blocks. `depth`
     counts the convolutions on the longest path and the Dense layer, which makes 6n+2. With
-    `preactivation` it is 6n+4, because the usual count includes the shortcuts of the three stages.
+    `preactivation` it is 6n+4, because wide ResNets are named by their number of convolutions,
+    including the shortcut of each stage and without the Dense layer.
     """
 
     num_classes: NumClasses

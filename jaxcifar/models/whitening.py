@@ -17,7 +17,7 @@ Array = jax.Array
 
 
 class Whitened(nn.Module):
-    """Applies a net to the whitened size×size patches of images, after an activation.
+    """Whitens the size×size patches of images, then applies an activation and a net.
 
     The net sees a map [B, H − size + 1, W − size + 1, 2·size²·C] instead of the images
     [B, H, W, C]. The whitening kernel is stored in `batch_stats` because it is not learned but

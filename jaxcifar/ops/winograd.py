@@ -84,9 +84,8 @@ def _backward(padding, m, drop, saved, gradient):
     (b, h, w, c_in), c_out, n = x.shape, kernel.shape[-1], m + 2
     rows, columns = (-(-side // m) for side in gradient.shape[1:3])
     to_inputs, to_kernel, to_outputs = transforms(m)
-    points = _times(
-        to_inputs, _tiles(x, padding, m, rows, columns)
-    )  # the same as in the forward pass
+    # computed again, because saving these points would take more memory than x
+    points = _times(to_inputs, _tiles(x, padding, m, rows, columns))
     kernel_points = _times(to_kernel, kernel.reshape(9, c_in, c_out))
     g = _times(to_outputs, _split(gradient, 0, m, rows, columns).reshape(m * m, -1, c_out))
     kernel_gradient = jnp.einsum("ptc,pto->pco", points, g)
