@@ -54,6 +54,21 @@ def test_it_runs_a_command_under_its_own_name():
     assert run("train", "--help").stdout.startswith("usage: jaxcifar train [-h]")
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["train", "quickstart"], "the following arguments are required: --config"),
+        (["export", "--checkpoint=a", "--to=pt", "--out=b"], "invalid choice: 'pt'"),
+    ],
+)
+def test_a_wrong_command_line_is_refused_in_one_line(words, said):
+    done = run(*words)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert said in done.stderr
+    assert done.stderr.endswith(f"; jaxcifar {words[0]} --help describes the options\n")
+    assert done.stderr.count("\n") == 1
+
+
 def test_a_command_has_the_name_of_its_module_too():
     assert run("show_config", "quickstart").stdout == run("config", "quickstart").stdout != ""
 

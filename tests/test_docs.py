@@ -200,7 +200,7 @@ def test_the_common_tasks_of_training_work(run, monkeypatch, tmp_path, synthetic
     assert len(metrics.read(tmp_path / "checkpoints" / "early")) < 30
     assert "stopped early after epoch" in printed[8]
     released = ROOT / "checkpoints" / "released" / "simple_cnn_batchnorm"
-    own, before = (leaves(folder) for folder in ("checkpoints/own", released))
+    own, before = (leaves(folder) for folder in ("checkpoints/own_tuned", released))
     frozen = {path for path in before if np.array_equal(own[path], before[path])}
     assert frozen == {path for path in before if "/conv" in path}
 

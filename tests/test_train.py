@@ -191,8 +191,10 @@ def test_a_finished_run_is_left_unchanged(small_data, tmp_path, capsys):
     config = tiny(num_epochs=1)
     first = trainer.train(config, tmp_path / "run")
     metrics = (tmp_path / "run" / "metrics.jsonl").read_text()
+    assert "the run is finished" not in capsys.readouterr().out
     again = trainer.train(config, tmp_path / "run")
     assert again.finished
+    assert "the run is finished; to train it longer, raise" in capsys.readouterr().out
     assert (tmp_path / "run" / "metrics.jsonl").read_text() == metrics
     chex.assert_trees_all_equal(again.state, first.state)
     assert (tmp_path / "run" / "curves.png").stat().st_size > 1000

@@ -1,6 +1,7 @@
 """Finds a published data set in the user's folders, the cache or the network, in this order."""
 
 import functools
+import logging
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -62,11 +63,14 @@ class Published(NamedTuple):
         """
         places = filter(None, (dir, os.environ.get("JAXCIFAR_DATA")))
         folders = [files.expand_home(name) for name in places]
-        for folder in folders:
+        for number, folder in enumerate(folders):
             try:
                 found = self.find_copy(folder)
             except OSError as error:
                 raise UserError(f"cannot read {folder}: {error}") from error
+            if dir and not number and not found:
+                text = "there is no %s in %s; looking in the default places"
+                logging.getLogger(__name__).warning(text, self.title, folder)
             if found:
                 path, read, slow = found
                 if not slow:

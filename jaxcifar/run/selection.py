@@ -33,7 +33,8 @@ class EarlyStopping(NamedTuple):
         line = self._best(lines)
         return (
             f"stopped early after epoch {lines[-1]['epoch']}: no validation accuracy above that of"
-            f" epoch {line['epoch']}, {line['validation_accuracy']:.4f}, for {self.patience} epochs"
+            f" epoch {line['epoch']}, {line['validation_accuracy']:.4f}, for {self.patience}"
+            f" epoch{'s' * (self.patience > 1)}"
             " (early_stopping.patience)"
         )
 

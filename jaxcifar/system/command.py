@@ -10,7 +10,7 @@ import signal
 import sys
 import traceback
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 from absl import logging
 
@@ -19,8 +19,16 @@ from jaxcifar.system import output, second_signal
 
 CONSOLE = "jaxcifar"  # the console command, `jaxcifar NAME`
 KEYS = (
-    "docs/config.md describes all keys of a config; `jaxcifar config FILE.py` prints those of one."
+    "docs/config.md describes all keys of a config;\n"
+    "`jaxcifar config FILE.py` prints the keys of one."
 )
+
+
+class _Parser(argparse.ArgumentParser):
+    """Reports a wrong command line in one line, as all errors of the user."""
+
+    def error(self, message: str) -> NoReturn:
+        raise errors.UserError(f"{message}; {self.prog} --help describes the options")
 
 
 def command_parser(
@@ -32,7 +40,7 @@ def command_parser(
     """
     started = sys.argv[0].startswith(f"{CONSOLE} ")
     prog = sys.argv[0] if started else f"python -m jaxcifar.{name}"
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog=prog,
         description=description,
         epilog="\n".join(["examples:", *(f"  {prog} {e}" for e in examples), "", *notes, KEYS]),

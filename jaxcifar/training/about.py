@@ -88,6 +88,8 @@ def print_introduction(
             )
     log.say(f"device: {devices.describe(parts.mesh)}")
     log.say(f"workdir: {workdir}" + (f", resumed at step {step:,}" if step else ""))
+    if step == log.num_epochs * log.steps_per_epoch:
+        log.say("      the run is finished; to train it longer, raise --config.num_epochs")
 
 
 def young_averages(config: ConfigDict, end: state.State) -> Iterator[str]:

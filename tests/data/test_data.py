@@ -95,6 +95,16 @@ def test_data_dir_comes_before_the_environment(tiny, tmp_path, monkeypatch):
     assert str(home) in load(home).origin
 
 
+def test_a_data_dir_without_the_data_is_mentioned(tiny, tmp_path, monkeypatch, caplog):
+    monkeypatch.setenv("JAXCIFAR_DATA", str(tiny[0]))
+    assert str(tiny[0]) in load(tmp_path).origin
+    assert f"there is no CIFAR-10 in {tmp_path}; looking in the default places" in caplog.text
+    caplog.clear()
+    load(tiny[0])
+    load("")
+    assert caplog.text == ""
+
+
 @pytest.mark.parametrize("source", data.SOURCES)
 def test_a_missing_data_dir_is_refused(tiny, tmp_path, monkeypatch, source):
     """Even if $JAXCIFAR_DATA has the data: a mistyped folder must not select another one."""

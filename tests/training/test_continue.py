@@ -127,7 +127,7 @@ def test_the_command_summarises_a_run_that_stops_early(run, tmp_path):
     )
     assert (status, err) == (0, "")
     assert "stopped early after epoch 2: no validation accuracy above that of epoch 1, 0." in out
-    assert ", for 1 epochs (early_stopping.patience)" in out
+    assert ", for 1 epoch (early_stopping.patience)" in out
     assert "test acc" in out
 
 
