@@ -41,7 +41,8 @@ def class_accuracy(runs: Sequence[Run]) -> list[Element]:
     names = dict.fromkeys(name for _, _, scores in found for name in scores.class_names)
     rows = [
         Row(
-            name, [_recall(scores, name, i) for i, _, scores in found if name in scores.class_names]
+            name,
+            [_estimate(scores, name, i) for i, _, scores in found if name in scores.class_names],
         )
         for name in names
     ]
@@ -52,7 +53,8 @@ def class_accuracy(runs: Sequence[Run]) -> list[Element]:
     return [*([tag("p", keys, class_="keys")] if len(found) > 1 else []), table, *_mcnemar(found)]
 
 
-def _recall(scores: Scores, name: str, number: int) -> Estimate:
+def _estimate(scores: Scores, name: str, number: int) -> Estimate:
+    """Returns the accuracy of the class `name` in the colour of run `number`."""
     mine = scores.examples.labels == scores.class_names.index(name)
     hits, n = int(scores.right[mine].sum()), int(mine.sum())
     low, high = wilson(hits, n)
@@ -69,8 +71,8 @@ def _mcnemar(found: Sequence[tuple[int, str, Scores]]) -> list[Element]:
         if np.array_equal(first.examples.images, second.examples.images):
             alone, others, p_value = mcnemar(first.right, second.right)
             text = (
-                f"Correct in one run only: {alone:,} images in {name}, {others:,} in {other};"
-                f" McNemar's exact test: {p_text(p_value)}."
+                f"Only {name} is right on {alone:,} images, and only {other} on {others:,};"
+                f" McNemar's exact test gives {p_text(p_value)}."
             )
             parts.append(tag("p", text))
     return parts
@@ -113,7 +115,7 @@ def _mistakes(scores: Scores, shown: int) -> list[tuple[int, int, int]]:
 
 
 def _worst(scores: Scores, shown: int = 3) -> Element:
-    """Returns the most frequent confusions in words."""
+    """Returns the most frequent mistakes in words."""
     names = scores.class_names
     words = [f"{names[i]} as {names[j]} ({n})" for i, j, n in _mistakes(scores, shown)]
     text = f"Most frequent mistakes: {', '.join(words)}." if words else "There are no mistakes."
@@ -143,9 +145,10 @@ def calibration(runs: Sequence[Run]) -> list[Element]:
     label = "confidence"
     reliable = Chart("Reliability", diagram, label, "accuracy", x_range=unit, y_range=(0.0, 1.02))
     sure = Chart("Confidence", shares, label, "share of images", x_range=unit)
-    drawn = [svg.draw(reliable, "Whiskers: Wilson's 95 % interval."), svg.draw(sure)]
+    drawn = [svg.draw(reliable, "Whiskers are Wilson's 95 % intervals."), svg.draw(sure)]
     note = (
-        f"{BINS} bins of equal width (Guo et al. 2017). Points below the diagonal: overconfident."
+        f"There are {BINS} bins of equal width (Guo et al. 2017). A point below the diagonal means"
+        " that the net is overconfident there."
     )
     return [
         tag("ul", (tag("li", text) for text in words), class_="words"),
@@ -160,7 +163,7 @@ def _calibration_text(name: str, scores: Scores) -> str:
     return (
         f"{name}: expected calibration error"
         f" {ece(scores.probabilities, scores.examples.labels):.4f}; mean confidence"
-        f" {confidence:.3f}, accuracy {accuracy:.3f}: {side}."
+        f" {confidence:.3f}, accuracy {accuracy:.3f}. The net is {side}."
     )
 
 

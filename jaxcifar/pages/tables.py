@@ -1,4 +1,4 @@
-"""Draws tables: facts side by side, heatmaps, and forest plots."""
+"""Draws plain tables, heatmaps and forest plots as HTML tables."""
 
 from collections.abc import Callable, Iterable, Sequence
 from xml.etree.ElementTree import Element
@@ -20,12 +20,12 @@ def plain(caption: str, head: Sequence[Child], rows: Iterable[Sequence[Child]]) 
 
 
 def scrolling(child: Element, name: str) -> Element:
-    """Returns a box that scrolls sideways, with keys too."""
+    """Returns a box that scrolls sideways, also with the arrow keys."""
     return tag("div", child, class_="scroll", tabindex="0", role="region", aria_label=name)
 
 
 def heat(heatmap: Heatmap, caption: str) -> Element:
-    """Returns a table with coloured cells: one colour above zero and another below."""
+    """Returns a table whose cells have one colour above zero and another below."""
     turned = (tag("span", name) if len(name) > 2 else name for name in heatmap.columns)
     head = (tag("th", name, scope="col") for name in turned)
     shares = heatmap.values / heatmap.limit

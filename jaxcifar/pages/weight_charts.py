@@ -15,7 +15,7 @@ from jaxcifar.pages.runs import Run, first_filters, kernels
 MOST_FILTERS = 192
 COLUMNS = 16
 FILTER_WIDTH = 2.5  # rem
-LAYERS_SHOWN = 6  # further layers are folded
+OPEN_LAYERS = 6  # the charts of more layers are folded
 
 
 def filters(runs: Sequence[Run]) -> list[Element]:
@@ -53,7 +53,7 @@ def histograms(runs: Sequence[Run]) -> list[Element]:
     for i, name, net in nets:
         layers = [layer_chart(layer, kernel, i) for layer, kernel in kernels(net).items()]
         grid = tag("div", map(svg.draw, share_axes(layers)), class_="charts small")
-        opened = "" if len(runs) == 1 and len(layers) <= LAYERS_SHOWN else None
+        opened = "" if len(runs) == 1 and len(layers) <= OPEN_LAYERS else None
         summary = tag("summary", f"The {len(layers)} layers of {name}")
         parts.append(tag("details", summary, grid, open=opened))
     return parts
