@@ -21,7 +21,7 @@ from jaxcifar.run import damage, leaves, manifest, metadata, selection
 from jaxcifar.run import workdir as workdirs
 from jaxcifar.system import devices, files, json_files
 
-DIRECTORY, DAMAGED = workdirs.STEPS, "damaged"
+DAMAGED = "damaged"  # the folder of damaged steps, in the workdir
 RELEASED = "released"  # key in the metadata of a step that lacks the item `train`
 NO_ACCURACY = -1.0  # below every accuracy, and valid JSON
 LATEST = 2  # latest steps to keep, so that one damaged file never costs a run
@@ -47,14 +47,14 @@ class Checkpoints:
     saves of a killed run and moves damaged steps to `workdir`/damaged.
 
     Raises:
-      UserError: the folder cannot be read, does not exist (unless `writing`), or, with `writing`,
-        has a path that Orbax would read as a pattern.
+      UserError: the folder cannot be read, does not exist (unless `writing`), or has a path that
+        Orbax would take for a pattern (if `writing`).
     """
 
     def __init__(self, workdir: pathlib.Path, *, writing: bool = False):
         from orbax.checkpoint import v1 as ocp  # takes a second to import
 
-        self.directory = workdirs.resolve(workdir) / DIRECTORY
+        self.directory = workdirs.resolve(workdir) / workdirs.STEPS
         self._aside = self.directory.parent / DAMAGED
         self._saving: tuple[int, Any] | None = None  # a step and its unfinished save
         self._verified: set[int] = set()  # steps that matched their manifest
@@ -287,7 +287,7 @@ class Checkpoints:
         self._aside.mkdir(exist_ok=True)
         names = (str(step), *(f"{step}.{number}" for number in range(1, 1000)))
         place = next(self._aside / name for name in names if not (self._aside / name).exists())
-        (self._folder(step)).rename(place)
+        self._folder(step).rename(place)
         warnings.warn(f"{error}; moved to {place}, trying the step before it", stacklevel=2)
 
 

@@ -7,7 +7,8 @@ from typing import Any, NamedTuple
 import jax
 
 from jaxcifar.errors import UserError
-from jaxcifar.run.checkpoint import DIRECTORY, Checkpoints
+from jaxcifar.run.checkpoint import Checkpoints
+from jaxcifar.run.workdir import STEPS
 
 TRIES = 20  # a small net can be saved and deleted faster than it is read
 DELETING_SECONDS = 0.1  # time for a folder that is being deleted to vanish
@@ -47,4 +48,4 @@ def read_model(
 
 
 def _list_steps(workdir: pathlib.Path) -> set[str]:
-    return {folder.name for folder in (workdir / DIRECTORY).glob("*") if folder.name.isdigit()}
+    return {folder.name for folder in (workdir / STEPS).glob("*") if folder.name.isdigit()}

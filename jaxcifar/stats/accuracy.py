@@ -17,9 +17,9 @@ def wilson(hits: int, n: int, level: float = 0.05) -> tuple[float, float]:
     z, share = float(special.ndtri(1 - level / 2)), hits / n
     centre = (share + z**2 / (2 * n)) / (1 + z**2 / n)
     half = z / (1 + z**2 / n) * math.sqrt(share * (1 - share) / n + z**2 / (4 * n**2))
-    return (max(centre - half, 0.0) if hits else 0.0), (
-        min(centre + half, 1.0) if hits < n else 1.0
-    )
+    low = max(centre - half, 0.0) if hits else 0.0
+    high = min(centre + half, 1.0) if hits < n else 1.0
+    return low, high
 
 
 def mcnemar(first: np.ndarray, second: np.ndarray) -> tuple[int, int, float]:

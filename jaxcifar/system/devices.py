@@ -49,7 +49,7 @@ def join(coordinator: str | None, processes: int | None, process: int | None) ->
 def _detect(
     coordinator: str | None, processes: int | None, process: int | None
 ) -> tuple[str | None, int | None, int | None]:
-    """Returns the arguments of `join`, with those that are None as JAX will find them."""
+    """Returns the arguments of `join` after asking JAX for those that are None."""
     coordinator = coordinator or os.environ.get("JAX_COORDINATOR_ADDRESS")
     given = coordinator, processes, process
     try:
@@ -57,7 +57,8 @@ def _detect(
 
         seconds = round(rendezvous.JOIN_SECONDS)
         found = ClusterEnv.auto_detect_unset_distributed_params(*given, None, None, seconds)
-    except (ImportError, AttributeError, TypeError):  # another version of JAX, which then waits
+    # in another version of JAX, where `initialize` asks and waits for the others by itself
+    except (ImportError, AttributeError, TypeError):
         return given
     return found[:3]
 
@@ -146,14 +147,14 @@ def exit_alone_on_error() -> Iterator[None]:
 
 
 def make_mesh(batch_size: int = 0) -> Mesh:
-    """Returns the mesh of all devices, to train with `batch_size`; 0 if not to train.
+    """Returns the mesh of all devices. Training passes its batch size, which is checked.
 
     Raises:
-      UserError: there is no device, or the number of devices does not divide the batch size.
+      UserError: there is no device, or the number of devices does not divide `batch_size`.
     """
     try:
         devices = jax.devices()
-    except (RuntimeError, AssertionError) as error:  # the second without the plugin of a GPU
+    except (RuntimeError, AssertionError) as error:  # the second if a GPU's plugin is missing
         raise UserError(
             f"JAX finds no device for JAX_PLATFORMS={os.environ.get('JAX_PLATFORMS', '')}"
             f" ({first_line(error)[:150]}); unset JAX_PLATFORMS, or install JAX for that device"

@@ -48,15 +48,15 @@ class Repeats:
 def enforced() -> Iterator[None]:
     """Ends the process, with status 130, if it still runs five seconds after a second signal.
 
-    Python handles a signal between two instructions of the main thread, which may come late, as
-    while a net is compiled, or never, as in a collective whose other processes are stuck. The first
-    ctrl-C raises KeyboardInterrupt unless another handler is set, and the second one ends the
-    process at once.
+    Python handles a signal only between two instructions of the main thread. That moment may come
+    late, for example while a net is compiled, or never, for example in a collective operation whose
+    other processes are stuck. The first ctrl-C raises KeyboardInterrupt unless another handler is
+    set, and the second one ends the process at once.
     """
     ours, theirs = socket.socketpair()
     theirs.setblocking(False)
     before = signal.getsignal(signal.SIGINT)
-    if before is not signal.SIG_IGN:  # as in the background jobs of a script
+    if before is not signal.SIG_IGN:  # the background jobs of a script ignore ctrl-C
         signal.signal(signal.SIGINT, _interrupt)
     wakeup = signal.set_wakeup_fd(theirs.fileno(), warn_on_full_buffer=False)
     over = threading.Event()
@@ -71,7 +71,7 @@ def enforced() -> Iterator[None]:
 
 
 def leave_at_once(*_: object, message: str = STOPPED) -> None:
-    """Prints one line and ends the process, from a signal handler or another thread."""
+    """Prints one line and ends the process; a signal handler or any thread may call it."""
     with contextlib.suppress(OSError):
         os.write(2, f"{message}\n".encode())  # `print` may be what the signal has interrupted
     os._exit(130)

@@ -18,12 +18,12 @@ from jaxcifar.errors import UserError
 from jaxcifar.ops.batch_norm import FusedBatchNorm
 
 Patterns = Sequence[str]
-NAMED = 12  # names in a message at most
+MOST_NAMES = 12  # in a message
 
 
 def is_frozen(patterns: Patterns, path: str) -> bool:
     """Returns whether a pattern matches the path of a parameter or of a module around it."""
-    return any(fnmatch.fnmatchcase(path, end) for p in patterns for end in (p, f"{p}/*"))
+    return any(fnmatch.fnmatchcase(path, glob) for p in patterns for glob in (p, f"{p}/*"))
 
 
 def frozen_leaves(patterns: Patterns, params: Any) -> Any:
@@ -41,11 +41,11 @@ def check_patterns(patterns: Patterns, params: Any) -> None:
         if not any(jax.tree.leaves(frozen_leaves([pattern], params))):
             names = first_names(params)
             names = [name for name in names if pattern in name] or names
-            more = ", …" * (len(names) > NAMED)
+            more = ", …" * (len(names) > MOST_NAMES)
             raise UserError(
                 f"config.optimizer.freeze: {pattern!r} matches no parameter; expected names such"
-                f" as {', '.join(names[:NAMED])}{more}, in which * may stand for any characters;"
-                " --summary lists all"
+                f" as {', '.join(names[:MOST_NAMES])}{more}, in which * may stand for any"
+                " characters; --summary lists all"
             )
     if patterns and all(jax.tree.leaves(frozen_leaves(patterns, params))):
         raise UserError("config.optimizer.freeze matches every parameter: nothing is left to train")

@@ -79,7 +79,7 @@ def cosine(
     steps_per_epoch: Injected[int],
     num_epochs: Injected[int],
 ) -> Schedule:
-    """The rate is floor + (rate − floor)·(1 + cos(π·epoch/period_epochs))/2, set once per epoch."""
+    """The rate of an epoch is floor + (rate − floor)·(1 + cos(π·epoch/period_epochs))/2."""
 
     def schedule(step):
         epoch = step // steps_per_epoch
@@ -97,7 +97,7 @@ def triangle(
     steps_per_epoch: Injected[int],
     num_epochs: Injected[int],
 ) -> Schedule:
-    """Linear from start·rate to the rate at the fraction `peak` of the run, then to end·rate."""
+    """Goes linearly from start·rate to rate at the fraction `peak` of the run, then to end·rate."""
     total = num_epochs * steps_per_epoch
 
     def schedule(step):

@@ -8,7 +8,7 @@ from ml_collections import ConfigDict
 
 from jaxcifar.config import schema
 from jaxcifar.errors import UserError, printable
-from jaxcifar.run import damage, metrics, workdir
+from jaxcifar.run import damage, manifest, metrics, workdir
 from jaxcifar.run.checkpoint import Checkpoints
 from jaxcifar.run.saved_model import read_model
 from jaxcifar.stats.accuracy import wilson
@@ -75,8 +75,8 @@ def write_weights(
     workdir.write_text(out / "config.json", meta["config"] + "\n")
     with Checkpoints(out, writing=True) as checkpoints:
         checkpoints.release(number, model, meta, accuracy)
-    for file in out.rglob("commit_success.txt"):
-        file.unlink()  # nothing reads the file, and it holds a path of this machine
+    for file in out.rglob(manifest.UNREAD):
+        file.unlink()
 
 
 def format_card(
