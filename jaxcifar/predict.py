@@ -46,9 +46,9 @@ def rank_classes(net: Net, images: Sequence[CroppedImage], top: int = TOP) -> li
 
 
 def open_images(words: Sequence[str]) -> Iterator[tuple[pathlib.Path | BinaryIO, str]]:
-    """Yields the files that command-line words stand for, each with its name for messages.
+    """Yields the image files that command-line words name, each with its name for messages.
 
-    A folder stands for its images, which are found by suffix and sorted, and "-" for stdin. Missing
+    A folder names the images in it, which are found by suffix and sorted; "-" names stdin. Missing
     files and folders without images are yielded too, so that reading them reports the error.
     """
     for word in words:
@@ -113,7 +113,7 @@ def format_csv(found: Sequence[tuple[CroppedImage, RankedClasses]]) -> str:
 def format_text(image: CroppedImage, best: RankedClasses, in_colour: bool) -> str:
     """Returns a prediction as lines of text; `in_colour` draws the net's pixels beside them.
 
-    A character shows two pixels: its upper half the upper one, its background the lower one.
+    A character shows two pixels, the upper one as its upper half and the lower one behind it.
     """
     width = max(len(name) for name, _ in best)
     lines = [printable(image.name, MAX_PATH), f"({image.describe_crop()})"]

@@ -85,8 +85,8 @@ class Experiment:
         measures its statistics. `weights` are the weights of `config.init_from`, if already read.
         """
         count = models.count_whitening_images(self.config.model)
-        apart = 1 if self.config.data.source in MIXED else max(1, len(images) // max(count, 1))
-        some = images[::apart][:count]  # the first images of sorted data would be of one class
+        stride = 1 if self.config.data.source in MIXED else max(1, len(images) // max(count, 1))
+        some = images[::stride][:count]  # the first images of sorted data would be of one class
         carry = self.starter(optimizer)(np.int32(self.config.seed), some)
         weights = weights or self.initial_weights()
         if weights is None:
@@ -111,7 +111,7 @@ class Experiment:
         if not self.config.init_from:
             return None
         keys = self.config.model.to_dict()
-        keys["num_classes"] += 1  # changes the last layer alone
+        keys["num_classes"] += 1  # gives only the last layer other shapes
         dtype = models.DTYPES[self.config.compute_dtype]
         model = models.build_model(keys, dtype, devices.platform(self.mesh))
         other = dataclasses.replace(self, model=model)
@@ -124,7 +124,7 @@ class Experiment:
         return initial.read_weights(self.config.init_from, like, head, self.mesh)
 
     def starter(self, optimizer: optax.GradientTransformation) -> Callable[..., Carry]:
-        """Returns `start` as a compiled function of the seed and the images for whitening."""
+        """Returns a compiled function, (seed, images for whitening) -> random initial state."""
 
         def create(seed: jax.Array, images: jax.Array) -> Carry:
             carry = self._create(seed, optimizer)
@@ -151,7 +151,8 @@ class Experiment:
         return {"params": shapes.params, "batch_stats": shapes.batch_stats, "ema": shapes.ema}
 
     def _create(self, seed: jax.Array | int, optimizer: optax.GradientTransformation) -> Carry:
-        ema = bool(self.config.optimizer.get("ema_decay", 0))  # may be unchecked
+        # without `to_train`, the section is unchecked and may lack the key
+        ema = bool(self.config.optimizer.get("ema_decay", 0))
         sums = losses.zero_sums(self.config.log_norms)
         return Carry(state.create_state(seed, self.model, optimizer, ema), sums)
 
@@ -198,8 +199,8 @@ def build_experiment(
 ) -> Experiment:
     """Returns the parts of `config`, by default for all attached devices.
 
-    With `to_train=False`, as for evaluation, optimizer and schedule are not checked, and the number
-    of devices need not divide the batch size.
+    `to_train=False` is for evaluation: optimizer and schedule are not checked, and the number of
+    devices need not divide the batch size.
 
     Raises:
       UserError: a key is unknown or missing, a value is wrong, or 32×32 images do not fit the

@@ -20,7 +20,7 @@ from jaxcifar.system import devices, files
 from jaxcifar.training import about, experiment, initial
 from jaxcifar.weights import release, torch_names
 
-WRAPPERS = ("state_dict", "model_state_dict", "model", "net")  # keys under which it may lie
+WRAPPERS = ("state_dict", "model_state_dict", "model", "net")  # keys that may hold the state_dict
 # What DataParallel, modules that hold the net, and torch.compile put before each name.
 PREFIXES = ("module.", "model.", "_orig_mod.")
 COUNTER = ".num_batches_tracked"  # a counter of PyTorch's BatchNorm that is not needed here
@@ -28,9 +28,10 @@ FLOATS = ("float16", "bfloat16", "float32", "float64")
 
 
 class StateDict(NamedTuple):
-    """The tensors in a file by name, as float32, and what was taken off them, as text.
+    """The tensors in a file by name, as float32.
 
-    `exported` is the metadata of our own safetensors, whose names are paths of leaves; else {}.
+    `note` says which keys and which prefix of the names were removed. If `export` wrote the file,
+    the names are paths of leaves and `exported` is its metadata; otherwise `exported` is {}.
     """
 
     tensors: dict[str, np.ndarray]
@@ -39,15 +40,15 @@ class StateDict(NamedTuple):
 
 
 def read_state_dict(file: pathlib.Path, content: bytes) -> StateDict:
-    """Returns the state_dict in the content of a file: PyTorch's, or safetensors.
+    """Returns the state_dict in the content of a file of PyTorch or safetensors.
 
-    It may lie under keys of `WRAPPERS`, and each name may begin with `PREFIXES`. No code in the
-    file runs: PyTorch only unpickles tensors, numbers, strings and their containers.
+    The keys `WRAPPERS` may hold the state_dict, and each name may begin with `PREFIXES`. No code in
+    the file runs, because PyTorch unpickles only tensors, numbers, strings and their containers.
 
     Raises:
       UserError: the file holds anything else or no state_dict, or PyTorch is needed and missing.
     """
-    if content[8:9] == b"{":  # after the length of the header
+    if content[8:9] == b"{":  # safetensors: JSON after 8 bytes with its length
         arrays, exported = initial.read_safetensors(file, content)
         keys: list[str] = []
     else:
@@ -66,7 +67,7 @@ def read_state_dict(file: pathlib.Path, content: bytes) -> StateDict:
     }
     for name, tensor in tensors.items():
         if not np.isfinite(tensor).all():
-            raise UserError(f"{file} holds {name} with a NaN or an infinite value as float32")
+            raise UserError(f"{file} holds {name}, which is not finite in float32")
     note = f"under {'.'.join(keys)}" if keys else ""
     note += f"{' ' * bool(note)}without the prefix {prefix}" if prefix else ""
     return StateDict(tensors, note, exported)
@@ -123,9 +124,9 @@ def _check_unpacked_size(file: pathlib.Path, content: bytes) -> None:
 def find_class_names(
     config: ConfigDict, file: pathlib.Path | None, exported: Mapping[str, Any]
 ) -> tuple[str, ...]:
-    """Returns the names in `file`, one a line, or those of the export or of the config's data.
+    """Returns the names in `file`, one a line; without it, the export's or those of the data.
 
-    Classes are named by their number if the data have another number of classes than the net.
+    If the data have another number of classes than the net, the names are numbers.
 
     Raises:
       UserError: the file cannot be read, or does not name each class of the net once.
@@ -170,8 +171,8 @@ def import_state_dict(
 ) -> tuple[dict[str, Any], str]:
     """Saves the state_dict in `file` to the new folder `out`, as step 0 of a run of `config`.
 
-    `class_names` is the file of `find_class_names`. Returns {params, batch_stats, ema}, and where
-    in the file they were, as text. If the config averages weights, `ema` equals `params`.
+    `class_names` is the file of `find_class_names`. Returns {params, batch_stats, ema} and the note
+    of `StateDict`. If the config averages weights, `ema` equals `params`.
 
     Raises:
       UserError: `out` exists or cannot be written, the file cannot be read, or its weights are not

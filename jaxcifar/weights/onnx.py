@@ -40,7 +40,7 @@ def to_onnx(
 ) -> bytes:
     """Returns an ONNX model of `program`, from images, uint8 [B, 32, 32, 3], to probabilities.
 
-    ONNX Runtime computes the probabilities of `images` with the model, and they are compared.
+    The model's probabilities of `images`, from ONNX Runtime, are compared with those of `program`.
 
     Raises:
       UserError: a package is not installed, or the model cannot be made or computes other
@@ -52,21 +52,21 @@ def to_onnx(
         logging.getLogger(library).setLevel(logging.ERROR)
     names = {"input_names": ["images"], "output_names": ["probabilities"]}
     try:
-        # jax2onnx 0.17.1 moves a transpose past an addition of which it moves only one operand, as
-        # in a ResNet with shortcut B. ONNX Runtime optimises the model anyway.
+        # The optimiser of jax2onnx 0.17.1 has a fault: it moves a transpose past an addition, but
+        # only for one operand, as in a ResNet with shortcut B. ONNX Runtime optimises anyway.
         with mock.patch.object(converter, "optimize_graph", functools.partial(_shrink, passes)):
             model = jax2onnx.to_onnx(program, inputs, model_name="jaxcifar", **names)
         onnx.helper.set_model_props(model, dict(metadata))
         content = bytes(model.SerializeToString())
         session = runtime.InferenceSession(content, providers=["CPUExecutionProvider"])
         (found,) = session.run(["probabilities"], {"images": images})
-    except Exception as error:  # of jax2onnx or ONNX Runtime, which have no class of their own
+    except Exception as error:  # jax2onnx and ONNX Runtime raise errors of many classes
         raise UserError(f"jax2onnx cannot convert this net: {first_line(error)}") from error
     difference = float(abs(found - np.asarray(jax.jit(program)(images))).max())
     if not difference <= TOLERANCE:
         raise UserError(
-            f"jax2onnx converts this net into one whose probabilities differ by {difference:.2g};"
-            " no file was written"
+            f"jax2onnx converts this net into one whose probabilities differ by {difference:.2g}"
+            " from those of JAX; no file was written"
         )
     return content
 
