@@ -184,8 +184,8 @@ def headline(runs: list[Record]) -> str:
     if theirs:
         share = statistics.mean(ours) / statistics.mean(theirs)
         text += (
-            f", in {share:.2f} times the time of the published PyTorch recipe on the same machine"
-            f" (n = {len(theirs)})"
+            f", in {100 * share:.0f} % of the time of the published PyTorch recipe on the same"
+            f" machine (n = {len(theirs)})"
         )
     return f"{text}: [details](benchmarks/README.md#the-speed-run)."
 

@@ -249,7 +249,7 @@ def test_the_headline_uses_only_unchanged_runs_of_94_and_torch(module):
     runs = [run("94", 600, 0.94), run("94", 840, 0.942), run("94", 9, 0.1, ["--config.x=1"])]
     line = module("speedrun").headline([*runs, run("torch", 1440), run("93", 1)])
     assert line.startswith("**94.1 % on 2 CPU cores in 12 minutes**")
-    assert "0.9410 ± 0.0014 on the test images (n = 2), in 0.50 times" in line
+    assert "0.9410 ± 0.0014 on the test images (n = 2), in 50 % of the time" in line
     assert "PyTorch recipe on the same machine (n = 1)" in line
     assert "PyTorch" not in module("speedrun").headline(runs)
     assert module("speedrun").headline([run("torch", 1440)]) == ""

@@ -18,10 +18,10 @@ from jaxcifar.data.image_files import SUFFIXES, read_image
 from jaxcifar.data.split import (
     Dataset,
     Split,
+    choose_from_each_class,
     content_sha256,
     make_dataset,
     mixed_order,
-    split_classes,
 )
 from jaxcifar.errors import UserError, printable
 from jaxcifar.system import files, output
@@ -64,7 +64,7 @@ def load(dir: str, test_share: float) -> Dataset:
     train = splits["train"]
     held_out = splits.get("test")
     if held_out is None:
-        chosen = split_classes(train.labels, test_share)
+        chosen = choose_from_each_class(train.labels, test_share)
         if not chosen.any():
             raise UserError(
                 f"{folder} has one image per class; expected at least two, one of them for testing"

@@ -80,7 +80,7 @@ def compare_data(
     )
 
 
-def split_classes(labels: np.ndarray, share: float) -> np.ndarray:
+def choose_from_each_class(labels: np.ndarray, share: float) -> np.ndarray:
     """Returns a mask [N] that selects `share` of each class, at random by a fixed seed.
 
     If a class has at least two images, at least one is chosen and at least one is not.

@@ -1,6 +1,5 @@
 """Learning-rate schedules: functions of the step, which counts batches."""
 
-import math
 from collections.abc import Callable, Mapping
 from typing import Annotated
 
@@ -122,12 +121,11 @@ def build_schedule(
     keys: Mapping, learning_rate: float, steps_per_epoch: int, num_epochs: int
 ) -> Schedule:
     """Returns the schedule that `config.schedule` describes, step -> learning rate."""
-    finite = learning_rate <= float(jnp.finfo(jnp.float32).max)  # the cast would warn
     return fields.build_choice(
         SCHEDULES,
         keys,
         (),
-        learning_rate=learning_rate if finite else math.inf,
+        learning_rate=learning_rate,
         steps_per_epoch=steps_per_epoch,
         num_epochs=num_epochs,
     )
