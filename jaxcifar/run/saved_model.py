@@ -8,7 +8,7 @@ import jax
 
 from jaxcifar.errors import UserError
 from jaxcifar.run.checkpoint import Checkpoints
-from jaxcifar.run.workdir import STEPS
+from jaxcifar.run.workdir import list_steps
 
 TRIES = 20  # a small net can be saved and deleted faster than it is read
 DELETING_SECONDS = 0.1  # time for a folder that is being deleted to vanish
@@ -34,7 +34,7 @@ def read_model(
       UserError: the run or the step does not exist, is damaged or cannot be read.
     """
     for left in reversed(range(TRIES)):
-        before = _list_steps(workdir)
+        before = list_steps(workdir)
         try:
             with Checkpoints(workdir) as checkpoints:
                 step = checkpoints.find_step(name)
@@ -42,10 +42,6 @@ def read_model(
                 return SavedModel(step, model, checkpoints.meta(step))
         except UserError:
             time.sleep(DELETING_SECONDS)
-            if not left or _list_steps(workdir) == before:
+            if not left or list_steps(workdir) == before:
                 raise
     raise AssertionError
-
-
-def _list_steps(workdir: pathlib.Path) -> set[str]:
-    return {folder.name for folder in (workdir / STEPS).glob("*") if folder.name.isdigit()}

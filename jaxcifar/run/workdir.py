@@ -101,9 +101,9 @@ def _check_continues(
         )
 
 
-def has_steps(path: pathlib.Path) -> bool:
-    """Returns whether a step of the run was ever saved, so that training resumes."""
-    return any(folder.name.isdigit() for folder in (path / STEPS).glob("*"))
+def list_steps(path: pathlib.Path) -> set[str]:
+    """Returns the names of the saved steps of a run, which are numbers, without reading them."""
+    return {folder.name for folder in (path / STEPS).glob("*") if folder.name.isdigit()}
 
 
 @contextlib.contextmanager
@@ -112,9 +112,9 @@ def claim_workdir(
 ) -> Iterator[None]:
     """Locks the workdir for one training process and writes its config.json.
 
-    `continues` has the meaning it has in `check_workdir`. The lock is released however the process
-    ends. Temporary files of a killed process are removed.
-    On a file system without locks, a warning says that nothing prevents a second process.
+    `continues` is that of `check_workdir`. The lock is released however the process ends. Temporary
+    files of a killed process are removed. On a file system without locks, a warning says that
+    nothing prevents a second process.
 
     Raises:
       UserError: this config may not use the folder, or another process is training in it.
@@ -128,9 +128,8 @@ def claim_workdir(
         file.truncate(0)
         file.write(f"process {os.getpid()} on {socket.gethostname()}")
         file.flush()
-        check_workdir(
-            path, config, continues
-        )  # another process may have claimed it in the meantime
+        # another process may have claimed the folder in the meantime
+        check_workdir(path, config, continues)
         with damage.as_user_error(f"cannot write to --workdir {path}"):
             for pattern in LEFTOVERS[1:]:
                 for leftover in path.glob(pattern):

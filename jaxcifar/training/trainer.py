@@ -73,7 +73,7 @@ def train(
         dataset = experiment.load_data(parts.config)
     continues = functools.partial(has_same_rates, parts, dataset)
     with output.busy("loading the initial weights"):  # before the workdir is created
-        weights = None if workdirs.has_steps(workdir) else parts.initial_weights()
+        weights = None if workdirs.list_steps(workdir) else parts.initial_weights()
     if devices.is_leader():
         workdirs.check_workdir(workdir, config, continues)
     with output.busy("preparing the run"):
