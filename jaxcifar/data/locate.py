@@ -63,14 +63,11 @@ class Published(NamedTuple):
         """
         places = filter(None, (dir, os.environ.get("JAXCIFAR_DATA")))
         folders = [files.expand_home(name) for name in places]
-        for number, folder in enumerate(folders):
+        for folder in folders:
             try:
                 found = self.find_copy(folder)
             except OSError as error:
                 raise UserError(f"cannot read {folder}: {error}") from error
-            if dir and not number and not found:
-                text = "there is no %s in %s; looking in the default places"
-                logging.getLogger(__name__).warning(text, self.title, folder)
             if found:
                 path, read, slow = found
                 if not slow:
@@ -81,6 +78,9 @@ class Published(NamedTuple):
                 train, test = read(path)
                 write_cache(cached_file, train, test)
                 return train, test, str(path)
+            if dir and folder is folders[0]:
+                text = "there is no %s in %s; looking in the default places"
+                logging.getLogger(__name__).warning(text, self.title, folder)
         cached_file = self.cached_file()
         if cached := self.read_cache(cached_file):
             return *cached, str(cached_file)

@@ -52,8 +52,9 @@ def markdown_cell(text: str) -> str:
 
 def markdown_table(rows: Iterable[Sequence[str]]) -> str:
     """Returns rows of texts as a Markdown table; the first row is the head."""
-    head, *body = (f"| {' | '.join(map(markdown_cell, row))} |" for row in rows)
-    return "\n".join([head, "|---" * (head.count("|") - 1) + "|", *body])
+    cells = [[*map(markdown_cell, row)] for row in rows]
+    head, *body = (f"| {' | '.join(row)} |" for row in cells)
+    return "\n".join([head, "|---" * len(cells[0]) + "|", *body])
 
 
 def attempt(write: Callable[[], object], stream: TextIO | None = None) -> None:
