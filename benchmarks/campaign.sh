@@ -23,7 +23,7 @@ seconds=540 grace=15 # of the seconds, the last ones, in which the stages save
 marks=done others=rehearsed work=campaign gpu=--gpu
 lane_a=(adaptive:000:0 adaptive_softmax:001:0 adaptive:000:1) # RUN:CLAIM:SEED
 lane_b=(adaptive_prelu:004:0 resnet20:003-resnet20:0 adaptive_prelu:004:1)
-sides=94:bfloat16 seeds=2 systems=simple_cnn,adaptive,resnet20 page=adaptive.py
+sides=94:bfloat16 seeds=2 systems=simple_cnn,adaptive,resnet20 config=adaptive.py
 limit="" expected=0 budget=() thin=() few=() # what makes a rehearsal small
 if [ "${1:-}" = --rehearse ]; then
   shift
@@ -31,7 +31,7 @@ if [ "${1:-}" = --rehearse ]; then
   marks=rehearsed others=done work=rehearsal gpu=""
   lane_a=(adaptive:000:0 adaptive:000:1) lane_b=(resnet20:003-resnet20:0)
   budget=(--budget_minutes=0) # a rehearsal begins no whole run
-  sides=90 seeds=1 systems=simple_cnn page=simple_cnn.py:batchnorm
+  sides=90 seeds=1 systems=simple_cnn config=simple_cnn.py:batchnorm
   thin=(--config.data.source=synthetic --config.data.train_examples=256 --config.batch_size=128
     --config.model.widths="(8,8,8)")
   few=(--examples=256 --repeats=1 --source=synthetic)
@@ -165,7 +165,7 @@ rest() {
     row speed "left out: there is no PyTorch to compare with" 0
   fi
   stage agree 60 "$python" "$root/benchmarks/agree.py" --out=results \
-    --config="$root/configs/$page"
+    --config="$root/configs/$config"
 }
 
 lane() { # COMMAND…: runs stages in the background; a signal ends the one that runs

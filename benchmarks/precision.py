@@ -1,6 +1,6 @@
 """Trains the same seeds in bfloat16 and in float32, and compares their accuracies.
 
-    python benchmarks/precision.py [--seeds=3] [--pages=CONFIG,…] [--work=DIR] [--runs_at_once=M]
+    python benchmarks/precision.py [--seeds=3] [--configs=CONFIG,…] [--work=DIR] [--runs_at_once=M]
     python benchmarks/precision.py --table
 
 Each config is a `jaxcifar.sweep` over compute_dtype in a folder of DIR; run the same command to
@@ -123,7 +123,7 @@ def main() -> None:
         "--seeds", type=int, default=3, metavar="N", help="run seeds 0 to N−1; default: 3"
     )
     parser.add_argument(
-        "--pages", default=CONFIGS, metavar="CONFIG,…", help=f"in configs/; default: {CONFIGS}"
+        "--configs", default=CONFIGS, metavar="CONFIG,…", help=f"in configs/; default: {CONFIGS}"
     )
     parser.add_argument(
         "--work",
@@ -138,7 +138,7 @@ def main() -> None:
     options, flags = parser.parse_known_args()
     if not options.table:
         runs = []
-        for name in options.pages.split(","):
+        for name in options.configs.split(","):
             out = options.work.resolve() / files.config_name(name)
             runs += measure(str(checkout.CONFIGS / name), options.seeds, out, flags)
             workdir.write_text(OUT, json.dumps(runs, indent=1) + "\n")

@@ -67,7 +67,7 @@ def missing_text(kind: str) -> str:
     if kind == "CPU":
         return "Not measured."
     goals = "; ".join(f"{target} {goal}" for target, goal, _ in target_rows({"systems": {}}))
-    return f"Not measured. Targets in bfloat16: {goals}."
+    return f"Not measured. Our goals, in bfloat16: {goals}."
 
 
 def system_rows(system: str, record: Record) -> list[list[str]]:

@@ -184,8 +184,8 @@ def headline(runs: list[Record]) -> str:
     if theirs:
         share = statistics.mean(ours) / statistics.mean(theirs)
         text += (
-            f", in {100 * share:.0f} % of the time of the published PyTorch recipe on the same"
-            f" machine (n = {len(theirs)})"
+            f", in {100 * share:.0f} % of the time of the published recipe in PyTorch on the same"
+            f" machine (n = {len(theirs)}), both in float32"
         )
     return f"{text}: [details](benchmarks/README.md#the-speed-run)."
 

@@ -3,7 +3,8 @@
     python -m jaxcifar.train --config=configs/simple_cnn.py:augment
 
 Hardware and time: one CPU core, two to nine minutes for 30 epochs.
-Best test accuracy, mean ± standard deviation of n seeds (results/README.md has every variant):
+Test accuracy of the best epoch (selected on test), mean ± standard deviation of n seeds
+(results/README.md has every variant):
 
     variant             reported   measured                  changes
     base                0.6606     0.6710 ± 0.0042 (n = 5)

@@ -21,7 +21,7 @@ def make_parser() -> argparse.ArgumentParser:
     """Returns the parser of the command's options."""
     parser = command.command_parser(
         "sweep",
-        "Trains a config with every combination of some values, each with several seeds.",
+        "Trains a config with every combination of some values, each with one or more seeds.",
         (
             "--config=configs/quickstart.py --sweep=optimizer.learning_rate=1e-3,3e-4 \\\n"
             "      --out=sweeps/quickstart",

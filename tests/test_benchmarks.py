@@ -136,7 +136,7 @@ def test_the_tables_say_what_was_not_measured(module, tmp_path):
     assert text.endswith(f"{tables.MARKS[1]}\nafter\n")
     assert "\nold\n" not in text
     assert "### CPU\n\nNot measured.\n" in text
-    assert "### GPU\n\nNot measured. Targets in bfloat16: adaptive, s/epoch ≤ 0.40; " in text
+    assert "### GPU\n\nNot measured. Our goals, in bfloat16: adaptive, s/epoch ≤ 0.40; " in text
     assert "|" not in text
 
 
@@ -250,7 +250,7 @@ def test_the_headline_uses_only_unchanged_runs_of_94_and_torch(module):
     line = module("speedrun").headline([*runs, run("torch", 1440), run("93", 1)])
     assert line.startswith("**94.1 % on 2 CPU cores in 12 minutes**")
     assert "0.9410 ± 0.0014 on the test images (n = 2), in 50 % of the time" in line
-    assert "PyTorch recipe on the same machine (n = 1)" in line
+    assert "recipe in PyTorch on the same machine (n = 1), both in float32" in line
     assert "PyTorch" not in module("speedrun").headline(runs)
     assert module("speedrun").headline([run("torch", 1440)]) == ""
 

@@ -189,7 +189,7 @@ def test_the_list_has_every_claim_and_the_runs_it_needs(run, tmp_path):
         (line,) = (x for x in out.splitlines() if x.startswith(f"{claim.id} "))
         assert "not yet measured" in line
     assert f"{len(CLAIMS)} claims; missing runs: about" in out
-    assert "needs resnet20 seed 0 (about 800 min)" in out
+    assert "needs resnet20 seed 0 (about 540 min)" in out
     assert not list(tmp_path.iterdir())
 
 

@@ -37,8 +37,8 @@ RUNS = {
     **dict.fromkeys(POOLED_RATES, 2.0),
     **dict.fromkeys((BASE, DECAY, AUGMENT, FAST), 4.0),
     **dict.fromkeys((NORM, NORM_FAST, SWISH, L1, *LR_SWEEP.values(), *L2_SWEEP.values()), 5.0),
-    "resnet20": 800.0,
-    "adaptive": 900.0,
+    "resnet20": 540.0,
+    "adaptive": 360.0,
     "adaptive_softmax": 4000.0,
     "adaptive_prelu": 4000.0,
 }

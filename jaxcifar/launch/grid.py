@@ -1,4 +1,4 @@
-"""The grid of a sweep: every combination of the swept values, each with several seeds."""
+"""The grid of a sweep: every combination of the swept values, each with one or more seeds."""
 
 import itertools
 import math

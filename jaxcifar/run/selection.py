@@ -19,7 +19,8 @@ class EarlyStopping(NamedTuple):
 
     patience: Annotated[
         Count,
-        "the run ends after this many epochs without a better validation accuracy; 0 is off",
+        "the run ends after this many epochs without a better validation accuracy (needs"
+        " data.validation); 0 is off",
     ] = 0
 
     def due(self, lines: Sequence[Mapping[str, Any]]) -> bool:

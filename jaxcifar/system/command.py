@@ -43,7 +43,7 @@ def command_parser(
     parser = _Parser(
         prog=prog,
         description=description,
-        epilog="\n".join(["examples:", *(f"  {prog} {e}" for e in examples), "", *notes, KEYS]),
+        epilog="\n".join(["examples:", *(f"  {prog} {e}" for e in examples), "", *notes]).rstrip(),
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
@@ -57,7 +57,10 @@ def add_step_options(parser: argparse.ArgumentParser) -> None:
         "--checkpoint", required=True, type=pathlib.Path, metavar="DIR", help="folder of the run"
     )
     parser.add_argument(
-        "--step", default="latest", help="saved step: latest (default), best or a number"
+        "--step",
+        default="latest",
+        help="saved step: latest (default), a number, or best (by validation accuracy, or by test"
+        " accuracy without validation images)",
     )
 
 
@@ -68,6 +71,7 @@ def add_config_option(parser: argparse.ArgumentParser, name: str = "--config") -
     )
     required = {"required": True} if name.startswith("-") else {}
     parser.add_argument(name, **required, metavar="FILE[:VARIANT]", help=text)  # type: ignore[arg-type]
+    parser.epilog = f"{parser.epilog}\n{KEYS}"
 
 
 def add_data_options(parser: argparse.ArgumentParser) -> None:
