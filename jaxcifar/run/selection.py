@@ -25,7 +25,7 @@ class EarlyStopping(NamedTuple):
 
     def due(self, lines: Sequence[Mapping[str, Any]]) -> bool:
         """Returns whether a run with these lines of metrics, one per epoch, ends here."""
-        if not (self.patience and lines):
+        if not (self.patience and lines and "validation_accuracy" in lines[-1]):
             return False
         return bool(lines[-1]["epoch"] - self._best(lines)["epoch"] >= self.patience)
 
