@@ -57,7 +57,7 @@ def classify_read_error(folder: pathlib.Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def as_user_error(what: str) -> Iterator[None]:
+def reporting(what: str) -> Iterator[None]:
     """Turns an error of the operating system or of memory into a UserError, "WHAT: error"."""
     try:
         yield

@@ -118,6 +118,6 @@ def export_weights(source: pathlib.Path, step: str, format: str, out: pathlib.Pa
         NEEDS[format]()  # fail before anything slow
     atomic.check_writable(out.parent, "the folder of --out,")
     content = FORMATS[format](load_net(source, step))
-    with damage.as_user_error(f"cannot write to --out {out}"), atomic.replacing(out) as file:
+    with damage.reporting(f"cannot write to --out {out}"), atomic.replacing(out) as file:
         file.write(content)
     return len(content)

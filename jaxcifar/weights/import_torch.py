@@ -54,6 +54,8 @@ def read_state_dict(file: pathlib.Path, content: bytes) -> StateDict:
     else:
         (arrays, keys), exported = _read_torch(file, content), {}
     arrays = {name: array for name, array in arrays.items() if not name.endswith(COUNTER)}
+    if not arrays:
+        raise UserError(f"{file} holds no weights")
     for name, array in arrays.items():
         kind = str(getattr(array, "dtype", type(array).__name__))
         if kind.removeprefix("torch.") not in FLOATS:
@@ -181,10 +183,10 @@ def import_state_dict(
     if os.path.lexists(out):
         raise UserError(f"--workdir={out} already exists; choose another folder")
     parts = experiment.build_experiment(config, mesh=devices.make_mesh())
-    with damage.as_user_error(f"cannot read {file}"):
+    with damage.reporting(f"cannot read {file}"):
         content = files.read_bytes(file, initial.MAX_BYTES, follow=True)
     state = read_state_dict(file, content)
-    _check_normalisation(file, config, state)
+    _check_normalisation(file, parts.config, state)
     names = find_class_names(config, class_names, state.exported)
     like = parts.abstract_model()
     variables = {name: like[name] for name in ("params", "batch_stats")}
@@ -199,6 +201,6 @@ def import_state_dict(
         "data": {"source": "unknown", "checksum": ""},
         "imported": {"file": file.name, "sha256": hashlib.sha256(content).hexdigest()},
     }
-    with damage.as_user_error(f"cannot write to --workdir {out}"):
+    with damage.reporting(f"cannot write to --workdir {out}"):
         release.write_weights(out, 0, model, meta, None)
     return model, state.note

@@ -48,7 +48,7 @@ def release_weights(
     meta["config"] = schema.to_json(config)
     lines = metrics.read(source)
     line = next((line for line in lines if line["step"] == number), {})
-    with damage.as_user_error(f"cannot write to --out {out}"):
+    with damage.reporting(f"cannot write to --out {out}"):
         write_weights(out, number, model, meta, line.get("test_accuracy"))
         for each in lines:
             metrics.append(out, each)

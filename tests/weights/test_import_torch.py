@@ -151,6 +151,21 @@ def test_our_own_safetensors_become_the_same_net_with_its_class_names(name, run,
         import_weights.import_state_dict(file, config, tmp_path / "other")
 
 
+def test_a_mean_of_0_equals_one_of_0_0(tmp_path):
+    config = CONFIGS["mlp"].copy_and_resolve_references()
+    with config.unlocked():
+        config.augment.mean, config.augment.std = (0, 0, 0), (1, 1, 1)
+    file = tmp_path / "net.safetensors"
+    file.write_bytes(export.to_safetensors(net_of(config)))
+    import_weights.import_state_dict(file, config, tmp_path / "net")
+    assert load_net(tmp_path / "net").parts.config.augment.mean == (0.0, 0.0, 0.0)
+
+
+def test_a_file_without_tensors_is_refused():
+    with pytest.raises(UserError, match="x holds no weights"):
+        import_weights.read_state_dict(pathlib.Path("x"), safetensors.numpy.save({}))
+
+
 def test_our_own_safetensors_of_another_net_are_refused(tmp_path):
     file = tmp_path / "net.safetensors"
     file.write_bytes(export.to_safetensors(net_of(CONFIGS["resnet_b"])))
@@ -227,6 +242,7 @@ def test_a_file_without_a_state_dict_is_refused(tmp_path):
         ({}, "holds no state_dict"),
         ({"state_dict": [torch.zeros(5)]}, "holds no state_dict"),
         ({0: torch.zeros(5)}, "holds no state_dict"),
+        ({"bn1.num_batches_tracked": torch.tensor(3)}, "holds no weights"),
         ({"epoch": 3, "weights": {}}, "holds epoch of type int; expected tensors of floats"),
         ({"epoch": 3, "net": {}}, "holds no state_dict"),
         ({"a": torch.zeros(5, dtype=torch.int32)}, "holds a of type torch.int32; expected"),
