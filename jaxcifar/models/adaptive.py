@@ -6,6 +6,7 @@ are four settings of `AdaptiveNet`. Unlike in CondConv (arXiv 1904.04971) and dy
 compute another function.
 """
 
+import math
 from typing import Annotated, Any
 
 import flax.linen as nn
@@ -104,7 +105,7 @@ class AdaptiveBlock(nn.Module):
         if self.gate == "none":
             return jnp.ones((x.shape[0], *shape))
         means = x.mean((1, 2), dtype=jnp.float32)
-        a = layers.Dense(shape[0] * (shape[1] if len(shape) > 1 else 1), name="gate")(means)
+        a = layers.Dense(math.prod(shape), name="gate")(means)
         a = a.reshape(-1, *shape)
         return jax.nn.softmax(a, axis=1) if self.gate == "softmax" else a
 

@@ -34,7 +34,6 @@ class SimpleCNN(nn.Module):
     @nn.compact
     def __call__(self, x: Array, *, train: bool) -> tuple[Array, dict[str, Array]]:
         """Images [B, H, W, 3] -> logits [B, num_classes] float32 and no intermediates."""
-        activate = layers.activation(self.activation)
         for i, (width, size) in enumerate(zip(self.widths, self.kernel_sizes, strict=True)):
             conv = layers.Conv(
                 width,
@@ -45,7 +44,7 @@ class SimpleCNN(nn.Module):
                 pooled=True,
                 name=f"conv{i}",
             )
-            name = f"norm{i}"
+            activate, name = layers.activation(self.activation), f"norm{i}"
             norm = batch_norm(train, self.dtype, name, self.platform) if self.norm else None
             if self.activation == "relu":
                 x = activate(conv(x, norm))  # ReLU commutes with max-pool, whose output is smaller

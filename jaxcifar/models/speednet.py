@@ -49,7 +49,6 @@ class SpeedNet(nn.Module):
     @nn.compact
     def __call__(self, x: Array, *, train: bool) -> tuple[Array, dict[str, Array]]:
         """Images [B, H, W, C] -> logits [B, num_classes] float32 and no intermediates."""
-        activate = layers.activation(self.activation)
         for group, width in enumerate(self.widths):
             first = x
             for i in range(self.depth):
@@ -58,7 +57,7 @@ class SpeedNet(nn.Module):
                 x = self._norm(train, name.format("norm"))(x)
                 if self.residual and 0 < i == self.depth - 1:
                     x += first
-                x = activate(x)
+                x = layers.activation(self.activation)(x)
                 first = x if i == 0 else first
         x = safe_max(layers.mark_last_map(self, x), (1, 2))
         head = self.param("head", nn.initializers.normal(1.0), (x.shape[-1], self.num_classes))

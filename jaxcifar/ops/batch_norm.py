@@ -23,16 +23,16 @@ def batch_norm(
     use_scale: bool = True,
 ) -> nn.Module:
     """Returns BatchNorm over all axes but the last; the defaults are those of PyTorch."""
-    module = FusedBatchNorm if train and platform == "gpu" else nn.BatchNorm
-    return module(
-        not train, momentum=momentum, epsilon=epsilon, use_scale=use_scale, dtype=dtype, name=name
-    )
+    options: dict[str, Any] = {"use_scale": use_scale, "dtype": dtype, "name": name}
+    options |= {"momentum": momentum, "epsilon": epsilon}
+    if train and platform == "gpu":
+        return FusedBatchNorm(**options)
+    return nn.BatchNorm(use_running_average=not train, **options)
 
 
 class FusedBatchNorm(nn.Module):
     """Computes nn.BatchNorm in training with 5 GPU kernels, where Flax's compiles to 9."""
 
-    use_running_average: bool
     momentum: float
     epsilon: float
     use_scale: bool

@@ -225,3 +225,17 @@ def test_a_bug_in_a_model_is_not_reported_as_a_mistake_in_the_config(monkeypatch
     monkeypatch.setattr(ResNet, "__call__", broken)
     with pytest.raises(TypeError, match="has no len"):
         experiment.build_experiment(config_of("resnet20.py"))
+
+
+@pytest.mark.parametrize("name", ["simple_cnn.py:batchnorm", "speedrun.py:94", "adaptive_prelu.py"])
+def test_each_prelu_has_slopes_of_its_own(name):
+    """Their layers have different numbers of channels, so a shared PReLU could not be built."""
+    config = config_of(name)
+    keys = [key for key in ("activation", "branch_activation") if key in config.model]
+    config = config_of(name, **{f"model.{key}": "prelu" for key in keys})
+    params = experiment.build_experiment(config).abstract_model()["params"]
+    slopes = [p for p in jax.tree_util.tree_leaves_with_path(params) if "slope" in str(p[0])]
+    expected = {"simple_cnn": len(config.model.widths)}
+    expected["speednet"] = len(config.model.widths) * config.model.get("depth", 0)
+    expected["adaptive"] = len(keys) * sum(config.model.get("num_blocks", ()))
+    assert len(slopes) == expected[config.model.name]
