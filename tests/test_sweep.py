@@ -110,21 +110,36 @@ def test_only_missing_runs_are_planned_seed_by_seed():
     assert {job.minutes for jobs in shards for job in jobs} == {1.0}  # as long as the record's run
 
 
-def test_the_table_is_sorted_by_accuracy_and_marks_runs_that_diverged():
+def test_the_table_is_sorted_by_accuracy_and_marks_runs_no_better_than_guessing():
     found = {
         "a": {0: record(0.5), 1: record(0.6)},
         "b": {0: record(0.7)},
         "c": {0: record(0.1, loss=None)},
         "d": {},
     }
-    rows = [line.split("|")[1:4] for line in sweep_results.format_table(found).splitlines()[2:5]]
-    assert [[cell.strip() for cell in row] for row in rows] == [
-        ["b", "1", "0.7000"],
-        ["a", "2", "0.5500 ± 0.0707"],
-        ["c (diverged)", "1", "0.1000"],
+    assert first_cells(found) == [
+        ["b", "1", "test", "0.7000"],
+        ["a", "2", "test", "0.5500 ± 0.0707"],
+        ["c (no better than guessing)", "1", "test", "0.1000"],
     ]
     assert "0.6500 ± 0.0707" in sweep_results.format_table(found)  # best epochs of a
     assert sweep_results.format_table(found).endswith("Not yet run: d.")
+
+
+def test_the_table_does_not_rank_test_accuracies_among_validation_accuracies():
+    held_out = record(0.5)
+    held_out["epochs"][-1]["validation_accuracy"] = 0.4
+    found = {"test only": {0: record(0.9)}, "held out": {0: held_out}}
+    assert first_cells(found) == [
+        ["held out", "1", "validation", "0.4000"],
+        ["test only", "1", "test", "0.9000"],
+    ]
+
+
+def first_cells(found):
+    """Returns the first four cells of each row of a sweep's table."""
+    rows = sweep_results.format_table(found).partition("\n\n")[0].splitlines()[2:]
+    return [[cell.strip() for cell in row.split("|")[1:5]] for row in rows]
 
 
 def test_the_chart_shows_the_mean_accuracy_and_its_interval_at_each_value(monkeypatch, tmp_path):

@@ -92,7 +92,13 @@ def column(record: Record, key: str) -> list[float]:
     return [math.inf if value is None else value for value in values]
 
 
-def diverged(seeds: Mapping[int, Record]) -> bool:
+def value_at(record: Record, key: str, epoch: int) -> float:
+    """Returns a training metric after an epoch, counted from 1; NaN if the run ended before it."""
+    values = column(record, key)
+    return values[epoch - 1] if epoch <= len(values) else math.nan
+
+
+def no_better_than_guessing(seeds: Mapping[int, Record]) -> bool:
     """Returns whether any seed ended with a training loss no better than guessing."""
     return any(
         column(record, "train_loss")[-1] >= math.log(len(record["class_names"]))

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Sequence
 from decimal import Decimal
 from typing import NamedTuple
 
-from jaxcifar.claims.claim import BEST, LAST, LOSS, Claim, Comparison, diverged
+from jaxcifar.claims.claim import BEST, LAST, LOSS, Claim, Comparison, no_better_than_guessing
 from jaxcifar.claims.records import Records
 from jaxcifar.stats import intervals
 from jaxcifar.stats.intervals import LEVEL, Spread, mean_std
@@ -87,14 +87,15 @@ class Judgement:
 def judge_all(claims: Iterable[Claim], records: Records) -> dict[Claim, Judgement]:
     """Returns the judgement of every claim.
 
-    "does not hold" is corrected for the number of claims (Holm). A claim that fails only without
-    the correction is undecided.
+    "does not hold" is corrected for the number of claims (Holm), and so is the number of seeds that
+    an undecided claim needs. A claim that fails only without the correction is undecided.
     """
     judged = {claim: judge(claim, records) for claim in claims}
     measured = [claim for claim, judgement in judged.items() if judgement.n]
     adjusted = intervals.holm([judged[claim].p_against for claim in measured])
     for claim, p_value in zip(measured, adjusted, strict=True):
-        if judged[claim].verdict == FAILS and p_value > LEVEL:
+        verdict = judged[claim].verdict
+        if verdict == UNDECIDED or (verdict == FAILS and p_value > LEVEL):
             judged[claim] = judge(claim, records, LEVEL / len(measured))
     return judged
 
@@ -143,18 +144,18 @@ def judge_figure(
     is_loss = comparison.metric.unit == LOSS
     tolerance = LOSS_TOLERANCE * reported if is_loss else ACCURACY_TOLERANCE
     beyond, level = max(distance - half_digit, 0.0), fail_level if worse else LEVEL
+    half = intervals.prediction_half_width(spread, n) + half_digit
 
     def outside(spread: Spread, n: int) -> bool:
         return distance > intervals.prediction_half_width(spread, n, level) + half_digit
 
     def agrees(spread: Spread, n: int) -> bool:
-        return distance + intervals.mean_half_width(spread, n) <= tolerance
+        return distance <= half and distance + intervals.mean_half_width(spread, n) <= tolerance
 
     def decided(seeds: int) -> bool:
         better_known = Spread(spread.std, spread.dof + seeds - n)
         return outside(better_known, seeds) or agrees(better_known, seeds)
 
-    half = intervals.prediction_half_width(spread, n) + half_digit
     p_value = intervals.two_sided_p(beyond, spread.std * math.sqrt(1 + 1 / n), spread.dof)
     tests = (Test(comparison, tuple(values), (mean - half, mean + half), p_value),)
     against = p_value if worse else 1.0
@@ -166,12 +167,15 @@ def judge_figure(
 
 
 def compare(comparison: Comparison, values: Sequence[float], spread: Spread | None) -> Test:
-    """Tests the values against the bound, using their own spread or, for one seed, `spread`."""
+    """Tests the values against the bound, using their own spread or, for one seed, `spread`.
+
+    Several seeds of which some are not finite decide nothing, but all of them infinite do.
+    """
     n, (mean, std) = len(values), mean_std(values)
     margin = comparison.margin(mean)
     if n == 1 or not math.isfinite(mean):
         p_value = 1.0
-        if spread is not None:
+        if spread is not None and (n == 1 or all(map(math.isinf, values))):
             # the difference between two runs spreads √2 times as far as one run
             std = spread.std * (math.sqrt(2) if comparison.other else 1)
             if abs(margin) > ONE_SEED_DECIDES * std:
@@ -196,7 +200,8 @@ def judge_statement(tests: Sequence[Test], fail_level: float = LEVEL) -> Judgeme
     if all(p_value <= LEVEL and test.margin > 0 for test, p_value in pairs):
         return Judgement(HOLDS, tuple(tests), against)
     if any(test.interval is None for test in tests):
-        return Judgement(UNDECIDED, tuple(tests), against)
+        more = None if any(len(test.values) == 1 for test in tests) else math.inf
+        return Judgement(UNDECIDED, tuple(tests), against, more)
     return Judgement(UNDECIDED, tuple(tests), against, _seeds_to_decide(tests, fail_level))
 
 
@@ -224,7 +229,7 @@ def spread_of_seeds(
 ) -> Spread | None:
     """Returns the spread of the comparison's metric between seeds of one run.
 
-    The spread is pooled over the runs of the same config file that did not diverge. If the
+    The spread is pooled over the runs of the same config file that learned something. If the
     comparison has only one run, the spread of that run is pooled only if it does not differ
     significantly from that of the others.
     """
@@ -232,7 +237,7 @@ def spread_of_seeds(
     groups = {
         run: [comparison.metric.of(record) for record in seeds.values()]
         for run, seeds in records.items()
-        if run.partition(":")[0] == config and not diverged(seeds)
+        if run.partition(":")[0] == config and not no_better_than_guessing(seeds)
     }
     if comparison.other:
         return intervals.pool(groups.values())

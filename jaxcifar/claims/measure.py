@@ -6,6 +6,7 @@ from typing import Any
 
 import jax
 import numpy as np
+import optax
 from ml_collections import ConfigDict
 
 from jaxcifar import data
@@ -35,7 +36,6 @@ def measure_run(run: str, config: ConfigDict, result: Result) -> Record:
         "seconds": sum(line["seconds"] for line in lines),
         "examples_per_second": statistics.median(line["examples_per_second"] for line in lines),
         "initial_loss": initial_loss(parts, dataset.train),
-        "final": {k: v for k, v in lines[-1].items() if k.startswith(("train_", "test_"))},
         "weights": weight_histogram(variables["params"]),
         "gates": {
             name: class_means(np.asarray(gate), dataset.test.labels, len(dataset.class_names))
@@ -48,9 +48,8 @@ def measure_run(run: str, config: ConfigDict, result: Result) -> Record:
 
 def initial_loss(parts: experiment.Experiment, train: data.Split) -> float:
     """Returns the mean loss of the first training images before any step, without augmentation."""
-    optimizer, _ = parts.optimizer(steps_per_epoch=1)
     images, labels = (part[:INITIAL_EXAMPLES] for part in train)
-    start = parts.start(optimizer, train.images)
+    start = parts.start(optax.identity(), train.images)
     logits, _ = parts.predictor(images)(start.state.eval_variables())
     return losses.evaluate(parts.loss, logits, labels).means()["loss"]
 

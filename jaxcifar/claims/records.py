@@ -1,6 +1,7 @@
 """Reads and writes the records of finished runs, one JSON file per run and seed."""
 
 import glob
+import itertools
 import json
 import pathlib
 from collections.abc import Callable, Iterable, Mapping
@@ -125,11 +126,18 @@ def _check_sizes(record: Record) -> None:
 
 
 def write(out: pathlib.Path, record: Record) -> pathlib.Path:
-    """Writes a record, with one line per epoch for readable diffs, and returns its file."""
+    """Writes a record, with one line per epoch for readable diffs, and returns its file.
+
+    An earlier record in that file, such as one of another config, is kept as FILE.old1.
+    """
     file = path_of(out, record["run"], record["seed"])
     file.parent.mkdir(parents=True, exist_ok=True)
     head = metrics.finite({key: value for key, value in record.items() if key != "epochs"})
     text = json.dumps(head | {"epochs": []}, indent=1, allow_nan=False)[: -len("[]\n}")]
     rows = ",\n  ".join(json.dumps(line, allow_nan=False) for line in record["epochs"])
-    workdir.write_text(file, f"{text}[\n  {rows}\n ]\n}}\n")
+    text = f"{text}[\n  {rows}\n ]\n}}\n"
+    if file.exists() and file.read_text() != text:
+        old = (file.with_name(f"{file.name}.old{number}") for number in itertools.count(1))
+        file.rename(next(path for path in old if not path.exists()))
+    workdir.write_text(file, text)
     return file

@@ -17,6 +17,7 @@ from jaxcifar.claims.claim import (
     column,
     figure_claim,
     last_epoch,
+    value_at,
     within,
 )
 
@@ -57,12 +58,15 @@ LOSS_RISE = Metric(
 )
 LATE_TRAINING = Metric(
     "train accuracy, epoch 30 − epoch 10",
-    lambda r: column(r, "train_accuracy")[-1] - column(r, "train_accuracy")[9],
+    lambda r: column(r, "train_accuracy")[-1] - value_at(r, "train_accuracy", 10),
     ACCURACY,
 )
 LATE_TEST = Metric(
     "best test accuracy, after epoch 15 − up to epoch 15",
-    lambda r: max(column(r, "test_accuracy")[15:]) - max(column(r, "test_accuracy")[:15]),
+    lambda r: (
+        max(column(r, "test_accuracy")[15:], default=math.nan)
+        - max(column(r, "test_accuracy")[:15])
+    ),
     ACCURACY,
 )
 INITIAL_LOSS = Metric(
@@ -70,7 +74,7 @@ INITIAL_LOSS = Metric(
 )
 FIRST_DECAY = Metric(
     "training loss, epoch 51 / epoch 50 (the first decay)",
-    lambda r: column(r, "train_loss")[50] / column(r, "train_loss")[49],
+    lambda r: value_at(r, "train_loss", 51) / value_at(r, "train_loss", 50),
     "ratio",
 )
 NEAR_ZERO = Metric(

@@ -6,7 +6,7 @@ import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from jaxcifar.claims.claim import column, diverged
+from jaxcifar.claims.claim import column, no_better_than_guessing
 from jaxcifar.claims.records import Record, Records
 from jaxcifar.claims.tables import format_mean_std, not_yet
 from jaxcifar.figures import curves, png
@@ -29,28 +29,30 @@ def accuracies(seeds: Mapping[int, Record]) -> list[list[float]]:
 
 
 def format_table(found: Records) -> str:
-    """Returns the runs as a Markdown table, with the best mean accuracy of the last epoch first."""
+    """Returns the runs as a Markdown table, with the best mean accuracy of the last epoch first.
+
+    Runs that are scored on validation images come before those that are scored on test images.
+    """
     done = {run: seeds for run, seeds in found.items() if seeds}
-    first = next((record for seeds in done.values() for record in seeds.values()), None)
-    split = split_of(first) if first else "test"
-    selected = f"best (selected on {split})"
-    rows = [["run", "n", f"{split} accuracy, last", selected, "train accuracy", "minutes"]]
+    split = {run: split_of(next(iter(seeds.values()))) for run, seeds in done.items()}
+    selected = "best epoch (selected on the same images)"
+    rows = [["run", "n", "scored on", "last epoch", selected, "train accuracy", "minutes"]]
     last = {run: [values[-1] for values in accuracies(seeds)] for run, seeds in done.items()}
-    for run in sorted(done, key=lambda run: -mean_std(last[run])[0]):
+    for run in sorted(done, key=lambda run: (split[run] == "test", -mean_std(last[run])[0])):
         seeds = done[run]
         best = [max(values) for values in accuracies(seeds)]
         train = [column(record, "train_accuracy")[-1] for record in seeds.values()]
         minutes = mean_std([record["seconds"] / 60 for record in seeds.values()])[0]
-        name = run + " (diverged)" * diverged(seeds)
+        name = run + " (no better than guessing)" * no_better_than_guessing(seeds)
         numbers = map(format_mean_std, (last[run], best, train))
-        rows.append([name, str(len(seeds)), *numbers, f"{minutes:.1f}"])
+        rows.append([name, str(len(seeds)), split[run], *numbers, f"{minutes:.1f}"])
     return output.markdown_table(rows) + not_yet((r for r in found if r not in done), "Not yet run")
 
 
 def draw_accuracy(path: pathlib.Path, grid: Grid, found: Records) -> None:
     """Draws mean accuracy against the first swept key, with 95 % intervals of the means.
 
-    Each combination of the other keys is one line; a cross marks a run that diverged.
+    Each combination of the other keys is one line; a cross marks a run no better than guessing.
     """
     with png.drawing(path, 1, 1, (7, 4.5)) as (fig, axes):
         axis, swept = axes[0][0], grid.swept[0]
@@ -88,14 +90,14 @@ def _lines(grid: Grid) -> dict[str, dict[str, str]]:
 def _draw_line(
     axis: Any, points: list[tuple[float, Mapping[int, Record]]], colour: str, label: str
 ) -> None:
-    """Draws the mean of the seeds at each x, and a cross where one of them diverged."""
+    """Draws the mean of the seeds at each x, and a cross where one was no better than guessing."""
     points = sorted(points, key=lambda point: point[0])
     last = [[values[-1] for values in accuracies(seeds)] for _, seeds in points]
     xs, means = [x for x, _ in points], [mean_std(values)[0] for values in last]
     half_widths = list(map(_half_width, last))
     axis.errorbar(xs, means, half_widths, fmt="o-", color=colour, capsize=3, label=label or None)
-    bad = [i for i, (_, seeds) in enumerate(points) if diverged(seeds)]
-    style = {"color": colour, "markersize": 11, "label": "diverged" if bad else None}
+    bad = [i for i, (_, seeds) in enumerate(points) if no_better_than_guessing(seeds)]
+    style = {"color": colour, "markersize": 11, "label": "no better than guessing" if bad else None}
     axis.plot([xs[i] for i in bad], [means[i] for i in bad], "x", **style)
 
 

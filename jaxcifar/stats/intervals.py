@@ -53,9 +53,13 @@ def mean_std(values: Sequence[float]) -> tuple[float, float]:
 def pool(groups: Iterable[Sequence[float]]) -> Spread | None:
     """Returns the spread within groups, s² = Σ(n−1)s² / Σ(n−1), or None if no group has two values.
 
-    Groups of one value do not count.
+    Groups of one value, or with a value that is not finite, do not count.
     """
-    found = [Spread(mean_std(group)[1], len(group) - 1) for group in groups if len(group) > 1]
+    found = [
+        Spread(mean_std(group)[1], len(group) - 1)
+        for group in groups
+        if len(group) > 1 and all(map(math.isfinite, group))
+    ]
     dof = sum(spread.dof for spread in found)
     squares = math.fsum(spread.dof * spread.std**2 for spread in found)
     return Spread(math.sqrt(squares / dof), dof) if found else None
@@ -66,7 +70,7 @@ def pool_with_siblings(own: Sequence[float], siblings: Iterable[Sequence[float]]
 
     The spreads differ if an F test of their variances is significant at POOLING_LEVEL.
     """
-    groups = [group for group in siblings if len(group) > 1]
+    groups = list(siblings)
     alone, others = pool([own]), pool(groups)
     if alone is None or others is None:
         return alone or others

@@ -10,7 +10,7 @@ from conftest import ROOT, config_of
 
 from jaxcifar import data
 from jaxcifar.claims import judge, records, tables
-from jaxcifar.claims.claim import diverged, last_epoch
+from jaxcifar.claims.claim import last_epoch, no_better_than_guessing
 from jaxcifar.claims.reports import CLAIMS, HEADLINES, RUNS
 from jaxcifar.config import schema
 from jaxcifar.errors import UserError
@@ -162,12 +162,37 @@ def test_a_statement_is_refuted_by_its_opposite(claim):
     assert min(part.margin(*part.values(found)) for part in claim.comparisons) < 0
 
 
-def test_a_loss_that_was_not_finite_is_infinite_and_its_run_has_diverged():
+def test_a_loss_that_was_not_finite_is_infinite_and_its_run_no_better_than_guessing():
     broken = record(train_loss=None)
     assert last_epoch("train_loss").of(broken) == math.inf
-    assert diverged({0: record(), 1: broken})
-    assert diverged({0: record(train_loss=2.31)})  # guessing among ten: ln 10 = 2.303
-    assert not diverged({0: record(train_loss=2.29)})
+    assert no_better_than_guessing({0: record(), 1: broken})
+    assert no_better_than_guessing(
+        {0: record(train_loss=2.31)}
+    )  # guessing among ten: ln 10 = 2.303
+    assert not no_better_than_guessing({0: record(train_loss=2.29)})
+
+
+@pytest.mark.parametrize("epochs", [1, 5, 12, 50])
+def test_runs_that_ended_early_can_be_judged(epochs):
+    """Such as runs that diverged; the claims about later epochs stay undecided."""
+    runs = {run for claim in CLAIMS for run in claim.runs}
+    ended = {seed: record(epochs, train_loss=None) for seed in (0, 1)}
+    judged = judge.judge_all(CLAIMS, dict.fromkeys(runs, ended))
+    late = {"003-base-train": 10, "003-base-stall": 16, "003-resnet20-decay": 51}
+    for claim, judgement in judged.items():
+        assert judgement.verdict in judge.VERDICTS
+        if late.get(claim.id, 0) > epochs:
+            assert judgement.verdict == judge.UNDECIDED
+
+
+def test_a_record_takes_the_place_of_another_only_after_that_was_moved(tmp_path):
+    run = "simple_cnn:base"
+    for accuracy in (0.1, 0.2, 0.3, 0.3):  # the same again moves nothing
+        keep(tmp_path, run, 0, record(train_accuracy=accuracy))
+    file = records.path_of(tmp_path, run, 0)
+    found = sorted(path.name for path in file.parent.iterdir())
+    assert found == [file.name, f"{file.name}.old1", f"{file.name}.old2"]
+    assert list(records.read(tmp_path, [run])[run]) == [0]
 
 
 def test_the_committed_tables_match_the_committed_records():
