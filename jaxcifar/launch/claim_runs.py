@@ -5,12 +5,13 @@ import statistics
 from collections.abc import Iterable, Sequence
 
 from jaxcifar.claims import records, tables
-from jaxcifar.claims.judge import Claim, judge_all
+from jaxcifar.claims.claim import Claim
+from jaxcifar.claims.judge import judge_all
 from jaxcifar.claims.records import Records
 from jaxcifar.claims.reports import CLAIMS, RUNS
 from jaxcifar.errors import UserError
 from jaxcifar.launch.job import Folders, Job
-from jaxcifar.launch.options import select_shard
+from jaxcifar.launch.options import missing
 
 RESULTS = pathlib.Path("results")
 LONG_MINUTES = 60.0  # a run that takes this long gets all cores
@@ -46,9 +47,8 @@ def plan_jobs(
 ) -> list[Job]:
     """Returns the runs of the claims that are missing and in the shard, the shortest first.
 
-    Shards divide all runs, missing or not, so they stay the same while records come in. `cores` is
-    the number of cores per run on CPU; None means one for a run of minutes and all for a run
-    of hours.
+    `cores` is the number of cores per run on CPU; None means one for a run of minutes and all for a
+    run of hours.
     """
     needed = {run for claim in claims for run in claim.runs}
     every = [(run, seed) for run in RUNS if run in needed for seed in range(seeds)]
@@ -60,8 +60,7 @@ def plan_jobs(
             int(RUNS[run] < LONG_MINUTES) if cores is None else cores,
             records.config_of(run, seed),
         )
-        for run, seed in select_shard(every, shard)
-        if seed not in found[run]
+        for run, seed in missing(every, found, shard)
     ]
     return sorted(jobs, key=lambda job: job.minutes)
 

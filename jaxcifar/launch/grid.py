@@ -14,7 +14,7 @@ from jaxcifar.claims.records import Records
 from jaxcifar.config import overrides
 from jaxcifar.errors import UserError
 from jaxcifar.launch.job import Job
-from jaxcifar.launch.options import select_shard
+from jaxcifar.launch.options import missing
 from jaxcifar.stats.intervals import mean_std
 
 MAX_RUNS = 10_000
@@ -86,15 +86,11 @@ def make_grid(config_file: str, swept: Sequence[Swept], words: Sequence[str]) ->
 def plan_jobs(
     grid: Grid, seeds: int, found: Records, shard: str = "0/1", cores: int = 1
 ) -> list[Job]:
-    """Returns the shard's missing runs, seed by seed, so that the first results cover the grid.
-
-    Shards divide all runs, missing or not, so they stay the same while records come in.
-    """
+    """Returns the shard's missing runs, seed by seed, so that the first results cover the grid."""
     minutes = [record["seconds"] / 60 for of_run in found.values() for record in of_run.values()]
     expected = mean_std(minutes)[0] if minutes else ASSUMED_MINUTES
     every = [(run, seed) for seed in range(seeds) for run in grid.runs]
     return [
         Job(run, seed, expected, cores, grid.config_of(run, seed))
-        for run, seed in select_shard(every, shard)
-        if seed not in found[run]
+        for run, seed in missing(every, found, shard)
     ]

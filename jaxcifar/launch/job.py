@@ -32,6 +32,7 @@ class Job(NamedTuple):
         return f"{self.run} seed {self.seed}"
 
 
+STOPPED = 130  # the exit status of a child that a signal stopped, which saved and can continue
 Bundle = list[Job]  # usually one job; several seeds of a run are trained as one program
 
 
@@ -98,11 +99,11 @@ def train_bundle(bundle: Bundle, folders: Folders) -> bool:
 
 
 def main() -> None:
-    """Trains the bundle on stdin; the exit status is 130 if a signal stopped it."""
+    """Trains the bundle on stdin; the exit status is `STOPPED` if a signal stopped it."""
     bundle, folders, slot = pickle.load(sys.stdin.buffer)
     start_process(slot)
     if not train_bundle(bundle, folders):
-        sys.exit(130)
+        sys.exit(STOPPED)
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ import math
 from collections.abc import Sequence
 from typing import TypeVar
 
+from jaxcifar.claims.records import Records
 from jaxcifar.errors import UserError
 from jaxcifar.system.slots import divide_machine
 
@@ -64,6 +65,14 @@ def check_options(
             " if it is above 1, --jobs of at most 1"
         )
     divide_machine(jobs, cores, 1)  # checks --jobs and --cores
+
+
+def missing(every: Sequence[tuple[str, int]], found: Records, shard: str) -> list[tuple[str, int]]:
+    """Returns the runs and seeds of a shard that have no record.
+
+    Shards divide all runs, missing or not, so they stay the same while records come in.
+    """
+    return [(run, seed) for run, seed in select_shard(every, shard) if seed not in found[run]]
 
 
 def select_shard(items: Sequence[T], shard: str) -> list[T]:

@@ -14,7 +14,7 @@ import time
 from collections.abc import Sequence
 
 from jaxcifar.errors import first_line
-from jaxcifar.launch.job import Bundle, Folders, Job, Outcome, name_of
+from jaxcifar.launch.job import STOPPED, Bundle, Folders, Job, Outcome, name_of
 from jaxcifar.launch.overview import Overview
 from jaxcifar.run.signals import Interrupt
 from jaxcifar.system import files
@@ -83,7 +83,7 @@ def run_parallel(
             for process in [p for p in children.running if p.poll() is not None]:
                 bundle, slot = children.running.pop(process)
                 free.append(slot)
-                if process.returncode and children.stopping:
+                if children.stopping and process.returncode in (STOPPED, -signal.SIGTERM):
                     left += len(bundle)
                 else:
                     report(bundle, *last_words(process, folders.log(bundle[0])))
@@ -109,8 +109,10 @@ def start_child(bundle: Bundle, folders: Folders, slot: Slot) -> subprocess.Pope
 def last_words(process: subprocess.Popen, log: pathlib.Path) -> tuple[str, bool]:
     """Returns the last line that an ended child printed, and whether it failed."""
     if process.returncode < 0:
-        killed = f"killed by {signal.Signals(-process.returncode).name}"
-        return f"{killed}, perhaps for lack of memory (more in {log})", True
+        number = -process.returncode
+        name = next((known.name for known in signal.Signals if known == number), f"signal {number}")
+        why = ", perhaps for lack of memory" * (number == signal.SIGKILL)
+        return f"killed by {name}{why} (more in {log})", True
     lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()]
     line = lines[-1] if lines else f"ended without a message; see {log}"
     return (f"{line} (more in {log})", True) if process.returncode else (line, False)

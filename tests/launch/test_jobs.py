@@ -63,10 +63,16 @@ def test_a_run_that_diverges_is_recorded_as_diverged(tmp_path):
     file = records.path_of(folders.out, "small", 0)
     record = records.read_record(file)
     assert [line["train_loss"] for line in record["epochs"]] == [None]
-    assert "small (diverged)" in sweep_results.format_table({"small": {0: record}})
+    assert "small (no better than guessing)" in sweep_results.format_table({"small": {0: record}})
     file.unlink()
     assert train_bundle([one], folders)  # from its workdir, without training again
     assert records.read_record(file) == record
+
+
+def test_a_run_of_one_epoch_that_accumulates_is_recorded(tmp_path):
+    folders = folders_in(tmp_path)
+    assert train_bundle([job(0, num_epochs=1, accumulate_steps=2)], folders)
+    assert len(records.read_record(records.path_of(folders.out, "small", 0))["epochs"]) == 1
 
 
 def test_ctrl_c_stops_all_jobs_and_each_saves(tmp_path):
@@ -270,6 +276,26 @@ def test_a_child_that_is_killed_fails_with_its_signal(tmp_path, monkeypatch):
     outcome = run_parallel([[job(0)]], folders_in(tmp_path), two_slots()[:1], math.inf)
     ((_, reason),) = outcome.failed
     assert reason.startswith("killed by SIGKILL, perhaps for lack of memory")
+
+
+def test_any_signal_that_kills_a_child_is_named(tmp_path):
+    for number, words in ((15, "killed by SIGTERM (more"), (40, "killed by signal 40 (more")):
+        done = subprocess.Popen(["sh", "-c", f"kill -{number} $$"])
+        done.wait(60)
+        line, failed = parallel.last_words(done, tmp_path / "a.log")
+        assert failed
+        assert line.startswith(words)
+
+
+def test_a_child_that_cannot_save_has_failed_even_if_the_budget_is_spent(children, tmp_path):
+    code = "print('error: cannot save: No space left on device') or exit(2)"
+    children(f"import signal, time; signal.signal(15, lambda *_: {code})\ntime.sleep(60)")
+    late = time.monotonic() + 2
+    outcome = run_parallel([[job(0)]], folders_in(tmp_path), two_slots(), late)
+    if outcome.left:  # the signal came before Python had started
+        pytest.skip("the child did not start within two seconds")
+    ((_, reason),) = outcome.failed
+    assert reason.startswith("error: cannot save")
 
 
 def test_a_child_starts_without_a_folder_for_temporary_files(tmp_path, monkeypatch):
