@@ -145,8 +145,8 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--calibrate",
         action="store_true",
-        help="fit a temperature on the validation images, or on half of the evaluated images if there"
-        " are none, and report the calibration error on the others",
+        help="fit a temperature on the validation images, or on half of the evaluated images if"
+        " there are none, and report the calibration error on the others",
     )
     parser.add_argument(
         "--against",

@@ -108,7 +108,7 @@ def main() -> None:
     output.show(text)
     names = dataset.class_names[:MAX_ROWS]
     images = summary.samples(dataset.train, len(names), SAMPLES)
-    with damage.as_user_error(f"cannot write to --out {given.out}"):
+    with damage.reporting(f"cannot write to --out {given.out}"):
         png.draw_samples(given.out, images, names, f"{source}, training images")
     output.show(f"\nwrote {given.out}, the first {SAMPLES} training images of each class")
 

@@ -193,7 +193,7 @@ def main() -> None:
     if arguments.explain and found:
         with (
             output.busy("explaining"),
-            damage.as_user_error(f"cannot write to {arguments.explain}"),
+            damage.reporting(f"cannot write to {arguments.explain}"),
         ):
             draw_explanations(net, found, arguments.explain)
         output.show(

@@ -27,7 +27,8 @@ BelowOne = Annotated[float, Constraint(lambda x: 0 < x < 1, "above 0 and below 1
 def load_dataset(
     source: Annotated[str, one_of(SOURCES), "where the images come from"],
     dir: Annotated[
-        str, 'the file or folder to read, or to search first; "" searches $JAXCIFAR_DATA and the cache'
+        str,
+        'the file or folder to read, or to search first; "" searches $JAXCIFAR_DATA and the cache',
     ] = "",
     validation: Annotated[
         Count, "training images to hold out for validation; 0 holds out none"

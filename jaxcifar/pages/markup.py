@@ -95,7 +95,7 @@ def check_writable(path: pathlib.Path) -> None:
     if not os.path.lexists(path):
         return
     with (
-        damage.as_user_error(f"cannot write to --out={path}"),
+        damage.reporting(f"cannot write to --out={path}"),
         files.open_plain(path, follow=True) as file,
     ):
         if file.read(len(START)) != START:
@@ -111,7 +111,7 @@ def write_page(path: pathlib.Path, text: str) -> None:
       UserError: the file was not made by this command, or cannot be written.
     """
     check_writable(path)
-    with damage.as_user_error(f"cannot write to --out={path}"):
+    with damage.reporting(f"cannot write to --out={path}"):
         path.parent.mkdir(parents=True, exist_ok=True)
         with atomic.replacing(path) as file:
             file.write(text.encode(errors="backslashreplace"))

@@ -62,7 +62,7 @@ class Checkpoints:
             workdirs.check_path(workdir)
         if not (writing or self.directory.is_dir()):
             raise UserError(f"no checkpoint in {workdir}; train first")
-        with damage.as_user_error(f"cannot read {self.directory}"):
+        with damage.reporting(f"cannot read {self.directory}"):
             for folder in self.directory.glob("*"):
                 try:
                     metadata.check_listed(folder)
@@ -92,7 +92,7 @@ class Checkpoints:
         """Waits until the last save is on disk, and writes its manifest."""
         if self._saving is not None:
             (step, saving), self._saving = self._saving, None
-            with damage.as_user_error(f"cannot save in {self.directory}"):
+            with damage.reporting(f"cannot save in {self.directory}"):
                 try:
                     saving.result()
                     if devices.is_leader():
@@ -147,7 +147,7 @@ class Checkpoints:
     def _save(
         self, step: int, items: dict[str, Any], meta: dict[str, Any], accuracy: float | None
     ) -> None:
-        with damage.as_user_error(f"cannot save in {self.directory}"):
+        with damage.reporting(f"cannot save in {self.directory}"):
             saving = self._checkpointer.save_checkpointables_async(
                 step,
                 items,
@@ -252,7 +252,7 @@ class Checkpoints:
                 yield
             return
         if step not in self._verified:
-            with damage.as_user_error(f"cannot read {folder}"):
+            with damage.reporting(f"cannot read {folder}"):
                 if difference := manifest.mismatch(folder):
                     raise damage.Damaged(folder, damage.ContentError(difference))
             self._verified.add(step)

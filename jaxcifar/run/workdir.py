@@ -86,7 +86,7 @@ def check_workdir(
     atomic.check_writable(path, "--workdir")
     for file in (path / metrics.FILE, path / metrics.ASIDE):
         if file.exists():
-            with damage.as_user_error(f"cannot write to {file}"):
+            with damage.reporting(f"cannot write to {file}"):
                 files.open_plain(file, "ab").close()
 
 
@@ -120,7 +120,7 @@ def claim_workdir(
       UserError: this config may not use the folder, or another process is training in it.
     """
     check_workdir(path, config, continues)
-    with damage.as_user_error(f"cannot lock --workdir {path}"):
+    with damage.reporting(f"cannot lock --workdir {path}"):
         # "w" would erase the name of the holder
         file = files.open_plain(path / ".lock", "a+", errors="replace")
     with file:
@@ -130,7 +130,7 @@ def claim_workdir(
         file.flush()
         # another process may have claimed the folder in the meantime
         check_workdir(path, config, continues)
-        with damage.as_user_error(f"cannot write to --workdir {path}"):
+        with damage.reporting(f"cannot write to --workdir {path}"):
             for pattern in LEFTOVERS[1:]:
                 for leftover in path.glob(pattern):
                     leftover.unlink()
@@ -142,7 +142,7 @@ def claim_workdir(
 def lengthen(path: pathlib.Path, config: ConfigDict) -> None:
     """Updates config.json of a claimed run if the config now has more epochs."""
     if load_config(path).num_epochs != config.num_epochs:
-        with damage.as_user_error(f"cannot write to --workdir {path}"):
+        with damage.reporting(f"cannot write to --workdir {path}"):
             write_text(path / "config.json", schema.to_json(config) + "\n")
 
 

@@ -20,7 +20,7 @@ from jaxcifar.errors import UserError
 from jaxcifar.training import boxes, mixing
 
 Array = jax.Array
-MIRROR_STREAM = 0x3144  # separates these random numbers from other uses of the seed
+MIRROR_STREAM = 0x3144  # separates these random numbers from those of all steps but 12,612
 ERASING, MIXING = 4, 5  # for `fold_in`, because `split` gives keys to the older operations only
 
 Pixels = Annotated[int, Constraint(lambda n: 0 <= n <= 32, "0 to 32")]
@@ -79,13 +79,19 @@ def crop_and_flip(
         cols = jnp.where(random, cols[:, ::-1], cols)
     inside = ((rows >= 0) & (rows < h))[:, :, None] & ((cols >= 0) & (cols < w))[:, None, :]
     if reflect:
-        rows, cols = ((n - 1) - abs((n - 1) - abs(i)) for i, n in ((rows, h), (cols, w)))
+        rows, cols = (_reflect(i, n) for i, n in ((rows, h), (cols, w)))
     else:
         rows, cols = rows.clip(0, h - 1), cols.clip(0, w - 1)
     images = images[jnp.arange(b)[:, None, None], rows[:, :, None], cols[:, None, :]]
     if reflect:
         return images, inside[..., None]
     return images * inside[..., None].astype(images.dtype), inside[..., None]
+
+
+def _reflect(index: Array, size: int) -> Array:
+    """Reflects indices from −size to 2·size − 1 at the ends 0 and size − 1 into them."""
+    last = size - 1
+    return abs(last - abs(last - abs(index)))
 
 
 def bilinear(images: Array, y: Array, x: Array) -> Array:

@@ -19,6 +19,7 @@ from jaxcifar import data, models
 from jaxcifar.config import schema
 from jaxcifar.data.split import MIXED, SIZE
 from jaxcifar.errors import UserError
+from jaxcifar.run.leaves import by_path
 from jaxcifar.system import devices
 from jaxcifar.training import (
     augment,
@@ -93,7 +94,7 @@ class Experiment:
             return carry
 
         def replace(old: state.State, leaves: dict[str, Any]) -> state.State:
-            new = initial.flatten({"params": old.params, "batch_stats": old.batch_stats}) | leaves
+            new = by_path({"params": old.params, "batch_stats": old.batch_stats}) | leaves
             tree = {"batch_stats": {}} | traverse_util.unflatten_dict(new, sep="/")
             ema = None if old.ema is None else tree["params"]
             opt_state = optimizer.init(tree["params"])
@@ -119,7 +120,7 @@ class Experiment:
             {k: each.abstract_model()[k] for k in ("params", "batch_stats")}
             for each in (self, other)
         )
-        shapes = [{p: leaf.shape for p, leaf in initial.flatten(t).items()} for t in (like, more)]
+        shapes = [{p: leaf.shape for p, leaf in by_path(t).items()} for t in (like, more)]
         head = {path for path, shape in shapes[0].items() if shapes[1][path] != shape}
         return initial.read_weights(self.config.init_from, like, head, self.mesh)
 

@@ -11,11 +11,11 @@ from collections.abc import Collection, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
-from flax import traverse_util
 from jax.sharding import Mesh
 
 from jaxcifar.errors import UserError, first_line
 from jaxcifar.run import damage
+from jaxcifar.run.leaves import by_path
 from jaxcifar.run.saved_model import read_model
 from jaxcifar.system import devices, files, json_files
 from jaxcifar.system.json_files import INTEGER, NUMBER, TEXT
@@ -51,7 +51,7 @@ def read_weights(source: str, like: Mapping, head: Collection[str], mesh: Mesh) 
     """
     path = pathlib.Path(source)
     found, about = _read_file(path) if path.suffix == SUFFIX else _read_run(path, mesh)
-    wanted = flatten(like)
+    wanted = by_path(like)
     shapes = [{p: tuple(leaf.shape) for p, leaf in tree.items()} for tree in (found, wanted)]
     differ = sorted(p for p in found | wanted if shapes[0].get(p) != shapes[1].get(p))
     if wrong := [p for p in differ if p not in head]:
@@ -69,11 +69,6 @@ def read_weights(source: str, like: Mapping, head: Collection[str], mesh: Mesh) 
     return Weights(devices.place(leaves, mesh), about)
 
 
-def flatten(variables: Mapping) -> dict[str, Any]:
-    """Returns the leaves of {params, batch_stats} by path."""
-    return traverse_util.flatten_dict(dict(variables), sep="/")
-
-
 def _read_run(path: pathlib.Path, mesh: Mesh) -> tuple[dict[str, Any], dict[str, Any]]:
     if not path.is_dir():
         raise UserError(
@@ -83,11 +78,11 @@ def _read_run(path: pathlib.Path, mesh: Mesh) -> tuple[dict[str, Any], dict[str,
     files.check_folder(path)
     step, model, meta = read_model(path, "latest", devices.replicated(mesh))
     about = {"step": step, "mean": meta["mean"], "std": meta["std"]}
-    return flatten(eval_variables(**{"batch_stats": {}, "ema": None} | model)), about
+    return by_path(eval_variables(**{"batch_stats": {}, "ema": None} | model)), about
 
 
 def _read_file(path: pathlib.Path) -> tuple[dict[str, Any], dict[str, Any]]:
-    with damage.as_user_error(f"cannot read config.init_from={path}"):
+    with damage.reporting(f"cannot read config.init_from={path}"):
         content = files.read_bytes(path, MAX_BYTES, follow=True)
     exported: dict[str, Any] = {}
     with contextlib.suppress(UserError):

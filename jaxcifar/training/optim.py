@@ -199,3 +199,8 @@ def skipped_updates(opt_state: Any) -> dict[str, int]:
     if not isinstance(opt_state, optax.ApplyIfFiniteState):
         return {}
     return {"skipped_updates": int(opt_state.total_notfinite)}
+
+
+def count_taken(step: int, opt_state: Any) -> int:
+    """Returns how many of the steps the schedule has counted, which leaves out the skipped ones."""
+    return step - skipped_updates(opt_state).get("skipped_updates", 0)

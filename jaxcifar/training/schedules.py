@@ -1,16 +1,15 @@
 """Learning-rate schedules: functions of the step, which counts batches."""
 
 from collections.abc import Callable, Mapping
-from typing import Annotated
+from typing import Annotated, Any
 
 import jax.numpy as jnp
-import optax
 
 from jaxcifar.config import fields
 from jaxcifar.config.fields import Injected, NonNegative, Positive, Share, Sizes
 
 NEVER = 2**31 - 1  # steps; the step is an int32
-Schedule = Callable[[optax.ScalarOrSchedule], optax.ScalarOrSchedule]
+Schedule = Callable[[Any], Any]  # step -> learning rate, both numbers or arrays
 
 
 def constant(
@@ -66,7 +65,7 @@ def multistep(
     num_epochs: Injected[int],
 ) -> Schedule:
     """Multiplies the rate by `factor` after each number of epochs in `at_epochs`."""
-    ends = [epochs * steps_per_epoch for epochs in at_epochs]
+    ends = [min(epochs * steps_per_epoch, NEVER) for epochs in at_epochs]
     return lambda step: learning_rate * factor ** sum(step >= end for end in ends)
 
 

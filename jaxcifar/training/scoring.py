@@ -37,13 +37,14 @@ def score(
     epoch: int,
 ) -> metrics.Line:
     """Returns the metrics after the last step of an epoch, counted from 0, without times."""
-    step = int(carry.state.step)
+    step, opt_state = int(carry.state.step), carry.state.opt_state
+    taken = optim.count_taken(step, opt_state)
     line = {
         "epoch": epoch + 1,
         "step": step,
-        "learning_rate": rate_of_last_update(schedule, step, parts.config.accumulate_steps),
+        "learning_rate": rate_of_last_update(schedule, taken, parts.config.accumulate_steps),
     }
-    line |= prefixed("train", carry.sums) | optim.skipped_updates(carry.state.opt_state)
+    line |= prefixed("train", carry.sums) | optim.skipped_updates(opt_state)
     line |= carry.sums.norms(carry.state.params)
     due = parts.evaluation.due(epoch + 1, parts.config.num_epochs)
     due |= not math.isfinite(line["train_loss"])  # the run ends here

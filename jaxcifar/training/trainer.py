@@ -183,7 +183,7 @@ def open_workdir(
         Checkpoints(workdir, writing=True) as checkpoints,
         Interrupt(unit) as interrupt,
         devices.exit_alone_on_error(),  # innermost, because leaving the others waits for processes
-        damage.as_user_error(f"stopped in {workdir}; run the same command to continue"),
+        damage.reporting(f"stopped in {workdir}; run the same command to continue"),
     ):
         yield checkpoints, interrupt
 

@@ -96,6 +96,19 @@ def test_crop_and_flip_is_pad_slice_and_mirror(flip):
     assert abs(np.mean(flips) - (0.5 if flip else 0)) < (0.05 if flip else 1e-9)
 
 
+@pytest.mark.parametrize("pad", [1, 9, 10])  # up to the size of the image
+def test_a_reflected_crop_is_reflect_pad_and_slice(pad):
+    size = 10
+    images = random_images(500, size, size, 3)
+    got, _ = crop_and_flip(jax.random.key(1), jnp.array(images), pad, False, reflect=True)
+    # NumPy reflects repeatedly, so that padding may exceed the image by more than one
+    padded = np.pad(images, ((0, 0), (pad, pad), (pad, pad), (0, 0)), "reflect")
+    windows = itertools.product(range(2 * pad + 1), repeat=2)
+    cropped = [padded[:, dy : dy + size, dx : dx + size] for dy, dx in windows]
+    equal = [(window == np.asarray(got)).all((1, 2, 3)) for window in cropped]
+    assert np.any(equal, axis=0).all()
+
+
 def test_bilinear_is_the_slow_loop():
     images = random_images(2, 5, 6, 3)
     rng = np.random.default_rng(1)

@@ -264,16 +264,21 @@ def test_accumulating_more_batches_than_the_run_has_is_refused():
         parts.optimizer(steps_per_epoch=4)
 
 
+@pytest.mark.parametrize("bad", [(), (1, 2, 7)])  # steps whose gradient is not finite
 @pytest.mark.parametrize("accumulate_steps", [1, 2, 5])
-def test_the_logged_rate_is_that_of_the_last_update(accumulate_steps):
+def test_the_logged_rate_is_that_of_the_last_update(accumulate_steps, bad):
     """The schedule's rate is the number of the step; SGD moves a weight by the rate it used."""
     keys = {"name": "sgd", "learning_rate": 1.0, "normalize_kernels": False}
+    keys["skip_nonfinite"] = True
     optimizer = optim.build_optimizer(keys, lambda step: 1.0 + step, accumulate_steps)
     params = jnp.zeros(())
     state, used = optimizer.init(params), None
-    for step in range(1, 11):
-        updates, state = optimizer.update(jnp.ones(()), state, params)
+    for step in range(1, 14):
+        gradient = jnp.full((), jnp.nan if step in bad else 1.0)
+        updates, state = optimizer.update(gradient, state, params)
         used = -float(updates) or used
-        logged = scoring.rate_of_last_update(lambda step: 1.0 + step, step, accumulate_steps)
+        logged = scoring.rate_of_last_update(
+            lambda step: 1.0 + step, optim.count_taken(step, state), accumulate_steps
+        )
         assert used is None or logged == pytest.approx(used)
     assert used is not None

@@ -48,6 +48,7 @@ def test_warmup_cosine_equals_that_of_hugging_face(warmup_epochs, jitted):
             {"at_epochs": (3, 5), "factor": 0.2},
             {0: 0.4, 29: 0.4, 30: 0.08, 49: 0.08, 50: 0.016, 999: 0.016},
         ),
+        ("multistep", {"at_epochs": (3, 2**31 - 1), "factor": 0.2}, {29: 0.4, 30: 0.08}),
         (
             "cosine",
             {"floor": 0.2, "period_epochs": 4},
