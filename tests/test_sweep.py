@@ -204,8 +204,8 @@ def test_a_stopped_sweep_writes_its_results_so_far_and_continues(run, tmp_path, 
     status, out, _ = run(sweep.main, words)
     assert status == 0
     readme = (tmp_path / "out" / "README.md").read_text()
-    assert "| batch_size=64 | 1 | 0.5000 |" in readme
-    assert "| batch_size=128 | 1 | 0.5000 |" in readme
+    assert "| batch_size=64 | 1 | test | 0.5000 |" in readme
+    assert "| batch_size=128 | 1 | test | 0.5000 |" in readme
     for name in ("accuracy.png", "curves.png"):
         assert name in readme
         assert (tmp_path / "out" / name).stat().st_size > 5_000
