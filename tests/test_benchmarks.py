@@ -273,3 +273,14 @@ def test_precisions_are_compared_seed_by_seed(module):
     assert "| b | 2 | 0.7500 ± 0.0707 | 0.7300 ± 0.0707 | -0.0200 ± 0.0304 | 1.5 | 1.5 |" in table
     assert "| all | 4 |  |  | +0.0000 ± 0.0215 |  |  |" in table
     assert "0.0100 with 2 degrees of freedom" in table
+
+
+def test_the_profile_counts_convolutions_as_convolutions(module):
+    profile_step = module("profile_step")
+    words = ["--config.model.depth=8", "--config.batch_size=8"]
+    program, _ = profile_step.compile_step(f"{ROOT}/configs/resnet20.py", words)
+    found = profile_step.profiling.operation_texts(program.as_text())
+    purposes = {
+        profile_step.purpose(name, line) for name, line in found.items() if " convolution(" in line
+    }
+    assert purposes == {"convolution, forward", "convolution, both gradients"}
