@@ -71,7 +71,11 @@ def _find_problem(train: Split, test: Split) -> str:
     No digest of the pixels is published, so only the labels can be checked.
     """
     for part, each in zip((train, test), PER_CLASS, strict=True):
-        if part.labels.min() < 0 or (np.bincount(part.labels[:, 1], minlength=100) != each).any():
+        if (
+            not len(part.labels)
+            or part.labels.min() < 0
+            or (np.bincount(part.labels[:, 1], minlength=100) != each).any()
+        ):
             return f"whose fine labels are not {each} of each from 0 to 99"
         pairs = np.unique(part.labels, axis=0)
         if len(pairs) != 100 or (np.bincount(pairs[:, 0], minlength=20) != 5).any():

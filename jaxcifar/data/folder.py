@@ -102,7 +102,8 @@ def _list_parts(folder: Path) -> tuple[dict[str, Listing], tuple[str, ...], list
             folders["validation"] = found[own[1]]
         others = [path for path in inside if path not in folders.values()]
     elif found.keys() <= {TRAIN, TEST, *VALIDATION}:
-        has = f"has only {next(iter(found))}/" if found else "has no subfolder"
+        only = " and ".join(f"{name}/" for name in found)
+        has = f"has only {only}" if found else "has no subfolder"
         raise UserError(f"{folder} {has}; {EXPECTED}")
     names = _class_names(folders["train"])
     parts = {part: _list_classes(place, names) for part, place in folders.items()}

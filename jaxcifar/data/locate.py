@@ -1,7 +1,6 @@
 """Finds a published data set in the user's folders, the cache or the network, in this order."""
 
 import functools
-import logging
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -56,7 +55,8 @@ class Published(NamedTuple):
     def read(self, dir: str) -> tuple[Split, Split, str]:
         """Returns the training and test images and where they came from, as text.
 
-        They come from `dir`, $JAXCIFAR_DATA, the cache or the network, in this order.
+        They come from `dir` or, if it is "", from $JAXCIFAR_DATA, the cache or the network, in this
+        order.
 
         Raises:
           UserError: no copy was found, or the one that was found is damaged.
@@ -79,8 +79,10 @@ class Published(NamedTuple):
                 write_cache(cached_file, train, test)
                 return train, test, str(path)
             if dir and folder is folders[0]:
-                text = "there is no %s in %s; looking in the default places"
-                logging.getLogger(__name__).warning(text, self.title, folder)
+                raise UserError(
+                    f"there is no {self.title} in {folder}; choose another folder, or none to"
+                    " search $JAXCIFAR_DATA and the cache"
+                )
         cached_file = self.cached_file()
         if cached := self.read_cache(cached_file):
             return *cached, str(cached_file)

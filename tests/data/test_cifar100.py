@@ -122,6 +122,15 @@ def test_a_file_with_other_labels_is_refused(home, column):
     assert_one_line(raised, folder, "is not CIFAR-100", "labels are not")
 
 
+def test_empty_files_are_refused(home):
+    folder, _ = home
+    for name in ("train", "test"):
+        (folder / "cifar-100-binary" / f"{name}.bin").write_bytes(b"")
+    with pytest.raises(UserError) as raised:
+        load(folder / "cifar-100-binary")
+    assert_one_line(raised, folder)
+
+
 @pytest.mark.parametrize("kind", ["PYTHON_100", "BINARY_100"])
 @pytest.mark.parametrize("damage", ["truncated", "missing"])
 def test_a_damaged_file_is_named(home, kind, damage):

@@ -95,14 +95,13 @@ def test_data_dir_comes_before_the_environment(tiny, tmp_path, monkeypatch):
     assert str(home) in load(home).origin
 
 
-def test_a_data_dir_without_the_data_is_mentioned(tiny, tmp_path, monkeypatch, caplog):
+def test_a_data_dir_without_the_data_is_refused(tiny, tmp_path, monkeypatch):
+    """Even if $JAXCIFAR_DATA has the data: they are not those that the user asked for."""
     monkeypatch.setenv("JAXCIFAR_DATA", str(tiny[0]))
-    assert str(tiny[0]) in load(tmp_path).origin
-    assert f"there is no CIFAR-10 in {tmp_path}; looking in the default places" in caplog.text
-    caplog.clear()
-    load(tiny[0])
-    load("")
-    assert caplog.text == ""
+    with pytest.raises(UserError) as raised:
+        load(tmp_path)
+    assert_one_line(raised, f"there is no CIFAR-10 in {tmp_path}", "choose another folder")
+    assert load(tiny[0]).origin == load("").origin
 
 
 @pytest.mark.parametrize("source", data.SOURCES)

@@ -159,6 +159,7 @@ def test_an_unreadable_image_is_named(tmp_path, content):
 WRONG = [
     ({}, "has no subfolder; expected one subfolder of images per class"),
     ({"train/a": 1, "train/b": 1}, "has only train/; expected one subfolder"),
+    ({"test/a": 1, "val/a": 1}, "has only test/ and val/; expected one subfolder"),
     ({"a": 3, "b": 0}, "b holds no image (.png, .jpg"),
     ({"train/a": 2, "test/b": 2}, "test/b is not a class of the training images; expected the"),
     ({"train/a": 2, "test/a": 0}, "test holds no image in the folders of a"),

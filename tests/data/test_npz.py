@@ -216,6 +216,23 @@ def test_training_and_evaluation_on_own_data(written, tmp_path, run):
     assert {f: f.read_bytes() for f in (tmp_path / "run").rglob("*") if f.is_file()} == before
 
 
+def test_other_data_may_have_fewer_images_than_were_held_out_and_have_results_of_their_own(
+    written, tmp_path, run
+):
+    path = written(train=48, test=12)
+    changes = {"data.source": "npz", "data.dir": path, "num_epochs": 1, "model.num_classes": 3}
+    trainer.train(tiny(**changes, **{"data.validation": 12}), tmp_path / "run")
+    for seed in (1, 2):
+        few = written(
+            name="few.npz", train=6, test=3, test_images=random_images(3, 32, 32, 3, seed=seed)
+        )
+        words = [f"--checkpoint={tmp_path / 'run'}", f"--data_dir={few}"]
+        status, out, _ = run(evaluate.main, words)
+        assert (status, out.count("test, 3 images")) == (0, 1)
+    found = list((tmp_path / "run").glob("evaluation_test_step*_data_????????.json"))
+    assert len(found) == 2
+
+
 def test_data_with_the_classes_in_another_order_are_refused_unless_asked_for(
     written, tmp_path, run
 ):
