@@ -9,6 +9,7 @@ and kept in DIR/agree-DEVICE.json. The exit status is 2 if a difference exceeds 
 """
 
 import argparse
+import json
 import pathlib
 from typing import Any
 
@@ -22,7 +23,7 @@ from speed_tables import table
 
 from jaxcifar.config import files, overrides
 from jaxcifar.errors import UserError
-from jaxcifar.run import provenance, workdir
+from jaxcifar.run import workdir
 from jaxcifar.system import backend, devices
 from jaxcifar.system.command import run_command
 from jaxcifar.training import experiment
@@ -101,27 +102,26 @@ def main() -> None:
     described = devices.describe(devices.make_mesh(jax.device_count()))
     options.out.mkdir(parents=True, exist_ok=True)
     out = options.out / f"agree-{jax.local_devices()[0].device_kind.lower().replace(' ', '-')}.json"
-    record = {
-        "devices": described,
-        "commit": provenance.commit(),
-        "versions": provenance.versions(),
-        "steps": STEPS,
-        "found": [],
-    }
+    record: dict[str, Any] = checkout.measured_on() | {"devices": described, "steps": STEPS}
+    old = json.loads(out.read_text()) if out.exists() else {}
+    found = old["found"] if old.get("commit") == record["commit"] else []
     for config_file in options.config or [str(checkout.CONFIGS / name) for name in CONFIGS]:
         for kind in LIMITS:
-            record["found"].append(compare(config_file, kind, flags))
+            one = compare(config_file, kind, flags)
+            same = [one["config"], one["dtype"]]
+            found = [other for other in found if [other["config"], other["dtype"]] != same] + [one]
+            record["found"] = found
             workdir.write_json(out, record)
     rows = [
         [
             *(f["config"], f["dtype"], f"{f['loss_apart']:.1e}", f"{f['update_apart']:.1e}"),
             "yes" if f["agree"] else "no",
         ]
-        for f in record["found"]
+        for f in found
     ]
     print(f"{STEPS} steps on {described} against one CPU\n")
     print(table(("config", "type", "difference of loss", "difference of update", "agree"), rows))
-    if apart := [f"{f['config']} in {f['dtype']}" for f in record["found"] if not f["agree"]]:
+    if apart := [f"{f['config']} in {f['dtype']}" for f in found if not f["agree"]]:
         raise UserError(f"the difference exceeds its limit: {', '.join(apart)}")
 
 

@@ -11,9 +11,10 @@
 #   OUT         the folder that receives the result, campaign.tgz and nothing else (WORK-out)
 #   ARCHIVE_MB  the megabytes that campaign.tgz stays below (15)
 #
-# The archive is replaced every ten seconds. Unpacked in a checkout, it adds to results/ and to
-# checkpoints/, where each run has its latest step if that fits. The same command with the same WORK
-# continues: it repeats no stage that ended well. The exit status is 0 if all stages ended well.
+# The archive is replaced every ten seconds. Unpacked in a checkout, it adds files to results/ and
+# replaces those of the same name, and adds to checkpoints/ each run's latest step if that fits. The
+# same command with the same WORK continues: it repeats no stage that ended well. The exit status is
+# 0 if all stages ended well.
 set -uo pipefail
 shopt -s nullglob
 

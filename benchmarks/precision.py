@@ -137,10 +137,13 @@ def main() -> None:
     )
     options, flags = parser.parse_known_args()
     if not options.table:
-        runs = []
+        runs = json.loads(OUT.read_text()) if OUT.exists() else []
         for name in options.configs.split(","):
-            out = options.work.resolve() / files.config_name(name)
-            runs += measure(str(checkout.CONFIGS / name), options.seeds, out, flags)
+            config = files.config_name(name)
+            found = measure(
+                str(checkout.CONFIGS / name), options.seeds, options.work.resolve() / config, flags
+            )
+            runs = [run for run in runs if run["page"] != config] + found
             workdir.write_text(OUT, json.dumps(runs, indent=1) + "\n")
     text = precision_table(json.loads(OUT.read_text()))
     atomic.replace_between_marks(checkout.README, MARKS, text)

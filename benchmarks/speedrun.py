@@ -18,9 +18,11 @@ import statistics
 import sys
 import threading
 import time
+import zlib
 from typing import Any
 
 import checkout
+import workers
 from checkout import log
 from speed_tables import table
 
@@ -212,9 +214,9 @@ def runs_note(runs: list[Record]) -> str:
     )
 
 
-def completed_runs(results: pathlib.Path) -> list[tuple[str, int, list[str]]]:
-    """Returns the side, seed and changed config fields of every run that is already measured."""
-    runs = [run for file in results.glob("speedrun-*.json") for run in json.loads(file.read_text())]
+def completed_runs(file: pathlib.Path) -> list[tuple[str, int, list[str]]]:
+    """Returns the side, seed and changed config fields of every run in a device's file."""
+    runs = json.loads(file.read_text()) if file.exists() else []
     return [(run["side"], run["seed"], run["words"]) for run in runs]
 
 
@@ -240,15 +242,17 @@ def main() -> None:
         return
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that measure ends its process
     options.out.mkdir(parents=True, exist_ok=True)
+    with workers.Worker(workers.Job("machine")) as machine:
+        device = machine.ask("describe")["device"].replace(" ", "_").lower()
+    file = options.out / f"speedrun-{device}.json"
+    changed = f"-{zlib.crc32(repr(flags).encode()):08x}" if flags else ""
     for seed in range(options.seeds):
         for side in options.sides.split(","):
-            if (side, seed, flags) in completed_runs(options.out):
+            if (side, seed, flags) in completed_runs(file):
                 continue
             log(f"{side} seed {seed}")
-            keep = options.keep and options.keep / f"{side.replace(':', '-')}-seed{seed}"
-            run = measure(side, seed, flags, keep)
-            name = run["device"].replace(" ", "_").lower()
-            file = options.out / f"speedrun-{name}.json"
+            name = f"{side.replace(':', '-')}-seed{seed}{changed}"
+            run = measure(side, seed, flags, options.keep and options.keep / name)
             runs = json.loads(file.read_text()) if file.exists() else []
             with atomic.replacing(file) as out:
                 out.write((json.dumps([*runs, run], indent=1) + "\n").encode())

@@ -40,6 +40,8 @@ def run(
         overrides.load_config(f"configs/speedrun.py:{variant}", flags)
     )
     config = parts.config
+    if keep:
+        workdir.check_workdir(keep, config)
     dataset = experiment.load_data(config)
     steps_per_epoch = len(dataset.train.labels) // config.batch_size
     optimizer, schedule = parts.optimizer(steps_per_epoch)

@@ -234,6 +234,14 @@ def test_the_speed_runs_table_shows_both_clocks_and_the_number_of_seeds(module):
     assert row == "| 94 | 3 | 0.9410 ± 0.0010 | 106.0 ± 1.0 | 131.0 ± 1.0 | 0.200 P | 1,980 | 50% |"
 
 
+def test_runs_on_another_device_do_not_count_as_measured(module, tmp_path):
+    completed_runs = module("speedrun").completed_runs
+    run = {"side": "94", "seed": 0, "words": []}
+    (tmp_path / "speedrun-cpu.json").write_text(json.dumps([run]))
+    assert completed_runs(tmp_path / "speedrun-cpu.json") == [("94", 0, [])]
+    assert completed_runs(tmp_path / "speedrun-nvidia_h100.json") == []
+
+
 def test_the_readmes_contain_the_measured_speed_runs(module):
     speedrun = module("speedrun")
     runs = json.loads((ROOT / "results" / "speedrun-cpu.json").read_text())
