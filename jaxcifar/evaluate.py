@@ -8,6 +8,7 @@ if __name__ == "__main__":
 import argparse
 import pathlib
 import sys
+import zlib
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from jaxcifar.figures import heatmaps, png
 from jaxcifar.run import workdir
 from jaxcifar.stats.accuracy import p_text
 from jaxcifar.system import backend, output
+from jaxcifar.system.files import expand_home
 from jaxcifar.training.views import VIEWS
 from jaxcifar.weights.evaluation import evaluate_run
 
@@ -41,7 +43,8 @@ def format_result(result: dict[str, Any]) -> str:
     ]
     for name, cell in zip(names, cells, strict=True):
         low, high = result["class_interval"][name]
-        accuracy = f"{result['class_accuracy'][name]:8.4f}  {low:.4f}–{high:.4f}"
+        own = result["class_accuracy"][name]
+        accuracy = f"{'no images':>23}" if own is None else f"{own:8.4f}  {low:.4f}–{high:.4f}"
         lines.append(f"{name:{width}}  {accuracy}  {cell}")
     outside = result["examples"] - sum(map(sum, result["confusion_matrix"]))
     if outside:
@@ -65,7 +68,7 @@ def _format_predictions(
     for true, row in enumerate(matrix):
         wrong = sorted((-count, i) for i, count in enumerate(row) if count and i != true)
         texts = [f"{names[i]} {-count}" for count, i in wrong]
-        while len(", ".join(texts)) > room:
+        while texts and len(", ".join(texts)) > room:
             texts.pop()
         cells.append(", ".join(texts))
     return "most frequent mistakes", cells
@@ -102,7 +105,7 @@ def save_result(
 ) -> tuple[pathlib.Path, pathlib.Path]:
     """Writes the result as JSON and its confusion matrix as a PNG, and returns the two paths.
 
-    The file names have the split, step and `options`, so that no evaluation overwrites another.
+    The file names have the split, step and `options`, so that no other evaluation is overwritten.
     """
     suffix = f"{result['split']}_step{result['step']}{options}"
     numbers, picture = (
@@ -150,7 +153,7 @@ def make_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--against",
-        type=pathlib.Path,
+        type=expand_home,
         metavar="DIR",
         help="folder of another run to compare with on the same images (default: none)",
     )
@@ -176,7 +179,10 @@ def main() -> None:
         )
     options = f"_views{given.views}" if given.views else ""
     options += "_calibrated" if given.calibrate else ""
-    options += f"_against_{given.against.resolve().name}" if given.against else ""
+    options += f"_data_{result['checksum'][:8]}" if given.data_dir else ""
+    if given.against:
+        other = given.against.resolve()
+        options += f"_against_{other.name}_{zlib.crc32(str(other).encode()):08x}"
     # Save first: printing fails if the output is closed or cannot encode the text.
     try:
         with output.busy("saving the result"):

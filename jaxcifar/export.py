@@ -6,9 +6,9 @@ if __name__ == "__main__":
     command.start_command()  # the imports below take seconds
 
 import argparse
-import pathlib
 
 from jaxcifar.system import backend, output
+from jaxcifar.system.files import expand_home
 from jaxcifar.weights.export import FORMATS, export_weights
 
 
@@ -25,7 +25,7 @@ def make_parser() -> argparse.ArgumentParser:
     command.add_step_options(parser)
     parser.add_argument("--to", required=True, choices=FORMATS, help="format of the file")
     parser.add_argument(
-        "--out", required=True, type=pathlib.Path, metavar="FILE", help="file to create"
+        "--out", required=True, type=expand_home, metavar="FILE", help="file to create"
     )
     return parser
 
@@ -37,7 +37,7 @@ def main() -> None:
     source, out = arguments.checkpoint, arguments.out
     with output.busy(f"exporting {source}"):
         size = export_weights(source, arguments.step, arguments.to, out)
-    output.show(f"wrote {out} ({arguments.to}, {size / 2**20:.1f} MB)")
+    output.show(f"wrote {out} ({arguments.to}, {size / 1e6:.1f} MB)")
 
 
 if __name__ == "__main__":

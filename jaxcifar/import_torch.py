@@ -10,6 +10,7 @@ import pathlib
 
 from jaxcifar.config import overrides
 from jaxcifar.system import backend, output
+from jaxcifar.system.files import expand_home
 from jaxcifar.training import experiment
 from jaxcifar.weights.import_torch import import_state_dict
 
@@ -27,18 +28,21 @@ def make_parser() -> argparse.ArgumentParser:
         ("--config.KEY=VALUE sets any value of the config.",),
     )
     parser.add_argument(
-        "file", type=pathlib.Path, metavar="FILE", help="file that torch.save wrote, or safetensors"
+        "file",
+        type=expand_home,
+        metavar="FILE",
+        help="file that torch.save wrote, or safetensors",
     )
     command.add_config_option(parser)
     parser.add_argument(
         "--workdir",
-        type=pathlib.Path,
+        type=expand_home,
         metavar="DIR",
         help="folder to create (default: checkpoints/ and the name of FILE without its suffix)",
     )
     parser.add_argument(
         "--class_names",
-        type=pathlib.Path,
+        type=expand_home,
         metavar="FILE",
         help="text file with the name of each class, one a line, in the order of the net's outputs"
         " (default: the names of the config's data, or numbers if the net has more or fewer"

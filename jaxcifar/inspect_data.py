@@ -17,6 +17,7 @@ from jaxcifar.errors import UserError
 from jaxcifar.figures import png
 from jaxcifar.run import damage
 from jaxcifar.system import files, output
+from jaxcifar.system.files import expand_home
 
 SAMPLES = 10  # of each class
 MAX_ROWS = 100  # classes in the picture
@@ -94,7 +95,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--labels", default="fine", choices=("fine", "coarse"), help=text)
     text = "picture of the first images of each class (default: contact_sheet.png)"
     out = pathlib.Path("contact_sheet.png")
-    parser.add_argument("--out", type=pathlib.Path, default=out, metavar="FILE.png", help=text)
+    parser.add_argument("--out", type=expand_home, default=out, metavar="FILE.png", help=text)
     return parser
 
 

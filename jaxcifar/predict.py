@@ -23,9 +23,11 @@ from jaxcifar.errors import UserError, printable
 from jaxcifar.figures import png
 from jaxcifar.run import damage
 from jaxcifar.system import atomic, backend, output
+from jaxcifar.system.files import expand_home
 from jaxcifar.weights import explain
 from jaxcifar.weights.net import Net, load_net, name_outputs
 
+MAX_STEM = 150  # bytes of an image's name in the name of its picture
 MAX_PATH = 4096  # characters of a file's name that are shown
 TOP = 5  # classes shown for each image, by default
 
@@ -52,12 +54,14 @@ def open_images(words: Sequence[str]) -> Iterator[tuple[pathlib.Path | BinaryIO,
     files and folders without images are yielded too, so that reading them reports the error.
     """
     for word in words:
-        path = pathlib.Path(word)
+        path = expand_home(word)
         if word == "-":
+            if sys.stdin is None:
+                raise UserError("-: stdin is closed")
             yield io.BytesIO(sys.stdin.buffer.read(image_files.MAX_BYTES)), "stdin"
         elif path.is_dir():
-            files = image_files.list_images(path) or [path]
-            yield from ((file, str(file)) for file in files)
+            found = image_files.list_images(path) or [path]
+            yield from ((file, str(file)) for file in found)
         else:
             yield path, word
 
@@ -76,6 +80,7 @@ def draw_explanations(
     digits = len(str(len(found)))
     for i, (image, best) in enumerate(found):
         stem = printable(pathlib.Path(image.name).stem, 100).replace("/", "_")
+        stem = stem.encode()[:MAX_STEM].decode(errors="ignore")
         title = "{}, {:.1%}".format(*best[0])
         gates = {block: weight[i] for block, weight in weights.items()}
         path = folder / f"{i + 1:0{digits}}_{stem}.png"
@@ -156,7 +161,7 @@ def make_parser() -> argparse.ArgumentParser:
         "folder for a picture of each image that shows which parts support its most likely class"
         " (Grad-CAM) and the weights of gated branches (default: none)"
     )
-    parser.add_argument("--explain", type=pathlib.Path, metavar="DIR", help=text)
+    parser.add_argument("--explain", type=expand_home, metavar="DIR", help=text)
     parser.add_argument(
         "images", nargs="+", metavar="IMAGE", help="image file, folder of images, or - for stdin"
     )

@@ -6,9 +6,9 @@ if __name__ == "__main__":
     command.start_command()  # the imports below take seconds
 
 import argparse
-import pathlib
 
 from jaxcifar.system import backend, output
+from jaxcifar.system.files import expand_home
 from jaxcifar.weights.release import LICENCE, release_weights
 
 
@@ -24,7 +24,7 @@ def make_parser() -> argparse.ArgumentParser:
     )
     command.add_step_options(parser)
     parser.add_argument(
-        "--out", required=True, type=pathlib.Path, metavar="DIR", help="folder to create"
+        "--out", required=True, type=expand_home, metavar="DIR", help="folder to create"
     )
     text = f"licence of the weights, as the card states it (default: {LICENCE})"
     parser.add_argument("--license", "--licence", default=LICENCE, metavar="NAME", help=text)

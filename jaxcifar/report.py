@@ -6,12 +6,12 @@ if __name__ == "__main__":
     command.start_command()  # the imports below take seconds
 
 import argparse
-import pathlib
 
 from jaxcifar.errors import UserError
 from jaxcifar.pages import markup, run_page, study_page
 from jaxcifar.pages.runs import load_runs
-from jaxcifar.system import backend, output
+from jaxcifar.system import atomic, backend, output
+from jaxcifar.system.files import expand_home
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -23,11 +23,9 @@ def make_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("runs", nargs="*", metavar="DIR", help="folders of the runs")
     text = "folder of records, such as results, for a page of all claims (default: none)"
-    parser.add_argument("--study", type=pathlib.Path, metavar="DIR", help=text)
+    parser.add_argument("--study", type=expand_home, metavar="DIR", help=text)
     text = "page to write (default: report.html)"
-    parser.add_argument(
-        "--out", type=pathlib.Path, default="report.html", metavar="FILE", help=text
-    )
+    parser.add_argument("--out", type=expand_home, default="report.html", metavar="FILE", help=text)
     text = "step to show: latest (default), best or a number"
     parser.add_argument("--step", default="latest", help=text)
     command.add_data_options(parser)
@@ -39,17 +37,18 @@ def main() -> None:
     arguments = make_parser().parse_args()
     if bool(arguments.runs) == bool(arguments.study):
         raise UserError("expected either the workdirs of runs or --study=results")
-    markup.check_writable(arguments.out)
+    atomic.check_writable(arguments.out.parent, "the folder of --out,")
+    markup.check_own_page(arguments.out)
     with output.busy(f"making {arguments.out}"):
         if arguments.study:
             text = study_page.page(arguments.study, arguments.out)
         else:
             backend.configure(keep_memory=False)
             step_and_data = arguments.step, arguments.data_dir, arguments.other_classes
-            folders = [pathlib.Path(run) for run in arguments.runs]
+            folders = [expand_home(run) for run in arguments.runs]
             text = run_page.page(load_runs(folders, *step_and_data))
     markup.write_page(arguments.out, text)
-    output.show(f"wrote {arguments.out}, {arguments.out.stat().st_size / 2**20:.1f} MB")
+    output.show(f"wrote {arguments.out}, {arguments.out.stat().st_size / 1e6:.1f} MB")
 
 
 if __name__ == "__main__":

@@ -7,7 +7,6 @@ if __name__ == "__main__":
 
 import argparse
 import math
-import pathlib
 
 from jaxcifar.claims import records
 from jaxcifar.claims.reports import RUNS
@@ -15,6 +14,7 @@ from jaxcifar.claims.results import write_table
 from jaxcifar.launch import claim_runs, jobs
 from jaxcifar.launch.options import add_options, check_options
 from jaxcifar.system import atomic
+from jaxcifar.system.files import expand_home
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -40,7 +40,7 @@ def make_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--out",
-        type=pathlib.Path,
+        type=expand_home,
         default=claim_runs.RESULTS,
         metavar="DIR",
         help="folder for the tables, the charts and the records (default: results). Checkpoints go"

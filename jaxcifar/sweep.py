@@ -6,7 +6,6 @@ if __name__ == "__main__":
     command.start_command()  # the imports below take seconds
 
 import argparse
-import pathlib
 
 from jaxcifar.claims import records
 from jaxcifar.launch import jobs
@@ -15,6 +14,7 @@ from jaxcifar.launch.job import Folders
 from jaxcifar.launch.options import add_options, check_options
 from jaxcifar.launch.sweep_results import write_results
 from jaxcifar.system import atomic
+from jaxcifar.system.files import expand_home
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -44,7 +44,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--out",
         required=True,
-        type=pathlib.Path,
+        type=expand_home,
         metavar="DIR",
         help="folder for the table, the charts, the records and the checkpoints",
     )

@@ -12,7 +12,6 @@ if __name__ == "__main__":
 
 import argparse
 import json
-import pathlib
 import statistics
 import sys
 from typing import Any
@@ -24,6 +23,7 @@ from jaxcifar.errors import UserError
 from jaxcifar.run import metrics, provenance, selection
 from jaxcifar.run.progress import format_metric
 from jaxcifar.system import backend, devices, output
+from jaxcifar.system.files import expand_home
 from jaxcifar.training import find_rate, preview, profiling
 from jaxcifar.training.trainer import Result, train
 
@@ -106,7 +106,8 @@ def parse(arguments: list[str]) -> tuple[argparse.Namespace, list[str]]:
         raise UserError("--coordinator, --processes and --process need --distributed")
     if known.init_from is not None:
         words.append(f"--config.init_from={known.init_from}")
-    known.workdir = pathlib.Path(known.workdir or f"checkpoints/{files.config_name(known.config)}")
+    default = f"checkpoints/{files.config_name(known.config)}"
+    known.workdir = expand_home(known.workdir or default)
     return known, words
 
 

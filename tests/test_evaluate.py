@@ -91,6 +91,24 @@ def test_accuracy_and_confusion_matrix_count_the_same(trained):
     assert "7 images are predicted as a class that the data do not" in evaluate.format_result(less)
 
 
+def test_a_class_without_images_has_no_accuracy(trained):
+    net = load_net(trained[0], "latest")
+    logits, labels = np.eye(10, dtype=np.float32)[:9], np.arange(9)
+    found = evaluation.score_logits(net, net.class_names, labels, logits)
+    assert list(found["class_accuracy"].values()) == [1.0] * 9 + [None]
+    result = evaluation.evaluate_run(trained[0], "latest", "test") | found
+    row = next(x for x in evaluate.format_result(result).splitlines() if "no images" in x)
+    assert row.startswith(net.class_names[9])
+
+
+def test_long_class_names_leave_no_room_for_mistakes(trained):
+    result = evaluation.evaluate_run(trained[0], "latest", "test")
+    names = [f"{'a' * 70}{i}" for i in range(10)]
+    result |= {"class_accuracy": dict.fromkeys(names, 0.5)}
+    result |= {"class_interval": dict.fromkeys(names, (0.4, 0.6))}
+    assert evaluate.format_result(result).count("0.4000–0.6000") == 10
+
+
 @pytest.mark.parametrize("classes", [2, 10, 100])
 @pytest.mark.parametrize("largest", [9, 999, 5000])
 def test_the_table_fits_in_80_columns(trained, classes, largest):
@@ -254,7 +272,7 @@ def test_options_are_printed_and_saved_in_files_of_their_own(trained, other, run
     words = [f"--checkpoint={folder}", "--step=latest", "--views=6", "--calibrate"]
     status, out, err = run(evaluate.main, [*words, f"--against={other}"])
     assert (status, err) == (0, "")
-    file = folder / "evaluation_test_step16_views6_calibrated_against_other.json"
+    (file,) = folder.glob("evaluation_test_step16_views6_calibrated_against_other_????????.json")
     result = json.loads(file.read_text())
     low, high = result["interval"]
     for text in (

@@ -214,6 +214,21 @@ def test_each_unreadable_file_is_one_line_and_the_others_are_classified(
     assert (status, out, err.count("\n")) == (1, "", 1)
 
 
+def test_stdin_may_be_closed(trained, run, monkeypatch):
+    monkeypatch.setattr(sys, "stdin", None)
+    status, out, err = run(predict.main, [f"--checkpoint={trained[0]}", "-"])
+    assert (status, out, err) == (2, "", "error: -: stdin is closed\n")
+
+
+def test_the_longest_names_can_be_explained(trained, photos, run, tmp_path):
+    name = "猫" * 80 + ".png"  # 244 bytes; a name may have 255
+    (photos[0] / "a.png").rename(tmp_path / name)
+    words = [f"--checkpoint={trained[0]}", tmp_path / name, f"--explain={tmp_path / 'explained'}"]
+    assert run(predict.main, words)[0] == 0
+    (picture,) = (tmp_path / "explained").iterdir()
+    assert picture.name.startswith("1_猫猫")
+
+
 def test_a_file_name_is_verbatim_in_json_and_harmless_elsewhere(trained, photos, run, monkeypatch):
     folder, _ = photos
     names = ["=1+1\x1b[31m|.png", "+2\n.png"]

@@ -8,7 +8,7 @@ import sys
 import pytest
 from conftest import ROOT, TINY, overrides
 
-from jaxcifar import train
+from jaxcifar import evaluate, train
 from jaxcifar.run import metrics
 from jaxcifar.run.checkpoint import Checkpoints
 
@@ -97,3 +97,12 @@ def test_sigterm_saves_and_the_same_command_finishes(tmp_path):
     assert done.returncode == 0, done.stderr
     assert "resumed at step" in done.stdout
     assert [line["epoch"] for line in metrics.read(folder)] == list(range(1, 21))
+
+
+def test_home_is_expanded_in_every_path(monkeypatch, tmp_path):
+    """Bash expands ~ only at the start of a word, not after --workdir=."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    known, _ = train.parse(["--config=quickstart", "--workdir=~/runs/a"])
+    assert known.workdir == tmp_path / "runs" / "a"
+    given = evaluate.make_parser().parse_args(["--checkpoint=~/a", "--against=~/b"])
+    assert (given.checkpoint, given.against) == (tmp_path / "a", tmp_path / "b")

@@ -12,6 +12,7 @@ from ml_collections import ConfigDict
 from jaxcifar import data
 from jaxcifar.claims.records import Record
 from jaxcifar.config import schema
+from jaxcifar.models.adaptive import branch_means
 from jaxcifar.training import experiment, losses
 from jaxcifar.training.trainer import Result
 
@@ -64,7 +65,12 @@ def weight_histogram(params: Any) -> dict[str, Any]:
 
 
 def class_means(gate: np.ndarray, labels: np.ndarray, num_classes: int) -> list[list[float]]:
-    """Returns the mean gates of each class, [num_classes, K], of gates [N, K] or [N, K, C]."""
-    gate = gate.reshape(*gate.shape[:2], -1).mean(2)
-    means = [gate[labels == c].mean(0) for c in range(num_classes)]
-    return [[round(float(value), 5) for value in row] for row in means]
+    """Returns the mean gates of each class, [num_classes, K], of gates [N, K] or [N, K, C].
+
+    The row of a class without images is NaN.
+    """
+    sums, gate = np.zeros((num_classes, gate.shape[1])), branch_means(gate)
+    np.add.at(sums, labels, gate)
+    counts = np.bincount(labels, minlength=num_classes)[:, None]
+    means = np.divide(sums, counts, out=np.full_like(sums, np.nan), where=counts > 0)
+    return [[round(value, 5) for value in row] for row in means.tolist()]

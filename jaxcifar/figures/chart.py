@@ -9,7 +9,7 @@ import numpy as np
 Values = Sequence[float | None]
 Span = tuple[float, float]
 MANY = 30  # rows or columns of a heatmap
-FAR = 100  # times the upper quartile: only a run that diverged, or its band, gets there
+FAR = 100  # times the upper quartile: of a curve, only a run that diverged, or its band, gets there
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,7 +59,7 @@ class Chart:
         return (low, high) if high > low else (low - 0.5, low + 0.5)
 
     def y_span(self) -> Span:
-        """Returns the ends of the y axis (their log10 if `log`), leaving out far peaks.
+        """Returns the ends of the y axis (their log10 if `log`), leaving out far peaks of curves.
 
         The few huge losses of a run that diverged would flatten everything else.
         """
@@ -67,7 +67,8 @@ class Chart:
             return self.y_range
         scaled = (scale(v, self.log) for s in self.series for v in (*s.y, *s.low, *s.high))
         y = np.array([value for value in scaled if value is not None] or [0.0])
-        far = 0.0 if self.log else FAR * float(np.percentile(abs(y), 75))
+        keep_all = self.log or any(series.kind == "steps" for series in self.series)  # a histogram
+        far = 0.0 if keep_all else FAR * float(np.percentile(abs(y), 75))
         if far:
             y = y[abs(y) <= far]
         low, high = float(y.min()), float(y.max())

@@ -12,6 +12,7 @@ from typing import Annotated, Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jaxcifar.config.fields import (
     Constraint,
@@ -108,6 +109,11 @@ class AdaptiveBlock(nn.Module):
         a = layers.Dense(math.prod(shape), name="gate")(means)
         a = a.reshape(-1, *shape)
         return jax.nn.softmax(a, axis=1) if self.gate == "softmax" else a
+
+
+def branch_means(gate: np.ndarray) -> np.ndarray:
+    """Returns the gate of each branch, [N, K], of gates [N, K] or, averaged, of [N, K, C]."""
+    return gate.reshape(*gate.shape[:2], -1).mean(2)
 
 
 class AdaptiveNet(nn.Module):

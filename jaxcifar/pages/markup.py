@@ -90,7 +90,7 @@ def page(
     return "<!doctype html>\n" + ElementTree.tostring(html, encoding="unicode", method="html")
 
 
-def check_writable(path: pathlib.Path) -> None:
+def check_own_page(path: pathlib.Path) -> None:
     """Raises a UserError if the file exists and is not a page made by this command."""
     if not os.path.lexists(path):
         return
@@ -110,7 +110,7 @@ def write_page(path: pathlib.Path, text: str) -> None:
     Raises:
       UserError: the file was not made by this command, or cannot be written.
     """
-    check_writable(path)
+    check_own_page(path)
     with damage.reporting(f"cannot write to --out={path}"):
         path.parent.mkdir(parents=True, exist_ok=True)
         with atomic.replacing(path) as file:

@@ -9,6 +9,7 @@ from jaxcifar.claims.measure import class_means
 from jaxcifar.figures import heatmaps
 from jaxcifar.figures.chart import Chart, Estimate, Forest, Heatmap, Row, Series
 from jaxcifar.figures.weights import histogram
+from jaxcifar.models.adaptive import branch_means
 from jaxcifar.pages import svg, tables
 from jaxcifar.pages.markup import Child, tag
 from jaxcifar.pages.pictures import picture, sheet
@@ -59,16 +60,16 @@ def _estimate(scores: Scores, name: str, number: int) -> Estimate:
     hits, n = int(scores.right[mine].sum()), int(mine.sum())
     low, high = wilson(hits, n)
     accuracy = hits / max(n, 1)
-    text = f"{accuracy:.4f} (95 %: {low:.4f} to {high:.4f})"
+    text = f"{accuracy:.4f} (95 %: {low:.4f} to {high:.4f})" if n else "no images"
     return Estimate(accuracy, low, high, f"c{number % svg.COLOURS}", text)
 
 
 def _mcnemar(found: Sequence[tuple[int, str, Scores]]) -> list[Element]:
-    """Returns McNemar's test of the first run against each other one that has the same images."""
+    """Returns McNemar's test of the first run against each other one with the same test images."""
     _, name, first = found[0]
     parts = []
     for _, other, second in found[1:]:
-        if np.array_equal(first.examples.images, second.examples.images):
+        if all(map(np.array_equal, first.examples, second.examples)):
             alone, others, p_value = mcnemar(first.right, second.right)
             text = (
                 f"Only {name} is right on {alone:,} images, and only {other} on {others:,};"
@@ -234,10 +235,10 @@ def _block(block: str, gate: np.ndarray, scores: Scores) -> Iterable[Element]:
     if not heatmap.values.any():
         yield tag("p", "The gate is the same for every class.")
         return
-    by_branch = gate.reshape(*gate.shape[:2], -1).mean(2)
+    by_branch, with_images = branch_means(gate), np.unique(labels)
     items = []
     for k, differences in enumerate(heatmap.values.T):
-        branch, order = f"branch {k}", np.argsort(differences)
+        branch, order = f"branch {k}", with_images[np.argsort(differences[with_images])]
         words = f"class means: highest for {names[order[-1]]}, lowest for {names[order[0]]}"
         strongest = np.argsort(-by_branch[:, k], kind="stable")[:BRANCH_IMAGES]
         shown = ", ".join(names[label] for label in labels[strongest])

@@ -4,6 +4,7 @@ import contextlib
 import errno
 import fcntl
 import glob
+import itertools
 import json
 import os
 import pathlib
@@ -22,7 +23,7 @@ from jaxcifar.system import atomic, files, json_files
 STEPS = "steps"  # the folder of the checkpoints
 TEMPORARY = "*.[0-9]*.tmp"  # files of `atomic.replacing`
 NO_LOCKS = (errno.ENOSYS, errno.ENOTSUP, errno.ENOLCK)  # of some network file systems
-LEFTOVERS = (".lock", ".writable", TEMPORARY)  # of a process that was killed at its start
+LEFTOVERS = (".lock", TEMPORARY)  # of a process that was killed at its start
 
 
 def resolve(path: pathlib.Path) -> pathlib.Path:
@@ -166,18 +167,25 @@ def _lock(file: IO[str], path: pathlib.Path) -> None:
         )
 
 
-def new_folder_beside(path: pathlib.Path, name: str) -> pathlib.Path:
-    """Returns the path of a new folder beside a workdir: "RUN-NAME", "RUN-NAME-2", …
+def make_folder_beside(path: pathlib.Path, name: str) -> pathlib.Path:
+    """Makes a new folder beside a workdir, "RUN-NAME", "RUN-NAME-2", …, and returns its path.
 
     Raises:
       UserError: the parent folder cannot be written.
     """
+    check_beside(path)
     path = path.resolve()
-    atomic.check_writable(path.parent, "the folder of --workdir")
-    numbered = (
-        f"{path.name}-{name}{number}" for number in ("", *(f"-{n}" for n in range(2, 1000)))
-    )
-    return next(f for f in map(path.with_name, numbered) if not f.exists())
+    for number in itertools.count(1):
+        folder = path.with_name(f"{path.name}-{name}" + (f"-{number}" if number > 1 else ""))
+        with contextlib.suppress(FileExistsError):
+            folder.mkdir()
+            break
+    return folder
+
+
+def check_beside(path: pathlib.Path) -> None:
+    """Raises a UserError if no folder can be made beside a workdir."""
+    atomic.check_writable(path.resolve().parent, "the folder of --workdir")
 
 
 def load_config(path: pathlib.Path) -> ConfigDict:

@@ -16,6 +16,7 @@ from absl import logging
 
 from jaxcifar import errors
 from jaxcifar.system import output, second_signal
+from jaxcifar.system.files import expand_home
 
 CONSOLE = "jaxcifar"  # the console command, `jaxcifar NAME`
 KEYS = (
@@ -54,7 +55,11 @@ def command_parser(
 def add_step_options(parser: argparse.ArgumentParser) -> None:
     """Adds the options that choose a run and one of its saved steps."""
     parser.add_argument(
-        "--checkpoint", required=True, type=pathlib.Path, metavar="DIR", help="folder of the run"
+        "--checkpoint",
+        required=True,
+        type=expand_home,
+        metavar="DIR",
+        help="folder of the run",
     )
     parser.add_argument(
         "--step",

@@ -46,7 +46,7 @@ def csv_cell(text: str) -> str:
 
 
 def markdown_cell(text: str) -> str:
-    """Returns a text as a cell of a Markdown table, without markup."""
+    """Returns a text as a cell of a Markdown table, with | and < escaped."""
     return printable(text, MAX_LINE).replace("|", "\\|").replace("<", "&lt;")
 
 

@@ -4,6 +4,7 @@ This module does not need jax.
 """
 
 import importlib.util
+import itertools
 import os
 import subprocess
 from typing import NamedTuple
@@ -69,9 +70,11 @@ def _gpus() -> list[str]:
         return []
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     if visible is not None:
-        return [name for name in visible.split(",") if name]
+        # as CUDA does, which ends the list at the first name that is no GPU, such as -1
+        return list(itertools.takewhile(lambda n: n and not n.startswith("-"), visible.split(",")))
     query = ["nvidia-smi", "--query-gpu=uuid", "--format=csv,noheader"]
     try:
-        return subprocess.run(query, capture_output=True, text=True, check=True).stdout.split()
-    except (OSError, subprocess.CalledProcessError):
+        found = subprocess.run(query, capture_output=True, text=True, check=True, timeout=30)
+        return found.stdout.split()
+    except (OSError, subprocess.SubprocessError):
         return []

@@ -119,13 +119,13 @@ def run(config: ConfigDict, workdir_of_run: pathlib.Path) -> None:
         dataset = experiment.load_data(parts.config)
     leader = devices.is_leader()
     if leader:
-        folder = workdir.new_folder_beside(workdir_of_run, "find_rate")
+        workdir.check_beside(workdir_of_run)
         print(f"data: {dataset.source}, {len(dataset.train.labels):,} training images")
         print(f"device: {devices.describe(parts.mesh)}\ncompiling …", flush=True)
     found = run_range_test(parts, dataset)
     if not leader:
         return
-    folder.mkdir()
+    folder = workdir.make_folder_beside(workdir_of_run, "find_rate")
     values = {k: v.tolist() if isinstance(v, np.ndarray) else v for k, v in found._asdict().items()}
     what = {"config": parts.config.to_dict(), "device": devices.describe(parts.mesh)}
     workdir.write_json(folder / "find_rate.json", what | values)

@@ -49,7 +49,7 @@ def read_weights(source: str, like: Mapping, head: Collection[str], mesh: Mesh) 
     Raises:
       UserError: the source cannot be read, or leaves outside the head do not fit.
     """
-    path = pathlib.Path(source)
+    path = files.expand_home(source)
     found, about = _read_file(path) if path.suffix == SUFFIX else _read_run(path, mesh)
     wanted = by_path(like)
     shapes = [{p: tuple(leaf.shape) for p, leaf in tree.items()} for tree in (found, wanted)]

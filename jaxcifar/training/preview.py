@@ -116,8 +116,7 @@ def show_batch(config: ConfigDict, workdir_of_run: pathlib.Path) -> None:
         pixels, names = first_batch(parts, dataset)
         if not devices.is_leader():
             return
-        folder = workdir.new_folder_beside(workdir_of_run, "show_batch")
-        folder.mkdir()
+        folder = workdir.make_folder_beside(workdir_of_run, "show_batch")
         rows = -(-len(names) // COLUMNS)
         size = (1.2 * COLUMNS, 1.5 * rows)
         with png.drawing(folder / "batch.png", rows, COLUMNS, size) as (_, axes):

@@ -103,7 +103,7 @@ def run(config: ConfigDict, workdir_of_run: pathlib.Path, steps: int) -> None:
     Raises:
       UserError: an epoch has fewer steps, or no operation was recorded.
     """
-    folder = workdir.new_folder_beside(workdir_of_run, "profile")
+    workdir.check_beside(workdir_of_run)
     on_one_core()
     if jax.process_count() > 1:
         raise UserError("--profile works in a single process; omit --distributed")
@@ -125,6 +125,7 @@ def run(config: ConfigDict, workdir_of_run: pathlib.Path, steps: int) -> None:
     def work() -> None:
         loop.run(carry, lambda sums, done, seconds: done < steps, at_once)
 
+    folder = workdir.make_folder_beside(workdir_of_run, "profile")
     found = operation_times(record(folder, work), program, steps)
     if not found.operations:
         raise UserError(f"the profile in {folder} holds no operation of the step")

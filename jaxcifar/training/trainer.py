@@ -94,7 +94,7 @@ def train(
         )
         with log:
             print_introduction(log, parts, dataset, run.meta, carry.state, workdir)
-            spent = saved.get(EPOCH_SECONDS, 0.0)  # older code did not save it
+            spent = saved.get(EPOCH_SECONDS, 0.0)  # only a step within an epoch has it
             carry = train_epochs(run, carry, log, checkpoints, interrupt, spent, on_epoch)
             carry = end_run(run, carry, log, checkpoints)
             saved_meta = checkpoints.meta(int(carry.state.step))

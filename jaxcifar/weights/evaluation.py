@@ -30,18 +30,20 @@ def evaluate_run(
 ) -> dict[str, Any]:
     """Evaluates the weights of a step, "best", "latest" or a number, on a split of the run's data.
 
-    Returns accuracy, loss, per-class accuracy, 95 % intervals (Wilson) and the confusion matrix of
-    counts, whose rows are the true classes. `data_dir` overrides the folder of the data in the
-    run's config, and `views` the number of views of each image. `calibrate` adds the result of
-    `fit_temperature`; `against`, the folder of another run, adds the result of `compare_nets`.
-    `notes` say which nets were trained on other data.
+    Returns accuracy, loss, per-class accuracy (None for a class without images), 95 % intervals
+    (Wilson) and the confusion matrix of counts, whose rows are the true classes. `data_dir`
+    overrides the folder of the data in the run's config, and `views` the number of views of each
+    image. `calibrate` adds the result of `fit_temperature`; `against`, the folder of another run,
+    adds the result of `compare_nets`. `notes` say which nets were trained on other data.
 
     Raises:
       UserError: the split is empty, or a net has other classes than the data and `other_classes`
         is False.
     """
     net = load_net_with_views(directory, step, views)
-    dataset, note = load_dataset(net, directory, data_dir, other_classes)
+    dataset, note = load_dataset(
+        net, directory, data_dir, other_classes, calibrate or split != "test"
+    )
     examples: data.Split = getattr(dataset, split)
     if not len(examples.labels):
         raise errors.UserError(f"the run has no {split} images: config.data.{split} is 0")
@@ -52,6 +54,7 @@ def evaluate_run(
         "checkpoint": str(directory),
         "step": net.step,
         "data": dataset.source,
+        "checksum": dataset.checksum,
         "split": split,
         "views": net.parts.evaluation.views,
         "notes": [note for note in notes if note],
@@ -71,7 +74,7 @@ def score_logits(
     sums = losses.evaluate(net.parts.loss, jnp.asarray(logits), labels)
     matrix = confusion_matrix(logits, labels, len(class_names))
     counts, hits = np.bincount(labels, minlength=len(class_names)), matrix.diagonal().tolist()
-    accuracies = (matrix.diagonal() / counts.clip(1)).tolist()
+    accuracies = [h / n if n else None for h, n in zip(hits, counts.tolist(), strict=True)]
     intervals = [wilson(h, n) for h, n in zip(hits, counts, strict=True)]
     return {
         "examples": int(sums.examples),
@@ -93,13 +96,20 @@ def load_net_with_views(directory: pathlib.Path, step: str, views: int | None) -
 
 
 def load_dataset(
-    net: Net, directory: object, data_dir: str | None, other_classes: bool
+    net: Net, directory: object, data_dir: str | None, other_classes: bool, hold_out: bool = False
 ) -> tuple[data.Dataset, str]:
-    """Loads the data of the net's config, from `data_dir` if given; see `compare_data`."""
+    """Loads the data of the net's config, from `data_dir` if given; see `compare_data`.
+
+    Other data may have too few images for the config's numbers of training and validation images,
+    which then count only with `hold_out`.
+    """
     config = net.parts.config.copy_and_resolve_references()
     config.batch_size = 1  # there may be fewer images than in a training batch
     if data_dir is not None:
         config.data.dir = data_dir
+        if not hold_out:
+            with config.unlocked():
+                config.data.update(validation=0, train_examples=0)
     dataset = experiment.load_data(config)
     return dataset, compare_data(net, directory, dataset, other_classes)
 

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxcifar.errors import UserError
+from jaxcifar.models.adaptive import branch_means
 from jaxcifar.weights.net import Net
 
 BATCH = 100  # images at once
@@ -57,4 +58,4 @@ def _grad_cam(parts: Any, variables: Any, images: jax.Array, classes: jax.Array)
 
 def branch_weights(gates: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Returns the weight of each branch by block, [N, K], as the mean over the channels."""
-    return {name: gate.reshape(*gate.shape[:2], -1).mean(2) for name, gate in gates.items()}
+    return {name: branch_means(gate) for name, gate in gates.items()}

@@ -47,7 +47,8 @@ class Net:
     def predict(self, images: np.ndarray) -> Prediction:
         """Returns logits, probabilities and gates of uint8 images [N, 32, 32, 3].
 
-        The first call compiles; a later call compiles again only for another number of batches.
+        The first call compiles. A later call compiles again for another number of images or, above
+        a batch, of batches.
 
         Raises:
           UserError: the images have another type or shape, or a logit is not finite.

@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import shlex
 from typing import Any
 
 from ml_collections import ConfigDict
@@ -111,13 +112,13 @@ def format_card(
         "device": meta["device"],
         "date": meta["date"],
         "licence": licence,
-        "size": f"{size / 2**20:.1f} MB",
+        "size": f"{size / 1e6:.1f} MB",
     }
     cells = {key: output.markdown_cell(value) for key, value in rows.items()}
     table = "\n".join(f"| {key} | {value} |" for key, value in cells.items())
     return (
         f"# {output.markdown_cell(out.name)}\n\n| | |\n|---|---|\n{table}\n\n"
-        f"    python -m jaxcifar.evaluate --checkpoint={printable(out.as_posix())}\n"
+        f"    python -m jaxcifar.evaluate --checkpoint={shlex.quote(printable(out.as_posix()))}\n"
     )
 
 

@@ -21,6 +21,13 @@ def test_charts_share_the_axes_that_have_the_same_label():
     assert shared[2].y_span() == other.y_span()
 
 
+def test_the_peak_of_a_histogram_is_in_the_chart_but_that_of_a_curve_may_not_be():
+    values = [0.0, 0.0001, 0.97, 0.0001, 0.0]
+    steps = Chart("a", [Series("a", range(6), [*values, 0.0], kind="steps")], "x", "share")
+    assert steps.y_span()[1] > 0.97
+    assert Chart("a", [Series("a", range(5), values)], "x", "loss").y_span()[1] < 0.1
+
+
 @pytest.mark.parametrize("rates", [[0.1, 0.1], [0.0028, 0.003], [1e-7, 0.3], [0.0, 1e-3]])
 def test_a_logarithmic_axis_spans_whole_powers_of_ten(rates):
     chart = Chart("a", [Series("a", [1, 2], rates)], "epoch", "learning rate", log=True)

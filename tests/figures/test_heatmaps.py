@@ -28,3 +28,12 @@ def test_names_with_dollars_and_control_characters_are_drawn_as_they_are(tmp_pat
     confusion = heatmaps.confusion(np.eye(3, dtype=int), names, r"$\bad$")
     png.draw_heatmaps(tmp_path / "a.png", [confusion], r"$\worse$")
     assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_class_without_images_has_no_gates_and_changes_no_other():
+    nan = float("nan")
+    means = np.array([[0.25, 1.0], [nan, nan], [0.75, 1.0]])
+    heatmap = heatmaps.mean_gates("block", means, ("cat", "bird", "dog"))
+    np.testing.assert_array_equal(heatmap.values, [[-0.25, 0], [0, 0], [0.25, 0]])
+    assert heatmap.limit == 0.25
+    assert heatmap.texts[1] == ["–", "–"]

@@ -227,6 +227,9 @@ def test_each_job_gets_its_own_gpu(machine, monkeypatch):
     monkeypatch.delenv("JAX_PLATFORMS", raising=False)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,5")
     assert slots._gpus() == ["2", "5"]
+    for none in ("-1", "", "-1,0"):
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", none)
+        assert slots._gpus() == []
     monkeypatch.setenv("JAX_PLATFORMS", "cpu")
     assert slots._gpus() == []
 

@@ -70,7 +70,7 @@ def test_only_a_page_made_by_this_command_is_replaced(tmp_path):
     assert "second" in file.read_text()
     file.write_text("<p>mine</p>")
     with pytest.raises(UserError, match=r"a\.html exists and was not made by this command"):
-        markup.check_writable(file)
+        markup.check_own_page(file)
     with pytest.raises(UserError, match="choose another file"):
         markup.write_page(file, "")
     assert file.read_text() == "<p>mine</p>"
@@ -83,4 +83,4 @@ def test_a_page_that_only_mentions_this_command_is_not_replaced(tmp_path):
     file = tmp_path / "notes.html"
     file.write_text("<!doctype html>\n<p>made with jaxcifar.report</p>")
     with pytest.raises(UserError, match="was not made by this command"):
-        markup.check_writable(file)
+        markup.check_own_page(file)

@@ -32,3 +32,17 @@ def test_many_classes_are_shown_as_their_most_confused_pairs():
 
 def test_few_classes_are_shown_as_a_matrix():
     assert page_of(10).count("<td") == 10 * 10
+
+
+def test_mcnemars_test_needs_the_same_images_and_labels():
+    images = np.zeros((4, 32, 32, 3), np.uint8)
+
+    def scores(labels):
+        split = data.Split(images, np.array(labels))
+        return Scores(split, 0, ("a", "b"), np.eye(2)[[0, 1, 0, 1]], {}, np.eye(2, dtype=int))
+
+    def tests(other):
+        return predictions._mcnemar([(0, "one", scores([0, 0, 1, 1])), (1, "two", scores(other))])
+
+    assert len(tests([0, 0, 1, 1])) == 1
+    assert tests([1, 1, 0, 0]) == []

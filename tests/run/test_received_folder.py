@@ -78,7 +78,7 @@ def test_a_hard_link_in_a_received_run_is_not_written(name, private, tmp_path, s
     (tmp_path / "run" / name).unlink()
 
 
-@pytest.mark.parametrize("name", [".lock", ".writable", "config.json.7.tmp"])
+@pytest.mark.parametrize("name", [".lock", "config.json.7.tmp"])
 def test_a_link_in_an_empty_workdir_is_refused(name, private, tmp_path):
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / name).symlink_to(private / "notes")

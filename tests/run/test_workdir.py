@@ -87,7 +87,7 @@ def test_an_error_in_a_saved_config_names_the_file(tmp_path, text, monkeypatch):
 
 
 def test_files_left_by_a_killed_process_do_not_block_a_new_one(tmp_path):
-    for name in ("config.json.7.tmp", ".writable", ".lock"):
+    for name in ("config.json.7.tmp", ".lock"):
         (tmp_path / name).write_text('{"se')
     claim(tmp_path, tiny())
     assert set(map(str, content(tmp_path))) == {"config.json", ".lock"}
@@ -167,3 +167,9 @@ def test_a_misspelt_folder_suggests_the_nearest(tmp_path):
     (tmp_path / "quickstart").mkdir()
     with pytest.raises(UserError, match=r"quikstart does not exist; did you mean .*/quickstart\?"):
         workdir.load_config(tmp_path / "quikstart")
+
+
+def test_folders_beside_a_workdir_are_new(tmp_path):
+    made = [workdir.make_folder_beside(tmp_path / "run", "profile") for _ in range(3)]
+    assert [path.name for path in made] == ["run-profile", "run-profile-2", "run-profile-3"]
+    assert all(path.is_dir() for path in made)
