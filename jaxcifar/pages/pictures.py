@@ -33,7 +33,7 @@ def sheet(images: np.ndarray, columns: int) -> np.ndarray:
     return out
 
 
-def filters(kernel: np.ndarray) -> np.ndarray:
+def filter_images(kernel: np.ndarray) -> np.ndarray:
     """Returns kernels [h, w, 3, N] as images, uint8 [N, h, w, 3], where grey is 0."""
     by_filter = np.moveaxis(np.asarray(kernel, np.float32), -1, 0)
     largest = abs(by_filter).max((1, 2, 3), keepdims=True)

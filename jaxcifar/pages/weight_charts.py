@@ -8,8 +8,7 @@ from jaxcifar.figures.chart import share_axes
 from jaxcifar.figures.weights import layer_chart, weight_chart
 from jaxcifar.pages import svg
 from jaxcifar.pages.markup import tag
-from jaxcifar.pages.pictures import filters as filter_images
-from jaxcifar.pages.pictures import picture, sheet
+from jaxcifar.pages.pictures import filter_images, picture, sheet
 from jaxcifar.pages.runs import Run, first_filters, kernels
 
 MOST_FILTERS = 192

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Annotated, Any, NamedTuple, TypeVar
 
 from jaxcifar.config.fields import Count
+from jaxcifar.run import metrics
 
 T = TypeVar("T")
 
@@ -42,6 +43,11 @@ class EarlyStopping(NamedTuple):
     @staticmethod
     def _best(lines: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
         return best(lines, lambda line: line.get("validation_accuracy"))
+
+
+def has_ended(lines: Sequence[metrics.Line], stopping: EarlyStopping) -> bool:
+    """Returns whether a run with these lines diverged or stopped early, and takes no more steps."""
+    return metrics.diverged(lines) or stopping.due(lines)
 
 
 def best(items: Iterable[T], accuracy: Callable[[T], float | None]) -> T:

@@ -53,7 +53,9 @@ def train(configs: Sequence[ConfigDict]) -> list[Result] | None:
         for epoch in range(c.num_epochs):
             if interrupt.wanted:
                 return None
-            active = [i for i, so_far in enumerate(lines) if not has_ended(so_far, stopping)]
+            active = [
+                i for i, so_far in enumerate(lines) if not selection.has_ended(so_far, stopping)
+            ]
             if not active:
                 break
             began = time.perf_counter()
@@ -73,11 +75,6 @@ def train(configs: Sequence[ConfigDict]) -> list[Result] | None:
         Result(lines[i], ends[i], True, describe(each.config, dataset, each), each, dataset)
         for i, each in enumerate(every)
     ]
-
-
-def has_ended(lines: list[metrics.Line], stopping: selection.EarlyStopping) -> bool:
-    """Returns whether a run with these lines diverged or stopped early."""
-    return metrics.diverged(lines) or stopping.due(lines)
 
 
 def select_run(carry: Carry, i: int) -> Any:

@@ -146,8 +146,8 @@ class Run:
         return self.parts.config.num_epochs * self.steps_per_epoch
 
     def has_ended(self, log: RunLog) -> bool:
-        """Returns whether the run diverged or stopped early, and takes no further step."""
-        return log.diverged or self.stopping.due(log.lines)
+        """Returns whether the run diverged or stopped early, and takes no more steps."""
+        return selection.has_ended(log.lines, self.stopping)
 
     def latest(self, checkpoints: Checkpoints) -> Carry:
         """Returns the latest checkpoint, or the initial state if there is none."""

@@ -33,7 +33,7 @@ def test_filters_are_grey_at_zero_and_each_reaches_black_or_white():
     kernel = np.random.default_rng(0).normal(size=(3, 3, 3, 7)) * np.logspace(-3, 3, 7)
     kernel[..., 6] = 0
     kernel[0, 0, 0, 0] = 0
-    images = pictures.filters(kernel)
+    images = pictures.filter_images(kernel)
     assert images.shape == (7, 3, 3, 3)
     assert images[0, 0, 0, 0] == 128
     assert (images[6] == 128).all()
