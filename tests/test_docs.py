@@ -23,7 +23,8 @@ from jaxcifar import data
 from jaxcifar.claims.reports import CLAIMS
 from jaxcifar.config import schema
 from jaxcifar.run import metrics
-from jaxcifar.training import experiment, initial
+from jaxcifar.run.leaves import by_path
+from jaxcifar.training import experiment
 from jaxcifar.weights import export, release
 from jaxcifar.weights.net import load_net
 
@@ -169,7 +170,7 @@ def write_random_weights(folder, config, names):
 
 
 def leaves(folder):
-    return initial.flatten(load_net(folder).variables)
+    return by_path(load_net(folder).variables)
 
 
 def test_the_common_tasks_of_training_work(run, monkeypatch, tmp_path, synthetic):

@@ -136,7 +136,7 @@ def write(out: pathlib.Path, record: Record) -> pathlib.Path:
     text = json.dumps(head | {"epochs": []}, indent=1, allow_nan=False)[: -len("[]\n}")]
     rows = ",\n  ".join(json.dumps(line, allow_nan=False) for line in record["epochs"])
     text = f"{text}[\n  {rows}\n ]\n}}\n"
-    if file.exists() and file.read_text() != text:
+    if file.exists() and file.read_text("utf-8") != text:
         old = (file.with_name(f"{file.name}.old{number}") for number in itertools.count(1))
         file.rename(next(path for path in old if not path.exists()))
     workdir.write_text(file, text)

@@ -80,8 +80,8 @@ class Published(NamedTuple):
                 return train, test, str(path)
             if dir and folder is folders[0]:
                 raise UserError(
-                    f"there is no {self.title} in {folder}; choose another folder, or none to"
-                    " search $JAXCIFAR_DATA and the cache"
+                    f"there is no {self.title} in {folder}{self._name_unread([folder])}; choose"
+                    " another folder, or none to search $JAXCIFAR_DATA and the cache"
                 )
         cached_file = self.cached_file()
         if cached := self.read_cache(cached_file):
@@ -100,14 +100,9 @@ class Published(NamedTuple):
             )
         except UserError as error:
             looked = ", ".join(map(str, [*folders, cached_file.parent]))
-            found = [tfds.find_copy(folder, self.copies.name, "tfrecord") for folder in folders]
-            unread = "".join(
-                f"; {copy} is a TFDS copy in tfrecord format, which needs TensorFlow: make it again"
-                " with file_format=array_record"
-                for copy in filter(None, found)
-            )
             raise UserError(
-                f"no {self.title} in {looked}, and {error}{unread}; set JAXCIFAR_DATA,"
+                f"no {self.title} in {looked}, and {error}{self._name_unread(folders)}; set"
+                " JAXCIFAR_DATA,"
                 " --config.data.dir or, in evaluate and report, --data_dir to a folder with an"
                 f" official archive (sha256 {self.copies.sha256}), unpacked or not, or train on"
                 " synthetic images with --config.data.source=synthetic"
@@ -115,6 +110,15 @@ class Published(NamedTuple):
         train, test = self.read_tfds(copy)
         write_cache(cached_file, train, test)
         return train, test, f"{self.copies.url()} through TFDS, in {cached_file.parent}"
+
+    def _name_unread(self, folders: list[Path]) -> str:
+        """Returns a clause for each folder with a copy in TFDS's default format."""
+        found = [tfds.find_copy(folder, self.copies.name, "tfrecord") for folder in folders]
+        return "".join(
+            f"; {copy} is a TFDS copy in tfrecord format, which needs TensorFlow: make it again"
+            " with file_format=array_record"
+            for copy in filter(None, found)
+        )
 
     def read_cache(self, path: Path) -> tuple[Split, Split] | None:
         """Returns the training and test images in the cache; None if it is missing or damaged."""

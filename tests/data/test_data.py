@@ -232,13 +232,12 @@ def test_a_cache_that_cannot_be_written_does_not_stop_a_run(tiny, monkeypatch, t
 
 
 def test_no_data_and_no_network_says_so_within_ten_seconds(tmp_path, monkeypatch):
-    monkeypatch.setenv("JAXCIFAR_DATA", str(tmp_path / "second"))
-    (tmp_path / "first").mkdir()
+    monkeypatch.setenv("JAXCIFAR_DATA", str(tmp_path / "home"))
     start = time.monotonic()
     with pytest.raises(UserError) as raised:
-        load(tmp_path / "first")
+        load("")
     assert time.monotonic() - start < 10
-    places = (tmp_path / "first", tmp_path / "second", tmp_path / "cache" / "jaxcifar")
+    places = (tmp_path / "home", tmp_path / "cache" / "jaxcifar")
     digest = "c4a38c50a1bc5f3a1c5537f2155ab9d68f9f25eb1ed8d9ddda3db29a59bca1dd"
     hint = "--config.data.source=synthetic"
     assert_one_line(raised, *places, tfds.URL, digest, hint)
@@ -278,17 +277,19 @@ def test_an_unknown_source_is_refused():
     assert_one_line(raised, "mnist", "cifar10", "synthetic", "npz")
 
 
+@pytest.mark.parametrize("option", [True, False])
 def test_a_copy_in_the_default_format_of_tfds_is_named_with_the_format_needed(
-    tmp_path, nothing_outside
+    option, tmp_path, nothing_outside, monkeypatch
 ):
     copy = tmp_path / "home" / "cifar10" / "3.0.2"
     copy.mkdir(parents=True)
     (copy / "dataset_info.json").write_text("{}")
     (copy / "cifar10-train.tfrecord-00000-of-00001").touch()
+    if not option:
+        monkeypatch.setenv("JAXCIFAR_DATA", str(tmp_path / "home"))
     with pytest.raises(UserError) as raised:
-        data.load_dataset("cifar10", str(tmp_path / "home"))
+        data.load_dataset("cifar10", str(tmp_path / "home") if option else "")
     assert f"{copy} is a TFDS copy in tfrecord format" in str(raised.value)
     assert "file_format=array_record" in str(raised.value)
-    assert "set JAXCIFAR_DATA, --config.data.dir or, in evaluate and report, --data_dir" in str(
-        raised.value
-    )
+    advice = "set JAXCIFAR_DATA, --config.data.dir or, in evaluate and report, --data_dir"
+    assert ("choose another folder" if option else advice) in str(raised.value)

@@ -92,7 +92,8 @@ def test_a_longer_run_of_a_cosine_is_refused_and_told_what_to_do(tmp_path):
     [
         ([0.1, 0.2, 0.2, 0.1, 0.3], 2, 4),  # an equal accuracy is not better
         ([0.1, 0.2, 0.2, 0.1, 0.3], 3, None),
-        ([0.5, None, None, 0.6, None], 2, 3),  # not every epoch is evaluated
+        ([0.5, None, None, 0.6, None], 2, None),  # a run ends only after an epoch with a score
+        ([0.5, None, None, 0.4, None], 2, 4),
         ([0.5, 0.4, 0.3], 0, None),
         ([0.5, 0.4, 0.3], 1, 2),
     ],

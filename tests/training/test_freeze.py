@@ -8,7 +8,8 @@ from conftest import config_of, random_images, tiny
 from jaxcifar import models
 from jaxcifar.config import overrides
 from jaxcifar.errors import UserError
-from jaxcifar.training import experiment, freeze, initial, losses, step
+from jaxcifar.run.leaves import by_path
+from jaxcifar.training import experiment, freeze, losses, step
 from jaxcifar.training.step import ModelInputs
 
 MUON = {
@@ -31,7 +32,7 @@ def parts_and_state(freeze, batch_size=16, **optimizer):
 
 def leaves(state):
     trees = {"params": state.params, "ema": state.ema, "batch_stats": state.batch_stats}
-    return {p: np.asarray(x) for p, x in initial.flatten(trees).items()}
+    return {p: np.asarray(x) for p, x in by_path(trees).items()}
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)

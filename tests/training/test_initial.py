@@ -13,6 +13,7 @@ from jaxcifar import train as train_command
 from jaxcifar.config import schema
 from jaxcifar.errors import UserError
 from jaxcifar.run.checkpoint import Checkpoints
+from jaxcifar.run.leaves import by_path
 from jaxcifar.training import experiment, initial, trainer
 from jaxcifar.weights import export, release
 from jaxcifar.weights.net import load_net
@@ -49,9 +50,9 @@ def test_a_run_starts_from_the_weights_of_every_kind_of_source(name, sources):
 def test_only_the_last_layer_may_differ_and_starts_as_usual(sources, tmp_path, capfd):
     changes = {"model.num_classes": 12, "num_epochs": 1, "augment.std": (0.5, 0.5, 0.4)}
     config = tiny(init_from=str(sources / "run"), **changes)
-    got = initial.flatten(start(config).eval_variables())
-    usual = initial.flatten(start(tiny(**changes)).eval_variables())
-    old = initial.flatten(load_net(sources / "run").variables)
+    got = by_path(start(config).eval_variables())
+    usual = by_path(start(tiny(**changes)).eval_variables())
+    old = by_path(load_net(sources / "run").variables)
     for path, leaf in got.items():
         np.testing.assert_array_equal(leaf, (usual if path in HEAD else old)[path], path)
     trainer.train(config, tmp_path / "run")
@@ -111,7 +112,7 @@ def test_a_whitening_layer_keeps_the_statistics_of_its_weights():
     parts = experiment.build_experiment(config)
     like = parts.abstract_model()
     tree = {k: jax.tree.map(lambda x: jnp.full(x.shape, 0.5), like[k]) for k in like if like[k]}
-    leaves = initial.flatten(tree)
+    leaves = by_path(tree)
     optimizer, _ = parts.optimizer(steps_per_epoch=4)
     images = np.random.default_rng(0).integers(0, 256, (8, 32, 32, 3), np.uint8)
     got = parts.start(optimizer, images, initial.Weights(leaves, {})).state
