@@ -24,8 +24,8 @@ from jaxcifar.training.losses import Sums
 from jaxcifar.training.state import State
 
 STEPS = 3
-# The purpose of an operation is the first pattern found in its op_name. XLA gives kernel gradients
-# and the copies for them no op_name, so their own names are searched.
+# The purpose of an operation is the first pattern found in its op_name; the last one fits any. XLA
+# gives kernel gradients and the copies for them no op_name, so their own names are searched.
 PURPOSES = {
     "convolution, both gradients": r"^convolution|transpose\(jvp.*conv\d*/(?!reduce_sum$)",
     "convolution, forward": r"conv\d*/(?!add$|reduce_sum$)",
