@@ -19,12 +19,11 @@ import numpy as np
 import optax
 from jax.sharding import AxisType, Mesh
 from ml_collections import ConfigDict
-from speed_tables import table
 
 from jaxcifar.config import files, overrides
 from jaxcifar.errors import UserError
 from jaxcifar.run import workdir
-from jaxcifar.system import backend, devices
+from jaxcifar.system import backend, devices, output
 from jaxcifar.system.command import run_command
 from jaxcifar.training import experiment
 from jaxcifar.training.state import Carry
@@ -101,7 +100,7 @@ def main() -> None:
         raise UserError("jax may not use the CPU; unset JAX_PLATFORMS") from error
     described = devices.describe(devices.make_mesh(jax.device_count()))
     options.out.mkdir(parents=True, exist_ok=True)
-    out = options.out / f"agree-{jax.local_devices()[0].device_kind.lower().replace(' ', '-')}.json"
+    out = checkout.record_file(options.out, "agree", jax.local_devices()[0].device_kind)
     record: dict[str, Any] = checkout.measured_on() | {"devices": described, "steps": STEPS}
     old = json.loads(out.read_text()) if out.exists() else {}
     found = old["found"] if old.get("commit") == record["commit"] else []
@@ -120,7 +119,8 @@ def main() -> None:
         for f in found
     ]
     print(f"{STEPS} steps on {described} against one CPU\n")
-    print(table(("config", "type", "difference of loss", "difference of update", "agree"), rows))
+    head = ("config", "type", "difference of loss", "difference of update", "agree")
+    print(output.markdown_table([head, *rows]))
     if apart := [f"{f['config']} in {f['dtype']}" for f in found if not f["agree"]]:
         raise UserError(f"the difference exceeds its limit: {', '.join(apart)}")
 

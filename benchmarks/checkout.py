@@ -29,6 +29,11 @@ def measured_on() -> dict[str, Any]:
     }
 
 
+def record_file(folder: pathlib.Path, benchmark: str, device: str) -> pathlib.Path:
+    """Returns the file of a benchmark's results on a device, such as agree-nvidia-h200.json."""
+    return folder / f"{benchmark}-{device.lower().replace(' ', '-')}.json"
+
+
 def log(text: str) -> None:
     """Prints a line of progress to stderr."""
     print(text, file=sys.stderr, flush=True)

@@ -32,13 +32,13 @@ from jax.experimental import topologies
 from jax.sharding import AxisType, Mesh
 from jax.stages import Compiled
 from kernels import Kernel, Launches
-from speed_tables import number, table
+from speed_tables import number
 
 from jaxcifar import data
 from jaxcifar.config import files, overrides
 from jaxcifar.errors import UserError, first_line
 from jaxcifar.run import provenance
-from jaxcifar.system import atomic, backend
+from jaxcifar.system import atomic, backend, output
 from jaxcifar.system.command import run_command
 from jaxcifar.training import experiment
 
@@ -225,7 +225,7 @@ def programs_table(record: Record) -> str:
         *("G operations", "temporary, MB", "single launches", "command buffers"),
         *("kernels in buffers", "launch part of bound, ms", "bound, ms"),
     )
-    configs = record["pages"].values()
+    configs = record["configs"].values()
     every = [program for config in configs for program in config["programs"]]
     rows = [_row(program) for program in every if "error" not in program]
     refused = ["{config} {program}, {size} pixels".format(**p) for p in every if "error" in p]
@@ -233,8 +233,8 @@ def programs_table(record: Record) -> str:
     commits = collections.Counter(config["commit"][:7] for config in configs)
     versions = next(iter(configs))["versions"]
     return (
-        f"{table(columns, rows)}\n\nTarget: {record['target']}; jax {versions['jax']};"
-        f" commits {', '.join(commits)}.{note}"
+        f"{output.markdown_table([columns, *rows])}\n\nTarget: {record['target']};"
+        f" jax {versions['jax']}; commits {', '.join(commits)}.{note}"
     )
 
 
@@ -258,15 +258,15 @@ def examine(config_files: list[str], target: pathlib.Path, flags: list[str]) -> 
     commit = provenance.commit()
     description = target.read_text()
     device = read_device(description)
-    record = {"target": target.stem, "peaks": device._asdict(), "pages": {}}
+    record = {"target": target.stem, "peaks": device._asdict(), "configs": {}}
     if OUT.exists() and (old := json.loads(OUT.read_text()))["target"] == record["target"]:
-        record["pages"] = old["pages"]
+        record["configs"] = old["configs"]
     with tempfile.TemporaryDirectory() as dump:
         # XLA reads its flags when it is first used
         os.environ["XLA_FLAGS"] = f"{backend.flags()} --xla_dump_to={dump}"
         mesh = make_target_mesh(description)
         for file in config_files:
-            record["pages"][files.config_name(file)] = {
+            record["configs"][files.config_name(file)] = {
                 "programs": examine_config(file, flags, mesh, device, pathlib.Path(dump)),
                 "commit": commit,
                 "date": datetime.date.today().isoformat(),

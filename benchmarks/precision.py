@@ -16,7 +16,6 @@ import sys
 from typing import Any
 
 import checkout
-from speed_tables import table
 
 from jaxcifar.claims import records, tables
 from jaxcifar.config import files
@@ -24,7 +23,7 @@ from jaxcifar.errors import UserError
 from jaxcifar.launch.grid import Swept, make_grid
 from jaxcifar.run import workdir
 from jaxcifar.stats import intervals
-from jaxcifar.system import atomic
+from jaxcifar.system import atomic, output
 from jaxcifar.system.command import run_command
 
 OUT = checkout.RESULTS / "precision.json"
@@ -55,7 +54,7 @@ def measure(config_file: str, seeds: int, out: pathlib.Path, flags: list[str]) -
     grid = make_grid(config_file, [Swept("compute_dtype", DTYPES)], changes)
     found = records.read(out, grid.runs, grid.config_of)
     return [
-        {"page": files.config_name(config_file), "dtype": dtype}
+        {"config": files.config_name(config_file), "dtype": dtype}
         | {key: record[key] for key in ("seed", "seconds", "device", "commit", "data")}
         | {key: record["epochs"][-1][key] for key in ("epoch", "test_accuracy", "test_loss")}
         for dtype, by_seed in zip(DTYPES, found.values(), strict=True)
@@ -66,7 +65,7 @@ def measure(config_file: str, seeds: int, out: pathlib.Path, flags: list[str]) -
 def pair_runs(config: str, runs: list[Record]) -> list[tuple[Record, Record]]:
     """Returns the float32 and the bfloat16 run of each seed that a config has in both types."""
     float32, bfloat16 = (
-        {run["seed"]: run for run in runs if (run["page"], run["dtype"]) == (config, dtype)}
+        {run["seed"]: run for run in runs if (run["config"], run["dtype"]) == (config, dtype)}
         for dtype in DTYPES
     )
     return [(float32[seed], bfloat16[seed]) for seed in sorted(float32.keys() & bfloat16.keys())]
@@ -78,7 +77,7 @@ def precision_table(runs: list[Record]) -> str:
     Raises:
       UserError: no config has two seeds in both types.
     """
-    pairs = {run["page"]: pair_runs(run["page"], runs) for run in runs}
+    pairs = {run["config"]: pair_runs(run["config"], runs) for run in runs}
     differences = {
         config: [half["test_accuracy"] - full["test_accuracy"] for full, half in of_config]
         for config, of_config in pairs.items()
@@ -109,10 +108,10 @@ def precision_table(runs: list[Record]) -> str:
     rows.append(["all", str(len(every)), "", "", interval(every), "", ""])
     first, commits = runs[0], dict.fromkeys(run["commit"][:7] for run in runs)
     return (
-        f"{table(COLUMNS, rows)}\n\nThe standard deviation of the differences, pooled over the"
-        f" nets, is {spread.std:.4f} with {spread.dof} degrees of freedom."
-        f" {first['data']['source']}, {first['epoch']} epochs, test accuracy after the last;"
-        f" {first['device']}; commit {', '.join(commits)}."
+        f"{output.markdown_table([COLUMNS, *rows])}\n\nThe standard deviation of the"
+        f" differences, pooled over the nets, is {spread.std:.4f} with {spread.dof} degrees of"
+        f" freedom. {first['data']['source']}, {first['epoch']} epochs, test accuracy after the"
+        f" last; {first['device']}; commit {', '.join(commits)}."
     )
 
 
@@ -143,7 +142,7 @@ def main() -> None:
             found = measure(
                 str(checkout.CONFIGS / name), options.seeds, options.work.resolve() / config, flags
             )
-            runs = [run for run in runs if run["page"] != config] + found
+            runs = [run for run in runs if run["config"] != config] + found
             workdir.write_text(OUT, json.dumps(runs, indent=1) + "\n")
     text = precision_table(json.loads(OUT.read_text()))
     atomic.replace_between_marks(checkout.README, MARKS, text)

@@ -13,10 +13,9 @@ from typing import Any
 import checkout  # noqa: F401 -- puts the package on the path
 import jax
 import numpy as np
-from speed_tables import table
 
 from jaxcifar.config import files, overrides
-from jaxcifar.system import backend
+from jaxcifar.system import backend, output
 from jaxcifar.system.command import run_command
 from jaxcifar.training import experiment, profiling
 from jaxcifar.training.augment import Batch
@@ -94,7 +93,8 @@ def main() -> None:
     times = {**sums, "between operations": whole - sum(sums.values())}
     rows = [[name, f"{ms:.1f}", f"{ms / whole:.0%}"] for name, ms in times.items()]
     rows.append(["whole step", f"{whole:.1f}", ""])
-    print(table((f"{files.config_name(options.config)}, one core", "ms/step", "share"), rows))
+    head = (f"{files.config_name(options.config)}, one core", "ms/step", "share")
+    print(output.markdown_table([head, *rows]))
 
 
 if __name__ == "__main__":

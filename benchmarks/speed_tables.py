@@ -2,10 +2,10 @@
 
 import json
 import pathlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any
 
-from jaxcifar.system import atomic
+from jaxcifar.system import atomic, output
 
 Record = dict[str, Any]
 MARKS = (
@@ -51,10 +51,12 @@ def device_tables(record: Record) -> str:
     """Returns everything measured on a device, as Markdown."""
     systems = [name for name in SYSTEMS if name in record["systems"]]
     rows = [row for name in systems for row in system_rows(name, record["systems"][name])]
-    parts = [table(COLUMNS, rows)] if rows else []
+    parts = [output.markdown_table([COLUMNS, *rows])] if rows else []
     parts += [system_note(name, record["systems"][name]) for name in systems]
     if record["platform"] != "cpu":
-        parts.append(table(("target, bfloat16", "goal", "measured"), target_rows(record)))
+        parts.append(
+            output.markdown_table([("target, bfloat16", "goal", "measured"), *target_rows(record)])
+        )
     if "growth" in record:
         parts.append(growth_table(record["growth"]))
     if "startup" in record:
@@ -176,7 +178,7 @@ def growth_table(record: Record) -> str:
         for row in record["rows"]
     ]
     note = f"{record['data']}{without_checkpoint(record['rows'])}"
-    text = table(("images", "s/epoch", "µs/image", "peak MB"), rows)
+    text = output.markdown_table([("images", "s/epoch", "µs/image", "peak MB"), *rows])
     return (
         f"Time and memory by number of images, simple_cnn ({note}):\n\n{text}\n\n{origin(record)}."
     )
@@ -189,13 +191,7 @@ def startup_table(record: Record) -> str:
         cells = (number(times[key]) for key in ("cold_seconds", "warm_seconds"))
         rows.append([f"{system}: from the command to its first step", *cells])
     columns = ("start-up, s", "without a compile cache", "with a compile cache")
-    return f"{table(columns, rows)}\n\n{origin(record)}."
-
-
-def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Returns a Markdown table."""
-    lines = [columns, ["---"] * len(columns), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    return f"{output.markdown_table([columns, *rows])}\n\n{origin(record)}."
 
 
 def number(value: float | None) -> str:

@@ -24,12 +24,11 @@ from typing import Any
 import checkout
 import workers
 from checkout import log
-from speed_tables import table
 
 from jaxcifar import data
 from jaxcifar.claims import tables
 from jaxcifar.errors import UserError
-from jaxcifar.system import atomic
+from jaxcifar.system import atomic, output
 from jaxcifar.system.command import run_command
 
 MARKS = (
@@ -128,17 +127,15 @@ def measure(side: str, seed: int, flags: list[str], keep: pathlib.Path | None = 
 def runs_table(runs: list[Record]) -> str:
     """Returns the Markdown table of a device: a row per side, unchanged configs first."""
     sides = dict.fromkeys((run["side"], tuple(run["words"])) for run in runs)
-    return table(
-        COLUMNS,
-        [
-            side_row(
-                " ".join((side, *flags)),
-                [run for run in runs if (run["side"], tuple(run["words"])) == (side, flags)],
-                runs,
-            )
-            for side, flags in sorted(sides, key=lambda key: bool(key[1]))
-        ],
-    )
+    rows = [
+        side_row(
+            " ".join((side, *flags)),
+            [run for run in runs if (run["side"], tuple(run["words"])) == (side, flags)],
+            runs,
+        )
+        for side, flags in sorted(sides, key=lambda key: bool(key[1]))
+    ]
+    return output.markdown_table([COLUMNS, *rows])
 
 
 def side_row(name: str, runs: list[Record], device_runs: list[Record]) -> list[str]:
@@ -243,8 +240,7 @@ def main() -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that measure ends its process
     options.out.mkdir(parents=True, exist_ok=True)
     with workers.Worker(workers.Job("machine")) as machine:
-        device = machine.ask("describe")["device"].replace(" ", "_").lower()
-    file = options.out / f"speedrun-{device}.json"
+        file = checkout.record_file(options.out, "speedrun", machine.ask("describe")["device"])
     changed = f"-{zlib.crc32(repr(flags).encode()):08x}" if flags else ""
     for seed in range(options.seeds):
         for side in options.sides.split(","):

@@ -178,7 +178,7 @@ def measure(options: argparse.Namespace) -> None:
     with Worker(Job("machine")) as worker:
         machine = worker.ask("describe")
         peaks = worker.ask("peaks") if wants_twins else {}
-    file = options.out / f"train_speed-{machine['device'].lower().replace(' ', '-')}.json"
+    file = checkout.record_file(options.out, "train_speed", machine["device"])
     record = {"systems": {}} | (json.loads(file.read_text()) if file.exists() else {}) | machine
 
     def save() -> None:

@@ -239,7 +239,7 @@ def test_runs_on_another_device_do_not_count_as_measured(module, tmp_path):
     run = {"side": "94", "seed": 0, "words": []}
     (tmp_path / "speedrun-cpu.json").write_text(json.dumps([run]))
     assert completed_runs(tmp_path / "speedrun-cpu.json") == [("94", 0, [])]
-    assert completed_runs(tmp_path / "speedrun-nvidia_h100.json") == []
+    assert completed_runs(tmp_path / "speedrun-nvidia-h100.json") == []
 
 
 def test_the_readmes_contain_the_measured_speed_runs(module):
@@ -270,7 +270,7 @@ def test_precisions_are_compared_seed_by_seed(module):
     def run(config, dtype, seed, accuracy):
         about = {"epoch": 30, "device": "1 × cpu", "commit": "abcdefgh", "seconds": 90}
         about |= {"data": {"source": "cifar10"}}
-        return about | {"page": config, "dtype": dtype, "seed": seed, "test_accuracy": accuracy}
+        return about | {"config": config, "dtype": dtype, "seed": seed, "test_accuracy": accuracy}
 
     runs = [run("a", "float32", seed, 0.5) for seed in (0, 1, 2)]  # seed 2 has no partner
     runs += [run("a", "bfloat16", seed, 0.51 + 0.02 * seed) for seed in (0, 1)]

@@ -144,7 +144,9 @@ def test_the_command_predicts_for_files_what_the_net_predicts_for_their_pixels(
     assert [(r["image"], r["class"]) for r in rows] == [(p["image"], p["class"]) for p in flat]
     for row, p in zip(rows, flat, strict=True):
         assert float(row["probability"]) == pytest.approx(p["probability"], abs=1e-6)
-    assert [row["left"] for row in rows] == ["0"] * 5 + ["14"] * 5
+    squares = [[int(row[k]) for k in ("left", "top", "right", "bottom")] for row in rows[::5]]
+    assert squares == [image["square"] for image in result["images"]]
+    assert [row["rank"] for row in rows] == list("12345") * 2
     status, out, _ = run(predict.main, words)
     assert "trained on synthetic data, step 12" in out
     assert "(60×32, the square 14 to 46 across and 0 to 32 down)" in out

@@ -8,7 +8,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 
 import chex
 import pytest
@@ -335,24 +334,12 @@ def test_the_logged_rate_of_a_growing_schedule_may_be_infinite():
     assert scoring.rate_of_last_update(schedule, 5, 1) == math.inf
 
 
-def test_the_seconds_of_an_epoch_count_its_steps_before_a_resume(
-    small_data, stop_at, tmp_path, monkeypatch
-):
-    config, folder = tiny(num_epochs=2), tmp_path / "run"
-    for step in (1, 2):  # the sum is passed on from one stop to the next
-        stop_at(step)
-        progress = RunLog.progress
-
-        def slow(*given, progress=progress):
-            time.sleep(0.4)
-            progress(*given)
-
-        monkeypatch.setattr(RunLog, "progress", slow)
-        assert not trainer.train(config, folder).finished
-    stop_at()
-    whole, later = trainer.train(config, folder).lines
-    assert whole["seconds"] >= 0.8
-    assert later["seconds"] < 0.8
+def test_the_momentum_of_the_config_tells_which_averages_are_young():
+    parts = experiment.build_experiment(config_of("speedrun.py:94"))  # its BatchNorm keeps 0.6
+    start = parts.abstract_start(parts.optimizer(1)[0]).state
+    for steps, warned in ((5, True), (6, False)):  # 7.8 % and 4.7 %
+        end = dataclasses.replace(start, step=steps)
+        assert bool(list(about.young_averages(parts.config, end))) == warned
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,5 @@
 """Loads CIFAR-10 from the user's folders, the cache or the network, in this order."""
 
-from pathlib import Path
-
 from jaxcifar.data import locate, official, tfds
 from jaxcifar.data.split import Dataset, Split, content_sha256, make_dataset
 
@@ -27,29 +25,16 @@ def load(dir: str) -> Dataset:
     Raises:
       UserError: no copy was found, or the one that was found is damaged.
     """
-    train, test, origin = _published().read(dir)
+    train, test, origin = published().read(dir)
     return make_dataset("cifar10", origin, CLASS_NAMES, train, test, CIFAR10_SHA256)
 
 
-def find_copy(folder: Path) -> tuple[Path, locate.Reader, bool] | None:
-    """Returns the path of a copy of CIFAR-10, its reader, and whether reading it is slow."""
-    return _published().find_copy(folder)
-
-
-def read_tfds(copy: Path) -> tuple[Split, Split]:
-    """Returns the training and test images of a TFDS copy after checking their sha256."""
-    return _published().read_tfds(copy)
-
-
-def tfds_copies() -> tfds.Copies:
-    """Returns what TFDS needs to know to make a copy."""
+def published() -> locate.Published:
+    """Returns how CIFAR-10 is published and recognised."""
     digest, read = official.BINARY_SHA256, official.read_binary_tar
-    return tfds.Copies("cifar10", official.BINARY.tar, digest, {"label": CLASS_NAMES}, read)
-
-
-def _published() -> locate.Published:
+    copies = tfds.Copies("cifar10", official.BINARY.tar, digest, {"label": CLASS_NAMES}, read)
     kinds = (official.PYTHON, official.BINARY)
-    return locate.Published("CIFAR-10", kinds, tfds_copies(), _find_problem)
+    return locate.Published("CIFAR-10", kinds, copies, _find_problem)
 
 
 def _find_problem(train: Split, test: Split) -> str:

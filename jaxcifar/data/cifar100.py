@@ -1,7 +1,5 @@
 """Loads CIFAR-100 from the user's folders, the cache or the network, in this order."""
 
-from pathlib import Path
-
 import numpy as np
 
 from jaxcifar.data import locate, official, tfds
@@ -37,7 +35,7 @@ def load(dir: str, labels: str) -> Dataset:
     Raises:
       UserError: no copy was found, or the one that was found is damaged.
     """
-    *both, origin = _published().read(dir)
+    *both, origin = published().read(dir)
     if problem := _find_problem(*both):
         raise UserError(f"{origin} is not CIFAR-100: images {problem}")
     column = list(CLASS_NAMES).index(labels)
@@ -46,12 +44,8 @@ def load(dir: str, labels: str) -> Dataset:
     return make_dataset("cifar100", origin, CLASS_NAMES[labels], train, test, digest)
 
 
-def find_copy(folder: Path) -> tuple[Path, locate.Reader, bool] | None:
-    """Returns the path of a copy of CIFAR-100, its reader, and whether reading it is slow."""
-    return _published().find_copy(folder)
-
-
-def _published() -> locate.Published:
+def published() -> locate.Published:
+    """Returns how CIFAR-100 is published and recognised."""
     kind = official.BINARY_100
     names = {"coarse_label": CLASS_NAMES["coarse"], "label": CLASS_NAMES["fine"]}
     copies = tfds.Copies(

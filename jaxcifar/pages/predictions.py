@@ -115,10 +115,10 @@ def _mistakes(scores: Scores, shown: int) -> list[tuple[int, int, int]]:
     return [(i, j, int(wrong[i, j])) for i, j in pairs]
 
 
-def _worst(scores: Scores, shown: int = 3) -> Element:
-    """Returns the most frequent mistakes in words."""
+def _worst(scores: Scores) -> Element:
+    """Returns the three most frequent mistakes in words."""
     names = scores.class_names
-    words = [f"{names[i]} as {names[j]} ({n})" for i, j, n in _mistakes(scores, shown)]
+    words = [f"{names[i]} as {names[j]} ({n})" for i, j, n in _mistakes(scores, 3)]
     text = f"Most frequent mistakes: {', '.join(words)}." if words else "There are no mistakes."
     return tag("p", text)
 

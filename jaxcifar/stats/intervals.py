@@ -16,6 +16,7 @@ from scipy import special  # importing scipy.stats takes a second
 LEVEL = 0.05
 POOLING_LEVEL = 0.2  # high on purpose: pooling spreads that differ leads to false verdicts
 MOST_SEEDS = 10**6
+RESAMPLES = 10_000
 
 
 class Spread(NamedTuple):
@@ -109,13 +110,13 @@ def fewest_seeds(decided: Callable[[int], bool], n: int) -> float:
     return counts[found] if found < len(counts) else math.inf
 
 
-def probability_of_best(values: Sequence[Sequence[float]], draws: int = 10_000) -> float:
+def probability_of_best(values: Sequence[Sequence[float]]) -> float:
     """Returns how often the first run has the highest mean when the seeds are resampled.
 
-    `values` is [runs, seeds]. Each of the `draws` resamples has seeds drawn with replacement, the
-    same ones for every run.
+    `values` is [runs, seeds]. Each resample has seeds drawn with replacement, the same ones for
+    every run.
     """
     table = np.array(values)
     seeds = table.shape[1]
-    picks = np.random.default_rng(0).integers(seeds, size=(draws, seeds))
+    picks = np.random.default_rng(0).integers(seeds, size=(RESAMPLES, seeds))
     return float((table[:, picks].mean(2).argmax(0) == 0).mean())

@@ -114,10 +114,9 @@ def format_card(
         "licence": licence,
         "size": f"{size / 1e6:.1f} MB",
     }
-    cells = {key: output.markdown_cell(value) for key, value in rows.items()}
-    table = "\n".join(f"| {key} | {value} |" for key, value in cells.items())
+    table = output.markdown_table([("", ""), *rows.items()])
     return (
-        f"# {output.markdown_cell(out.name)}\n\n| | |\n|---|---|\n{table}\n\n"
+        f"# {output.markdown_cell(out.name)}\n\n{table}\n\n"
         f"    python -m jaxcifar.evaluate --checkpoint={shlex.quote(printable(out.as_posix()))}\n"
     )
 

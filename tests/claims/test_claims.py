@@ -148,7 +148,7 @@ REFUTED_BY = {
     "003-l2-big": {"simple_cnn:l2_1e-2": {"test_accuracy": 0.99}},
     "003-l2-none": {"simple_cnn:l2_0": {"test_accuracy": 0.99}},
     "003-l1-zero": {"simple_cnn:l1": {"weights": {"share_below": {"0.001": 0.05}}}},
-    "003-resnet20-decay": {},  # a smooth decrease
+    "003-resnet20-decay": {},  # a loss without a step
     "004-fit": {"adaptive_prelu": {"train_accuracy": 0.97, "test_accuracy": 0.88}},
 }
 

@@ -8,14 +8,16 @@ import numpy as np
 import optax
 import pytest
 from conftest import tiny
+from test_claims import record
 from test_judge import FIVE, METRIC, runs
 
 import jaxcifar
-from jaxcifar.claims import judge, measure
+from jaxcifar.claims import judge, measure, reports
 from jaxcifar.claims.claim import ACCURACY, BEST, Claim, Comparison
 from jaxcifar.claims.judge import FAILS, HOLDS, UNDECIDED
 from jaxcifar.claims.reports import CLAIMS
 from jaxcifar.stats import intervals
+from jaxcifar.stats.intervals import Spread
 from jaxcifar.training import trainer
 
 ERROR = intervals.mean_std(FIVE)[1] / math.sqrt(5)  # of the mean; at three of them p = 0.04
@@ -54,10 +56,10 @@ def test_one_seed_of_one_run_decides_beyond_five_times_the_spread_of_a_run():
 
 
 def test_the_p_value_of_a_figure_reaches_the_level_where_the_verdict_changes():
-    half = intervals.prediction_half_width(intervals.pool([FIVE]), 5) + 0.00005
-    part = Comparison(METRIC, "a", round(0.7 + half, 4))
-    judgement = judge.judge_figure(part, FIVE, intervals.pool([FIVE]))
-    assert judgement.p_against == pytest.approx(0.05, abs=2e-4)
+    """0.8 stands for 0.75 to 0.85: the prediction interval around 0.7 just reaches it."""
+    std = 0.05 / intervals.prediction_half_width(Spread(1.0, 4), 5)
+    judgement = judge.judge_figure(Comparison(METRIC, "a", 0.8), FIVE, Spread(std, 4))
+    assert judgement.p_against == pytest.approx(0.05)
 
 
 @pytest.mark.parametrize(
@@ -96,3 +98,15 @@ def test_a_record_sums_up_the_lines_and_measures_the_net(small_data, tmp_path):
     untrained = dataclasses.replace(net, variables=start).predict(images)
     log_p = jax.nn.log_softmax(untrained.logits)[np.arange(len(labels)), labels]
     assert record["initial_loss"] == pytest.approx(-float(log_p.mean()), rel=1e-5)
+
+
+def test_metrics_over_epochs_read_the_epochs_that_they_name():
+    made = record(60)
+    for epoch, line in enumerate(made["epochs"], 1):
+        line["train_loss"] = 2.0 if epoch <= 50 else 0.5  # the rate falls after epoch 50
+        line["train_accuracy"], line["test_loss"] = epoch / 100, abs(epoch - 20) / 10
+        line["test_accuracy"] = {15: 0.7, 16: 0.9}.get(epoch, 0.5)
+    assert reports.FIRST_DECAY.of(made) == 0.25
+    assert reports.LATE_TRAINING.of(made) == pytest.approx(0.6 - 0.1)
+    assert reports.LATE_TEST.of(made) == pytest.approx(0.9 - 0.7)
+    assert reports.LOSS_RISE.of(made) == pytest.approx(4.0)

@@ -132,7 +132,9 @@ def test_tfds_download_needs_neither_network_nor_tensorflow(tiny, lenient_tfds, 
     assert again.origin.endswith("cifar10.npz")
     # A user may name any of three levels of folders.
     (backend.cache_folder() / "cifar10.npz").unlink()
-    splits = [cifar10.find_copy(folder) for folder in (copy, copy.parent, copy.parent.parent)]
+    splits = [
+        cifar10.published().find_copy(folder) for folder in (copy, copy.parent, copy.parent.parent)
+    ]
     assert {found[0] for found in splits} == {copy}
     own = load(copy.parent.parent)
     for dataset in (first, again, own):
@@ -142,7 +144,7 @@ def test_tfds_download_needs_neither_network_nor_tensorflow(tiny, lenient_tfds, 
     (records,) = copy.glob("cifar10-test.array_record*")
     records.write_bytes(records.read_bytes()[:-100])
     with pytest.raises(UserError) as raised:
-        cifar10.read_tfds(copy)
+        cifar10.published().read_tfds(copy)
     assert_one_line(raised, copy)
 
 
@@ -151,9 +153,9 @@ def test_a_partial_tfds_copy_is_refused(tiny, lenient_tfds, tmp_path):
     manual = tmp_path / tfds.MANUAL_TAR
     manual.parent.mkdir(parents=True)
     (home / "cifar-10-binary.tar.gz").rename(manual)
-    copy = tfds.download(tmp_path, cifar10.tfds_copies(), max_examples=7)
+    copy = tfds.download(tmp_path, cifar10.published().copies, max_examples=7)
     with pytest.raises(UserError) as raised:
-        cifar10.read_tfds(copy)
+        cifar10.published().read_tfds(copy)
     assert_one_line(raised, copy, "7 + 7 images", cifar10.CIFAR10_SHA256)
 
 
@@ -165,7 +167,7 @@ def test_tfds_refuses_an_unofficial_archive(tiny, tmp_path, monkeypatch):
     url = "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz"
     monkeypatch.setattr(tfds, "URL", url)
     with pytest.raises(UserError) as raised:
-        tfds.download(tmp_path, cifar10.tfds_copies())
+        tfds.download(tmp_path, cifar10.published().copies)
     assert_one_line(raised, "wrong checksum", official.BINARY_SHA256)
 
 

@@ -76,7 +76,6 @@ def kind(file: pathlib.Path) -> str:
 
 def main(flips: int, seed: int) -> int:
     """Runs the command; returns how many outcomes were wrong."""
-    logging.disable(logging.CRITICAL)  # Orbax's
     like, counts = start(), collections.Counter[tuple[str, str, str]]()
     ways = damages(random.Random(seed), flips)
     with tempfile.TemporaryDirectory() as temporary:
@@ -103,4 +102,5 @@ def main(flips: int, seed: int) -> int:
 
 
 if __name__ == "__main__":
+    logging.disable(logging.CRITICAL)  # Orbax's
     sys.exit(bool(main(int(sys.argv[1]), int(sys.argv[2]) if sys.argv[2:] else 0)))

@@ -40,10 +40,10 @@ def end_of(folder):
     return [np.asarray(leaf) for leaf in jax.tree.leaves(result.state)], lines
 
 
-@pytest.fixture
-def whole(small_data, tmp_path):
+@pytest.fixture(scope="module")
+def whole(small_data_for_module, tmp_path_factory):
     """The end of a run without faults."""
-    return end_of(tmp_path / "whole")
+    return end_of(tmp_path_factory.mktemp("whole"))
 
 
 def assert_equal(one, other):
@@ -60,11 +60,15 @@ WRITES = [
     "orbax.checkpoint.experimental.v1.training.Checkpointer.save_checkpointables_async",
 ]
 
+# A run draws its figure and writes its config only once.
+TWICE = [place for place in WRITES if "png" not in place and "write_text" not in place]
 
-@pytest.mark.parametrize("place", WRITES)
-@pytest.mark.parametrize("at", [1, 2])
+
+@pytest.mark.parametrize(
+    ("place", "at"), [*((p, 1) for p in WRITES), *((p, 2) for p in TWICE)], ids=str
+)
 def test_a_full_disk_stops_the_run_with_one_line_and_it_resumes(place, at, whole, tmp_path):
-    """Writing fails the `at`-th time, if there are that many, and every time after."""
+    """Writing fails the `at`-th time and every time after."""
     write, calls = pkgutil.resolve_name(_colon(place)), []
 
     def full(*words, **named):
@@ -80,7 +84,7 @@ def test_a_full_disk_stops_the_run_with_one_line_and_it_resumes(place, at, whole
             end_of(folder)
         except UserError as error:
             message = str(error)
-    assert len(calls) < at or message.endswith("No space left on device")
+    assert message.endswith("No space left on device")
     assert "\n" not in message
     assert_equal(end_of(folder), whole)
 

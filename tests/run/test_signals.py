@@ -14,6 +14,14 @@ from jaxcifar.run.signals import Interrupt
 SIGNALS = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2]
 
 
+@pytest.fixture(autouse=True)
+def heed_hangups():
+    """Under nohup, tests inherit an ignored SIGHUP."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
 @pytest.fixture
 def quiet(monkeypatch):
     """Prevents redirecting pytest's own stdout."""
