@@ -6,7 +6,7 @@
 Hardware and time: meant for a GPU, where it has never run. On two CPU cores an epoch takes about
 160 s, so the 200 epochs take about nine hours.
 Reported: best test accuracy 0.924. He et al. report an error of 8.75 %.
-Measured: in progress, see results/README.md.
+Measured: test accuracy 0.9103, best epoch 0.9132 (n = 1), see results/README.md.
 Our choices, where the report is silent: batches of 128, momentum 0.9, and crop (padding 4) and
 flip, all as in the paper.
 """
