@@ -39,7 +39,7 @@ def find_source(word: str, dir: str) -> tuple[str, str]:
         if path.suffix == ".npz":
             return "npz", word
         for source, module in (("cifar10", cifar10), ("cifar100", cifar100)):
-            if module.find_copy(path):
+            if module.published().find_copy(path):
                 return source, word
         if path.is_dir():
             return "folder", word
