@@ -23,7 +23,7 @@ export PYTHONPATH="$root${PYTHONPATH:+:$PYTHONPATH}" PYTHONUNBUFFERED=1
 seconds=540 grace=15 # of the seconds, the last ones, in which the stages save
 marks=done others=rehearsed work=campaign gpu=--gpu
 lane_a=(adaptive:000:0 adaptive_softmax:001:0 adaptive:000:1) # RUN:CLAIM:SEED
-lane_b=(adaptive_prelu:004:0 resnet20:003-resnet20:0 adaptive_prelu:004:1)
+lane_b=(adaptive_prelu:004:0 resnet20:003-resnet20:1 adaptive_prelu:004:1)
 sides=94:bfloat16 seeds=2 systems=simple_cnn,adaptive,resnet20 config=adaptive.py
 limit="" expected=0 budget=() thin=() few=() # what makes a rehearsal small
 if [ "${1:-}" = --rehearse ]; then
