@@ -1,5 +1,7 @@
 """Loads CIFAR-10 from the user's folders, the cache or the network, in this order."""
 
+import functools
+
 from jaxcifar.data import locate, official, tfds
 from jaxcifar.data.split import Dataset, Split, content_sha256, make_dataset
 
@@ -31,10 +33,10 @@ def load(dir: str) -> Dataset:
 
 def published() -> locate.Published:
     """Returns how CIFAR-10 is published and recognised."""
-    digest, read = official.BINARY_SHA256, official.read_binary_tar
-    copies = tfds.Copies("cifar10", official.BINARY.tar, digest, {"label": CLASS_NAMES}, read)
-    kinds = (official.PYTHON, official.BINARY)
-    return locate.Published("CIFAR-10", kinds, copies, _find_problem)
+    kind, names = official.BINARY, {"label": CLASS_NAMES}
+    read = functools.partial(official.read_tar, kind)
+    copies = tfds.Copies("cifar10", kind.tar, official.BINARY_SHA256, names, read)
+    return locate.Published("CIFAR-10", (official.PYTHON, kind), copies, _find_problem)
 
 
 def _find_problem(train: Split, test: Split) -> str:

@@ -1,5 +1,7 @@
 """Loads CIFAR-100 from the user's folders, the cache or the network, in this order."""
 
+import functools
+
 import numpy as np
 
 from jaxcifar.data import locate, official, tfds
@@ -48,15 +50,9 @@ def published() -> locate.Published:
     """Returns how CIFAR-100 is published and recognised."""
     kind = official.BINARY_100
     names = {"coarse_label": CLASS_NAMES["coarse"], "label": CLASS_NAMES["fine"]}
-    copies = tfds.Copies(
-        "cifar100",
-        kind.tar,
-        official.BINARY_100_SHA256,
-        names,
-        lambda path: official.read_tar(kind, path),
-    )
-    kinds = (official.PYTHON_100, kind)
-    return locate.Published("CIFAR-100", kinds, copies, _find_problem)
+    read = functools.partial(official.read_tar, kind)
+    copies = tfds.Copies("cifar100", kind.tar, official.BINARY_100_SHA256, names, read)
+    return locate.Published("CIFAR-100", (official.PYTHON_100, kind), copies, _find_problem)
 
 
 def _find_problem(train: Split, test: Split) -> str:

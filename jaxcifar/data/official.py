@@ -62,11 +62,6 @@ class Kind(NamedTuple):
     decode: Callable[[bytes], tuple[np.ndarray, np.ndarray]]
 
 
-def read_binary_tar(path: Path) -> tuple[Split, Split]:
-    """Returns the training and test images of cifar-10-binary.tar.gz, whatever its name."""
-    return read_tar(BINARY, path)
-
-
 def read_folder(kind: Kind, folder: Path) -> tuple[Split, Split]:
     """Returns the training and test images of an unpacked archive."""
 

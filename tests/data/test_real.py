@@ -55,7 +55,7 @@ def test_real_python_binary_and_tar_agree(real, tmp_path):
         tar.add(folder, folder.name)
     unpacked = load(folder)
     assert split.content_sha256(unpacked.train, unpacked.test) == cifar10.CIFAR10_SHA256
-    packed = official.read_binary_tar(tmp_path / "any-name.tgz")
+    packed = official.read_tar(official.BINARY, tmp_path / "any-name.tgz")
     assert split.content_sha256(*packed) == cifar10.CIFAR10_SHA256
     python = Path(REAL) / "cifar-10-batches-py"
     if python.exists():

@@ -53,7 +53,7 @@ def test_an_archive_that_unpacks_to_far_more_is_refused(tmp_path, member, monkey
         for _ in range(20):
             file.write(bytes(10**5))
     with pytest.raises(UserError) as raised:
-        official.read_binary_tar(path)
+        official.read_tar(official.BINARY, path)
     assert_one_line(raised, "unpacks to more than 1,000,000 bytes", "expected")
 
 

@@ -126,6 +126,9 @@ def kinds(
 
         return written
 
+    def read_tar(file: pathlib.Path) -> object:
+        return official.read_tar(official.BINARY, file)
+
     def read_record(file: pathlib.Path) -> object:
         return claim.column(records.read_record(file), "test_accuracy")
 
@@ -133,7 +136,7 @@ def kinds(
         return image_files.read_image(io.BytesIO(content), "image")
 
     def packed(content: bytes) -> object:
-        return at("a.tar.gz", official.read_binary_tar)(gzip.compress(content, 1))
+        return at("a.tar.gz", read_tar)(gzip.compress(content, 1))
 
     return {
         "own images": ([own_images()], at("own.npz", lambda file: npz.load(str(file)))),
@@ -141,7 +144,7 @@ def kinds(
             [pickle.dumps(x, p) for x in (batch, Hostile(marker)) for p in range(6)],
             official.unpickle,
         ),
-        "archive": ([gzip.compress(archive())], at("a.tar.gz", official.read_binary_tar)),
+        "archive": ([gzip.compress(archive())], at("a.tar.gz", read_tar)),
         "unpacked archive": ([archive()], packed),
         "config": (
             [json.dumps(json.loads(record)["config"]).encode()],
