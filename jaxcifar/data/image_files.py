@@ -79,11 +79,9 @@ def read_image(file: pathlib.Path | BinaryIO, name: str) -> CroppedImage:
         raise UserError(f"{shown}: not an image; expected {', '.join(FORMATS)}") from error
     except IsADirectoryError as error:
         raise UserError(f"{shown}: a folder with no images ({', '.join(SUFFIXES)})") from error
-    except OSError as error:
-        if error.strerror:  # an error of the system; Pillow's errors have none
-            raise UserError(f"{shown}: cannot be read: {error.strerror}") from error
-        raise UserError(f"{shown}: damaged: {first_line(error)}") from error
     except Exception as error:  # a damaged file can raise any error in Pillow's readers
+        if isinstance(error, OSError) and error.strerror:  # of the system; Pillow's have none
+            raise UserError(f"{shown}: cannot be read: {error.strerror}") from error
         raise UserError(f"{shown}: damaged: {first_line(error)}") from error
     return CroppedImage(name, width, height, square, np.asarray(small))
 

@@ -42,9 +42,8 @@ def make_dataset(
     source: str, origin: str, class_names: tuple[str, ...], train: Split, test: Split, digest: str
 ) -> Dataset:
     """Returns a data set without validation images; `digest` is its `content_sha256`."""
-    none = Split(train.images[:0], train.labels[:0])
     names = tuple(map(printable, class_names))
-    return Dataset(source, origin, names, train, none, test, digest[:16])
+    return Dataset(source, origin, names, train, train.take(slice(0)), test, digest[:16])
 
 
 def content_sha256(*splits: Split) -> str:
@@ -98,8 +97,8 @@ def hold_out(dataset: Dataset, validation: int, train_examples: int) -> Dataset:
     Raises:
       UserError: there are too few training images.
     """
-    images, labels = dataset.train
-    total, own = len(labels), len(dataset.validation.labels)
+    train = dataset.train
+    total, own = len(train.labels), len(dataset.validation.labels)
     if validation and own:
         raise UserError(
             f"config.data.validation is {validation}, but the data have {own} validation images of"
@@ -118,13 +117,9 @@ def hold_out(dataset: Dataset, validation: int, train_examples: int) -> Dataset:
         )
     kept = train_examples or rest
     if dataset.source not in MIXED and (validation or train_examples):
-        order = mixed_order(labels)
-        images, labels = images[order], labels[order]
-    return dataclasses.replace(
-        dataset,
-        train=Split(images[:kept], labels[:kept]),
-        validation=dataset.validation if own else Split(images[rest:], labels[rest:]),
-    )
+        train = train.take(mixed_order(train.labels))
+    held_out = dataset.validation if own else train.take(slice(rest, None))
+    return dataclasses.replace(dataset, train=train.take(slice(kept)), validation=held_out)
 
 
 def mixed_order(labels: np.ndarray) -> np.ndarray:

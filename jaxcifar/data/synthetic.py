@@ -24,62 +24,26 @@ def _wave(u: np.ndarray) -> np.ndarray:
     return np.abs(u - np.floor(u) - np.float32(0.5)) - np.float32(0.25)
 
 
-def _disc(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    return np.sqrt(x * x + y * y) - 0.9
-
-
-def _ring(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    return np.abs(np.sqrt(x * x + y * y) - 0.75) - 0.2
-
-
-def _square(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    return _box(x, y, 0.8, 0.8)
-
-
-def _frame(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    return np.abs(_box(x, y, 0.68, 0.68)) - 0.2
-
-
-def _triangle(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    return np.maximum(0.866 * np.abs(x) - 0.5 * y, y) - 0.5
-
-
-def _cross(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    return np.minimum(_box(x, y, 0.95, 0.3), _box(x, y, 0.3, 0.95))
-
-
-# Stripes and checkers fill the image; their period is the half-size of the other shapes.
-def _horizontal(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    return _wave(y)
-
-
-def _vertical(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    return _wave(x)
-
-
 def _diagonal(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     """The stripes rise in every second image and fall in the others; mirroring keeps the class."""
     sign = np.where(np.arange(len(x)) % 2, 1, -1).astype(np.float32)[:, None, None]
     return _wave(0.7071 * (x + sign * y))
 
 
-def _checker(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    return 4 * _wave(0.7 * x) * _wave(0.7 * y)
-
-
 # class -> signed distance to its shape, negative inside, at coordinates x, y [N, 32, 32] float32,
 # centred on the shape and in units of its size.
 SHAPES: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
-    "disc": _disc,
-    "ring": _ring,
-    "square": _square,
-    "frame": _frame,
-    "triangle": _triangle,
-    "cross": _cross,
-    "horizontal stripes": _horizontal,
-    "vertical stripes": _vertical,
+    "disc": lambda x, y: np.sqrt(x * x + y * y) - 0.9,
+    "ring": lambda x, y: np.abs(np.sqrt(x * x + y * y) - 0.75) - 0.2,
+    "square": lambda x, y: _box(x, y, 0.8, 0.8),
+    "frame": lambda x, y: np.abs(_box(x, y, 0.68, 0.68)) - 0.2,
+    "triangle": lambda x, y: np.maximum(0.866 * np.abs(x) - 0.5 * y, y) - 0.5,
+    "cross": lambda x, y: np.minimum(_box(x, y, 0.95, 0.3), _box(x, y, 0.3, 0.95)),
+    # The others fill the image; their period is the half-size of the shapes above.
+    "horizontal stripes": lambda x, y: _wave(y),
+    "vertical stripes": lambda x, y: _wave(x),
     "diagonal stripes": _diagonal,
-    "checker": _checker,
+    "checker": lambda x, y: 4 * _wave(0.7 * x) * _wave(0.7 * y),
 }
 CLASS_NAMES = tuple(SHAPES)
 
