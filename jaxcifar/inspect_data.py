@@ -16,7 +16,7 @@ from jaxcifar.data import cifar10, cifar100, summary
 from jaxcifar.errors import UserError
 from jaxcifar.figures import png
 from jaxcifar.run import damage
-from jaxcifar.system import files, output
+from jaxcifar.system import output
 from jaxcifar.system.files import expand_home
 
 SAMPLES = 10  # of each class
@@ -34,7 +34,7 @@ def find_source(word: str, dir: str) -> tuple[str, str]:
     """
     if word in data.SOURCES:
         return word, dir
-    path = files.expand_home(word)
+    path = expand_home(word)
     if path.exists():
         if path.suffix == ".npz":
             return "npz", word

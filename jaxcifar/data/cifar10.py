@@ -1,7 +1,5 @@
 """Loads CIFAR-10 from the user's folders, the cache or the network, in this order."""
 
-import functools
-
 from jaxcifar.data import locate, official, tfds
 from jaxcifar.data.split import Dataset, Split, content_sha256, make_dataset
 
@@ -33,10 +31,8 @@ def load(dir: str) -> Dataset:
 
 def published() -> locate.Published:
     """Returns how CIFAR-10 is published and recognised."""
-    kind, names = official.BINARY, {"label": CLASS_NAMES}
-    read = functools.partial(official.read_tar, kind)
-    copies = tfds.Copies("cifar10", kind.tar, official.BINARY_SHA256, names, read)
-    return locate.Published("CIFAR-10", (official.PYTHON, kind), copies, _find_problem)
+    copies = tfds.Copies("cifar10", official.BINARY, {"label": CLASS_NAMES})
+    return locate.Published("CIFAR-10", (official.PYTHON, official.BINARY), copies, _find_problem)
 
 
 def _find_problem(train: Split, test: Split) -> str:

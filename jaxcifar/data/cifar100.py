@@ -1,7 +1,5 @@
 """Loads CIFAR-100 from the user's folders, the cache or the network, in this order."""
 
-import functools
-
 import numpy as np
 
 from jaxcifar.data import locate, official, tfds
@@ -50,8 +48,7 @@ def published() -> locate.Published:
     """Returns how CIFAR-100 is published and recognised."""
     kind = official.BINARY_100
     names = {"coarse_label": CLASS_NAMES["coarse"], "label": CLASS_NAMES["fine"]}
-    read = functools.partial(official.read_tar, kind)
-    copies = tfds.Copies("cifar100", kind.tar, official.BINARY_100_SHA256, names, read)
+    copies = tfds.Copies("cifar100", kind, names)
     return locate.Published("CIFAR-100", (official.PYTHON_100, kind), copies, _find_problem)
 
 

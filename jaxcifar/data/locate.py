@@ -104,7 +104,7 @@ class Published(NamedTuple):
                 f"no {self.title} in {looked}, and {error}{self._name_unread(folders)}; set"
                 " JAXCIFAR_DATA,"
                 " --config.data.dir or, in evaluate and report, --data_dir to a folder with an"
-                f" official archive (sha256 {self.copies.sha256}), unpacked or not, or train on"
+                f" official archive ({self.copies.kind.tar_digest}), unpacked or not, or train on"
                 " synthetic images with --config.data.source=synthetic"
             ) from error
         train, test = self.read_tfds(copy)

@@ -24,7 +24,6 @@ from jaxcifar.system import files
 MAX_FILE = 2**28  # bytes; official files are smaller
 MAX_TAR = 2**28  # bytes; official archives unpack to less
 
-BINARY_SHA256 = "c4a38c50a1bc5f3a1c5537f2155ab9d68f9f25eb1ed8d9ddda3db29a59bca1dd"  # of the archive
 # The MD5 of each file of the two official archives, in the official order.
 PYTHON_MD5 = {
     "data_batch_1": "c99cafc152244af753f735de768cd75f",
@@ -48,7 +47,6 @@ PYTHON_100_MD5 = {
     "test": "f0ef6b0ae62326f3e7ffdfab6717acfc",
 }
 BINARY_100_MD5 = {"train.bin": "", "test.bin": ""}
-BINARY_100_SHA256 = "58a81ae192c23a4be8b1804d68e518ed807d710a4eb253b1f2a199162a40d8ec"
 
 
 class Kind(NamedTuple):
@@ -56,7 +54,7 @@ class Kind(NamedTuple):
 
     folder: str  # that the archive unpacks to
     tar: str
-    tar_digest: str
+    tar_digest: str  # as text, with the name of the algorithm
     md5: dict[str, str]  # by file; "" if it is not known
     # labels [N] or, of CIFAR-100, coarse and fine labels [N, 2]; pixels [N, 3·32·32]
     decode: Callable[[bytes], tuple[np.ndarray, np.ndarray]]
@@ -199,7 +197,7 @@ PYTHON = Kind(
 BINARY = Kind(
     "cifar-10-batches-bin",
     "cifar-10-binary.tar.gz",
-    f"sha256 {BINARY_SHA256}",
+    "sha256 c4a38c50a1bc5f3a1c5537f2155ab9d68f9f25eb1ed8d9ddda3db29a59bca1dd",
     BINARY_MD5,
     _decode_binary,
 )
@@ -213,7 +211,7 @@ PYTHON_100 = Kind(
 BINARY_100 = Kind(
     "cifar-100-binary",
     "cifar-100-binary.tar.gz",
-    f"sha256 {BINARY_100_SHA256}",
+    "sha256 58a81ae192c23a4be8b1804d68e518ed807d710a4eb253b1f2a199162a40d8ec",
     BINARY_100_MD5,
     _decode_binary_100,
 )

@@ -9,12 +9,13 @@ array_record format.
 import io
 import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from jaxcifar.data import official
 from jaxcifar.data.split import Split
 from jaxcifar.errors import UserError, first_line
 
@@ -27,14 +28,12 @@ class Copies(NamedTuple):
     """What TFDS needs to know to make copies of a data set."""
 
     name: str  # of the data set in TFDS
-    tar: str  # the official binary version
-    sha256: str  # of the archive
+    kind: official.Kind  # the official version from which copies are made
     class_names: Mapping[str, tuple[str, ...]]  # by feature; with several, labels are [N, features]
-    read_tar: Callable[[Path], tuple[Split, Split]]
 
     def url(self) -> str:
         """Returns the address of the archive."""
-        return f"{URL.rpartition('/')[0]}/{self.tar}"
+        return f"{URL.rpartition('/')[0]}/{self.kind.tar}"
 
 
 def find_copy(
@@ -110,7 +109,7 @@ def download(data_dir: Path, copies: Copies, max_examples: int | None = None) ->
       UserError: the download failed. The network is probed first, because TFDS would retry for
         minutes.
     """
-    if not (data_dir / MANUAL_TAR).with_name(copies.tar).exists():
+    if not (data_dir / MANUAL_TAR).with_name(copies.kind.tar).exists():
         probe(copies.url())
     import tensorflow_datasets as tfds
 
@@ -130,7 +129,7 @@ def download(data_dir: Path, copies: Copies, max_examples: int | None = None) ->
         raise
     except Exception as error:  # from requests, TFDS or the file system
         raise UserError(
-            f"downloading {copies.url()} (sha256 {copies.sha256}) into {data_dir} failed:"
+            f"downloading {copies.url()} ({copies.kind.tar_digest}) into {data_dir} failed:"
             f" {first_line(error)}"
         ) from error
     return Path(builder.data_dir)
@@ -182,7 +181,8 @@ def _builder(data_dir: Path, copies: Copies) -> Any:
             pkg_dir_path = None
 
             def _split_generators(self, dl_manager: Any) -> dict[str, Any]:
-                train, test = copies.read_tar(Path(dl_manager.download(copies.url())))
+                tar = Path(dl_manager.download(copies.url()))
+                train, test = official.read_tar(copies.kind, tar)
                 for feature, names in copies.class_names.items():
                     self.info.features[feature].names = names
                 return {"train": examples("train", train), "test": examples("test", test)}

@@ -168,7 +168,7 @@ def test_tfds_refuses_an_unofficial_archive(tiny, tmp_path, monkeypatch):
     monkeypatch.setattr(tfds, "URL", url)
     with pytest.raises(UserError) as raised:
         tfds.download(tmp_path, cifar10.published().copies)
-    assert_one_line(raised, "wrong checksum", official.BINARY_SHA256)
+    assert_one_line(raised, "wrong checksum", official.BINARY.tar_digest)
 
 
 @pytest.mark.parametrize("damage", ["truncated", "bit", "missing"])
