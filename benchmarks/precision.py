@@ -21,7 +21,6 @@ from jaxcifar.claims import records, tables
 from jaxcifar.config import files
 from jaxcifar.errors import UserError
 from jaxcifar.launch.grid import Swept, make_grid
-from jaxcifar.run import workdir
 from jaxcifar.stats import intervals
 from jaxcifar.system import atomic, output
 from jaxcifar.system.command import run_command
@@ -143,7 +142,7 @@ def main() -> None:
                 str(checkout.CONFIGS / name), options.seeds, options.work.resolve() / config, flags
             )
             runs = [run for run in runs if run["config"] != config] + found
-            workdir.write_text(OUT, json.dumps(runs, indent=1) + "\n")
+            atomic.write_text(OUT, json.dumps(runs, indent=1) + "\n")
     text = precision_table(json.loads(OUT.read_text()))
     atomic.replace_between_marks(checkout.README, MARKS, text)
     print(text)

@@ -16,7 +16,7 @@ from jaxcifar import models
 from jaxcifar.config import overrides
 from jaxcifar.run import metrics, workdir
 from jaxcifar.run.checkpoint import Checkpoints
-from jaxcifar.system import backend
+from jaxcifar.system import atomic, backend
 from jaxcifar.training import about, experiment, losses, scoring
 
 
@@ -74,7 +74,7 @@ def run(
         epoch |= scoring.prefixed("train", carry.sums)
         epoch |= scoring.prefixed("validation" if config.data.validation else "test", sums)
         with workdir.claim_workdir(keep, config), Checkpoints(keep, writing=True) as checkpoints:
-            workdir.write_text(keep / metrics.FILE, json.dumps(epoch) + "\n")
+            atomic.write_text(keep / metrics.FILE, json.dumps(epoch) + "\n")
             checkpoints.save(carry, about.describe(config, dataset, parts), accuracy)
     return {
         "train_seconds": trained - began,

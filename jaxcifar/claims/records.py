@@ -11,8 +11,8 @@ from ml_collections import ConfigDict
 
 from jaxcifar.config import compare, files, overrides, schema
 from jaxcifar.errors import UserError, first_line
-from jaxcifar.run import metrics, provenance, workdir
-from jaxcifar.system import json_files, output
+from jaxcifar.run import metrics, provenance
+from jaxcifar.system import atomic, json_files, output
 from jaxcifar.system.json_files import INTEGER, MAYBE_NUMBER, NUMBER, TEXT
 
 Record = dict[str, Any]
@@ -139,5 +139,5 @@ def write(out: pathlib.Path, record: Record) -> pathlib.Path:
     if file.exists() and file.read_text("utf-8") != text:
         old = (file.with_name(f"{file.name}.old{number}") for number in itertools.count(1))
         file.rename(next(path for path in old if not path.exists()))
-    workdir.write_text(file, text)
+    atomic.write_text(file, text)
     return file

@@ -8,7 +8,6 @@ from jaxcifar.claims import figures, records, tables
 from jaxcifar.claims.judge import judge_all
 from jaxcifar.claims.reports import CLAIMS, RUNS
 from jaxcifar.errors import UserError
-from jaxcifar.run import workdir
 from jaxcifar.system import atomic, output
 
 
@@ -22,7 +21,7 @@ def write_table(out: pathlib.Path) -> None:
     atomic.check_writable(out, "--out")
     with output.busy("drawing the figures"):
         pictures = figures.draw(out, found, judged)
-    workdir.write_text(out / "README.md", tables.results_readme(out, found, judged, pictures))
+    atomic.write_text(out / "README.md", tables.results_readme(out, found, judged, pictures))
     print(f"wrote {out / 'README.md'} and {len(pictures)} figures; {tables.verdicts(judged)}")
     readme = out.resolve().parent / "README.md"
     if readme.exists():

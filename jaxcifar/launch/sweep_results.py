@@ -11,9 +11,9 @@ from jaxcifar.claims.records import Record, Records
 from jaxcifar.claims.tables import format_mean_std, not_yet
 from jaxcifar.figures import curves, png
 from jaxcifar.launch.grid import Grid
-from jaxcifar.run import selection, workdir
+from jaxcifar.run import selection
 from jaxcifar.stats.intervals import Spread, mean_half_width, mean_std
-from jaxcifar.system import output
+from jaxcifar.system import atomic, output
 
 LOG_FROM = 4  # the ratio of the largest to the smallest value from which the x axis is logarithmic
 
@@ -123,5 +123,5 @@ def write_results(out: pathlib.Path, grid: Grid, found: Records) -> None:
         png.draw_charts(out / "curves.png", curves.learning_curves(runs), grid.config_file)
         draw_accuracy(out / "accuracy.png", grid, found)
         text += "\n![accuracy](accuracy.png)\n\n![curves](curves.png)\n"
-    workdir.write_text(out / "README.md", text)
+    atomic.write_text(out / "README.md", text)
     output.show(f"\n{table}\n\nwrote {out / 'README.md'}")

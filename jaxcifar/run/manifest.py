@@ -18,9 +18,10 @@ CHUNK = 2**20
 
 def write_manifest(folder: pathlib.Path) -> None:
     """Writes the manifest of the files that are in the folder now."""
-    described = {name: _describe(folder / name) for name in _names(folder)}
-    with atomic.replacing(folder / FILE) as file:
-        file.write(json.dumps(described, indent=1).encode())
+    found = (p for p in folder.rglob("*") if p.is_file() and p.name not in (FILE, UNREAD))
+    names = sorted(path.relative_to(folder).as_posix() for path in found)
+    described = {name: _describe(folder / name) for name in names}
+    atomic.write_text(folder / FILE, json.dumps(described, indent=1))
 
 
 def has_manifest(folder: pathlib.Path) -> bool:
@@ -49,11 +50,6 @@ def mismatch(folder: pathlib.Path) -> str:
         except FileNotFoundError:
             return f"{name} is missing"
     return ""
-
-
-def _names(folder: pathlib.Path) -> list[str]:
-    found = (p for p in folder.rglob("*") if p.is_file() and p.name not in (FILE, UNREAD))
-    return sorted(path.relative_to(folder).as_posix() for path in found)
 
 
 def _describe(path: pathlib.Path) -> list[int]:

@@ -44,27 +44,27 @@ def resume(folder: pathlib.Path, last_step: int, writing: bool = True) -> tuple[
     diverged has no checkpoint. With `writing=False` the files are left alone.
     """
     content = _read(folder)
-    lines = [line for _, line in content if line]
-    if diverged(lines):
-        last_step = lines[-1]["step"]
-    kept = [(raw, line) for raw, line in content if line and line["step"] <= last_step]
-    later = [raw for raw, line in content if line and line["step"] > last_step]
+    valid = [(raw, line) for raw, line in content if line]
+    if diverged([line for _, line in valid]):
+        last_step = valid[-1][1]["step"]
+    kept = [(raw, line) for raw, line in valid if line["step"] <= last_step]
+    result = [line for _, line in kept], len(valid) - len(kept)
     if not writing:
-        return [line for _, line in kept if line], len(later)
+        return result
     damaged = [number for number, (_, line) in enumerate(content, 1) if line is None]
-    if torn := damaged[-1:] == [len(content)]:
+    if damaged[-1:] == [len(content)]:
         damaged.pop()
     if damaged:
         numbers = ", ".join(map(str, damaged))
         text = f"{folder / FILE} is damaged in line {numbers}; moved to {ASIDE} in the same folder"
         warnings.warn(text, stacklevel=2)
-    if later or damaged or torn:
+    if len(kept) < len(content):
         moved = [raw for raw, line in content if line is None or line["step"] > last_step]
         with files.open_plain(folder / ASIDE, "ab") as file:
             file.write(b"".join(raw + b"\n" for raw in moved))
         with atomic.replacing(folder / FILE) as file:
             file.write(b"".join(raw + b"\n" for raw, _ in kept))
-    return [line for _, line in kept if line], len(later)
+    return result
 
 
 def append(folder: pathlib.Path, line: Line) -> None:
@@ -84,8 +84,7 @@ def write_csv(folder: pathlib.Path, lines: Sequence[Line]) -> None:
     writer = csv.DictWriter(table, list(columns), lineterminator="\n")
     writer.writerow({name: output.csv_cell(output.printable(name)) for name in columns})
     writer.writerows(lines)
-    with atomic.replacing(folder / TABLE) as file:
-        file.write(table.getvalue().encode())
+    atomic.write_text(folder / TABLE, table.getvalue())
 
 
 def diverged(lines: Sequence[Line]) -> bool:

@@ -136,7 +136,7 @@ def claim_workdir(
                 for leftover in path.glob(pattern):
                     leftover.unlink()
             if not (path / "config.json").exists():
-                write_text(path / "config.json", schema.to_json(config) + "\n")
+                atomic.write_text(path / "config.json", schema.to_json(config) + "\n")
         yield
 
 
@@ -144,7 +144,7 @@ def lengthen(path: pathlib.Path, config: ConfigDict) -> None:
     """Updates config.json of a claimed run if the config now has more epochs."""
     if load_config(path).num_epochs != config.num_epochs:
         with damage.reporting(f"cannot write to --workdir {path}"):
-            write_text(path / "config.json", schema.to_json(config) + "\n")
+            atomic.write_text(path / "config.json", schema.to_json(config) + "\n")
 
 
 def _lock(file: IO[str], path: pathlib.Path) -> None:
@@ -220,12 +220,6 @@ def naming(path: pathlib.Path) -> Iterator[None]:
         raise UserError(f"{path / 'config.json'}: {error}") from error
 
 
-def write_text(path: pathlib.Path, text: str) -> None:
-    """Writes a text file atomically."""
-    with atomic.replacing(path) as file:
-        file.write(text.encode())
-
-
 def write_json(path: pathlib.Path, content: Any) -> None:
     """Writes a JSON file atomically, with null for numbers that are not finite."""
-    write_text(path, json.dumps(metrics.finite(content), indent=2, allow_nan=False) + "\n")
+    atomic.write_text(path, json.dumps(metrics.finite(content), indent=2, allow_nan=False) + "\n")

@@ -38,6 +38,12 @@ def replacing(path: pathlib.Path) -> Iterator[IO[bytes]]:
         raise
 
 
+def write_text(path: pathlib.Path, text: str) -> None:
+    """Writes a text file."""
+    with replacing(path) as file:
+        file.write(text.encode())
+
+
 def replace_between_marks(path: pathlib.Path, marks: tuple[str, str], text: str) -> None:
     """Replaces the text between the two lines `marks` of a file.
 
@@ -48,5 +54,4 @@ def replace_between_marks(path: pathlib.Path, marks: tuple[str, str], text: str)
     _, end, after = rest.partition(marks[1])
     if not (start and end):
         raise UserError(f"{path} lacks the lines {marks[0]!r} and {marks[1]!r}")
-    with replacing(path) as file:
-        file.write(f"{before}{start}\n{text}\n{end}{after}".encode())
+    write_text(path, f"{before}{start}\n{text}\n{end}{after}")

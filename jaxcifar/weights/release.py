@@ -13,7 +13,7 @@ from jaxcifar.run import damage, manifest, metrics, workdir
 from jaxcifar.run.checkpoint import Checkpoints
 from jaxcifar.run.saved_model import read_model
 from jaxcifar.stats.accuracy import wilson
-from jaxcifar.system import output
+from jaxcifar.system import atomic, output
 from jaxcifar.training import experiment, initial
 from jaxcifar.training.views import VIEWS
 
@@ -56,7 +56,7 @@ def release_weights(
         size = sum(file.stat().st_size for file in out.rglob("*") if file.is_file())
         parameters = experiment.describe_parameters(model["params"])
         card = format_card(out, meta, line, parameters, size, licence)
-        workdir.write_text(out / CARD_FILE, card)
+        atomic.write_text(out / CARD_FILE, card)
     return card
 
 
@@ -73,7 +73,7 @@ def write_weights(
     """
     workdir.check_path(out)
     out.mkdir(parents=True)
-    workdir.write_text(out / "config.json", meta["config"] + "\n")
+    atomic.write_text(out / "config.json", meta["config"] + "\n")
     with Checkpoints(out, writing=True) as checkpoints:
         checkpoints.release(number, model, meta, accuracy)
     for file in out.rglob(manifest.UNREAD):

@@ -56,11 +56,11 @@ WRITES = [
     "jaxcifar.run.metrics.append",
     "jaxcifar.run.progress.Events.write",
     "jaxcifar.figures.png.save",
-    "jaxcifar.run.workdir.write_text",
+    "jaxcifar.system.atomic.write_text",
     "orbax.checkpoint.experimental.v1.training.Checkpointer.save_checkpointables_async",
 ]
 
-# A run draws its figure and writes its config only once.
+# A run draws its figure only once, and the first text that it writes is its config.
 TWICE = [place for place in WRITES if "png" not in place and "write_text" not in place]
 
 
