@@ -23,10 +23,18 @@ def measured_on() -> dict[str, Any]:
         "date": time.strftime("%Y-%m-%d"),
         "commit": provenance.commit(),
         "versions": provenance.versions() | {"torch": provenance.version("torch")},
-        "processor": provenance.processor(),
+        "processor": processor(),
         "cores": len(os.sched_getaffinity(0)),
         "load_before": round(os.getloadavg()[0], 2),
     }
+
+
+def processor() -> str:
+    """Returns the name of the processor, or "" if it is unknown."""
+    info = pathlib.Path("/proc/cpuinfo")
+    lines = info.read_text("utf-8").splitlines() if info.exists() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else ""
 
 
 def record_file(folder: pathlib.Path, benchmark: str, device: str) -> pathlib.Path:

@@ -1,4 +1,4 @@
-"""What results depend on besides their config: versions, commit, processor."""
+"""What results depend on besides their config: versions and commit."""
 
 import functools
 import os
@@ -26,14 +26,6 @@ def version(package: str) -> str:
         return metadata.version(package)
     except metadata.PackageNotFoundError:
         return "not installed"
-
-
-def processor() -> str:
-    """Returns the name of the processor, or "" if it is unknown."""
-    info = pathlib.Path("/proc/cpuinfo")
-    lines = info.read_text("utf-8").splitlines() if info.exists() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else ""
 
 
 @functools.cache
