@@ -21,6 +21,7 @@ from jaxcifar.data import image_files
 from jaxcifar.data.image_files import CroppedImage
 from jaxcifar.errors import UserError, printable
 from jaxcifar.figures import png
+from jaxcifar.models.adaptive import branch_means
 from jaxcifar.run import damage
 from jaxcifar.system import atomic, backend, output
 from jaxcifar.system.files import expand_home
@@ -76,7 +77,7 @@ def draw_explanations(
     pixels = np.stack([image.pixels for image, _ in found])
     prediction = net.predict(pixels)
     maps = explain.grad_cam(net, pixels, prediction.probabilities.argmax(1))
-    weights = explain.branch_weights(prediction.gates)
+    weights = {block: branch_means(gate) for block, gate in prediction.gates.items()}
     digits = len(str(len(found)))
     for i, (image, best) in enumerate(found):
         stem = printable(pathlib.Path(image.name).stem, 100).replace("/", "_")

@@ -40,7 +40,7 @@ def trained(tmp_path_factory, small_data_for_module):
 def test_evaluation_repeats_what_training_logged(trained, step, split):
     folder, lines = trained
     with Checkpoints(folder) as checkpoints:
-        want = checkpoints.best_step() if step == "best" else checkpoints.steps()[-1]
+        want = checkpoints.find_step("best") if step == "best" else checkpoints.steps()[-1]
     result = evaluation.evaluate_run(folder, str(want) if step == "number" else step, split)
     line = next(line for line in lines if line["step"] == want)
     assert result["step"] == want

@@ -214,7 +214,7 @@ def test_the_best_step_is_selected_on_the_validation_split(small_data, tmp_path)
     lines = trainer.train(config, tmp_path / "run").lines
     best = max(lines, key=lambda line: (line["validation_accuracy"], -line["step"]))
     with Checkpoints(tmp_path / "run") as checkpoints:
-        assert checkpoints.best_step() == best["step"]
+        assert checkpoints.find_step("best") == best["step"]
         assert checkpoints.steps() == sorted({best["step"], 8, 12})
         meta = checkpoints.meta(12)
     assert meta["mean"] == [0.5, 0.5, 0.5]

@@ -1,6 +1,5 @@
 """Command-line overrides of a config: --config.KEY=VALUE."""
 
-import pathlib
 import sys
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
@@ -115,10 +114,6 @@ def _parse_value(config: Mapping, section: str, leaf: str, text: str) -> Any:
     return fields.check_value(f"{where}.{leaf}", fields.parse(text, annotation), annotation)
 
 
-def _read(path: pathlib.Path) -> str:
-    return path.read_text(errors="replace") if path.is_file() else ""
-
-
 def _check_required_keys(config: Mapping, section: str, file: str) -> None:
     """Raises a UserError if the newly chosen `name` of a section needs keys that are missing."""
     keys = config[section]
@@ -127,7 +122,8 @@ def _check_required_keys(config: Mapping, section: str, file: str) -> None:
         words = " ".join(f"--config.{section}.{key}=VALUE" for key in missing)
         name = f'"name": "{keys["name"]}"'
         folder = files.find_config(file.partition(":")[0]).parent
-        those = [str(path) for path in sorted(folder.glob("*.py")) if name in _read(path)]
+        paths = (path for path in sorted(folder.glob("*.py")) if path.is_file())
+        those = [str(path) for path in paths if name in path.read_text("utf-8", "replace")]
         other = f", or start from {' or '.join(those)}" if those else ""
         raise UserError(
             f"config.{section}.name={keys['name']} needs {', '.join(missing)}: add {words}{other}"

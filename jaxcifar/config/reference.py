@@ -13,7 +13,7 @@ from ml_collections import ConfigDict
 
 from jaxcifar.config import fields, schema
 
-WIDTH = 80  # columns
+WIDTH, INDENT = 80, "    "  # columns
 HEAD = """# The keys of a config
 
 Made by `python -m jaxcifar.config.reference >docs/config.md`.
@@ -48,12 +48,9 @@ def describe_config(config: ConfigDict) -> str:
         for name, kind, default, meaning in describe_keys(expected):
             default = f"default {default}" if default else "required"
             text = f"{meaning[:1].upper()}{meaning[1:]}. Expects {kind}; {default}."
-            blocks.append(f"{prefix}{name} = {values[name]!r}\n{_indent(text)}")
+            text = textwrap.fill(text, WIDTH, initial_indent=INDENT, subsequent_indent=INDENT)
+            blocks.append(f"{prefix}{name} = {values[name]!r}\n{text}")
     return "\n".join(blocks)
-
-
-def _indent(text: str) -> str:
-    return textwrap.fill(text, WIDTH, initial_indent="    ", subsequent_indent="    ")
 
 
 def to_markdown() -> str:

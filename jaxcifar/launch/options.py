@@ -3,14 +3,12 @@
 import argparse
 import math
 from collections.abc import Sequence
-from typing import TypeVar
 
 from jaxcifar.claims.records import Records
 from jaxcifar.errors import UserError
 from jaxcifar.system.slots import divide_machine
 
 MAX_SEEDS = 10_000
-T = TypeVar("T")
 
 
 def add_options(parser: argparse.ArgumentParser, cores: int | None, cores_text: str) -> None:
@@ -70,17 +68,13 @@ def check_options(
 def missing(every: Sequence[tuple[str, int]], found: Records, shard: str) -> list[tuple[str, int]]:
     """Returns the runs and seeds of a shard that have no record.
 
-    Shards divide all runs, missing or not, so they stay the same while records come in.
+    Shard "I/N" has every N-th run, starting with run I (from 0). Shards divide all runs, missing or
+    not, so they stay the same while records come in.
     """
-    return [(run, seed) for run, seed in select_shard(every, shard) if seed not in found[run]]
-
-
-def select_shard(items: Sequence[T], shard: str) -> list[T]:
-    """Returns shard "I/N" of the items: every N-th one, starting with item I (from 0)."""
     try:
         index, number = (int(part) for part in shard.split("/"))
         if not 0 <= index < number:
             raise ValueError
     except ValueError as error:
         raise UserError(f"--shard={shard}; expected I/N with I from 0 to N − 1") from error
-    return list(items[index::number])
+    return [(run, seed) for run, seed in every[index::number] if seed not in found[run]]

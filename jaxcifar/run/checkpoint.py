@@ -105,10 +105,6 @@ class Checkpoints:
         """Returns the saved steps in ascending order."""
         return sorted(c.step for c in self._checkpointer.checkpoints)
 
-    def best_step(self) -> int:
-        """Returns the step with the highest accuracy, or the first of several such steps."""
-        return selection.best(self._checkpointer.checkpoints, _accuracy).step
-
     def find_step(self, name: str) -> int:
         """Returns the saved step for "best", "latest" or the text of a number.
 
@@ -121,7 +117,7 @@ class Checkpoints:
         if name == "latest":
             return steps[-1]
         if name == "best":
-            return self.best_step()
+            return selection.best(self._checkpointer.checkpoints, _accuracy).step
         if name not in map(str, steps):
             saved = ", ".join(map(str, steps))
             raise UserError(f"step {name} is not saved; expected best, latest or one of {saved}")
@@ -280,15 +276,12 @@ class Checkpoints:
     def _set_aside(self, step: int, error: damage.Damaged) -> None:
         devices.barrier("damaged")  # wait until every process has read the step
         if devices.is_leader():
-            self._move_aside(step, error)
+            self._aside.mkdir(exist_ok=True)
+            names = (str(step), *(f"{step}.{number}" for number in range(1, 1000)))
+            place = next(self._aside / name for name in names if not (self._aside / name).exists())
+            self._folder(step).rename(place)
+            warnings.warn(f"{error}; moved to {place}, trying the step before it", stacklevel=2)
         devices.barrier("moved")
-
-    def _move_aside(self, step: int, error: damage.Damaged) -> None:
-        self._aside.mkdir(exist_ok=True)
-        names = (str(step), *(f"{step}.{number}" for number in range(1, 1000)))
-        place = next(self._aside / name for name in names if not (self._aside / name).exists())
-        self._folder(step).rename(place)
-        warnings.warn(f"{error}; moved to {place}, trying the step before it", stacklevel=2)
 
 
 class _KeepLatestAndBest:

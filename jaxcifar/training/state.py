@@ -81,10 +81,9 @@ class Packing:
 
     def pack_state(self, state: State) -> State:
         """Packs the parameters of a state and every tree with the same structure."""
-        return _map_trees(state, self.pack, self._is_like_params)
-
-    def _is_like_params(self, tree: Any) -> bool:
-        return self._structure == jax.tree.structure(tree)
+        return _map_trees(
+            state, self.pack, lambda tree: jax.tree.structure(tree) == self._structure
+        )
 
     def unpack_state(self, state: State) -> State:
         """Returns the state that was packed."""

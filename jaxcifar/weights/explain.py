@@ -8,7 +8,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxcifar.errors import UserError
-from jaxcifar.models.adaptive import branch_means
 from jaxcifar.weights.net import Net
 
 BATCH = 100  # images at once
@@ -54,8 +53,3 @@ def _grad_cam(parts: Any, variables: Any, images: jax.Array, classes: jax.Array)
     gradients, maps = jax.grad(score, has_aux=True)(zeros)
     gradient, features = (jax.tree.leaves(t)[0].astype(jnp.float32) for t in (gradients, maps))
     return jax.nn.relu((gradient.mean((1, 2), keepdims=True) * features).sum(-1))
-
-
-def branch_weights(gates: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Returns the weight of each branch by block, [N, K], as the mean over the channels."""
-    return {name: branch_means(gate) for name, gate in gates.items()}

@@ -16,7 +16,7 @@ from jaxcifar.claims import records
 from jaxcifar.errors import UserError
 from jaxcifar.launch import jobs, overview, parallel, sweep_results
 from jaxcifar.launch.job import Outcome, train_bundle
-from jaxcifar.launch.options import select_shard
+from jaxcifar.launch.options import missing
 from jaxcifar.launch.overview import progress
 from jaxcifar.launch.parallel import run_parallel
 from jaxcifar.run import workdir
@@ -186,12 +186,12 @@ def test_children_stop_and_save_if_nobody_reads_the_output(children, tmp_path, m
 
 
 def test_shards_contain_every_job_once():
-    items = list(range(10))
-    shards = [select_shard(items, f"{i}/3") for i in range(3)]
-    assert shards == [[0, 3, 6, 9], [1, 4, 7], [2, 5, 8]]
+    every = [("a", seed) for seed in range(10)]
+    shards = [missing(every, {"a": {}}, f"{i}/3") for i in range(3)]
+    assert shards == [[("a", s) for s in seeds] for seeds in ((0, 3, 6, 9), (1, 4, 7), (2, 5, 8))]
     for wrong in ("3/3", "-1/3", "1", "a/b", "0/0"):
         with pytest.raises(UserError, match="expected I/N"):
-            select_shard(items, wrong)
+            missing(every, {"a": {}}, wrong)
 
 
 @pytest.fixture

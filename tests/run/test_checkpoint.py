@@ -74,7 +74,7 @@ def test_the_two_latest_and_the_first_best_are_kept(tmp_path, like, accuracies, 
     save(tmp_path, like, accuracies)
     with Checkpoints(tmp_path) as checkpoints:
         assert checkpoints.steps() == kept
-        assert checkpoints.best_step() == best
+        assert checkpoints.find_step("best") == best
     assert int(restore(tmp_path, like).state.step) == kept[-1]
 
 

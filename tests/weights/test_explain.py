@@ -8,6 +8,7 @@ from conftest import ROOT, config_of
 from nets import CONFIGS, IMAGES, net_of
 
 from jaxcifar.errors import UserError
+from jaxcifar.models.adaptive import branch_means
 from jaxcifar.training import experiment
 from jaxcifar.weights import explain
 
@@ -108,7 +109,8 @@ def test_marking_the_map_adds_nothing_to_training_or_prediction():
 def test_branch_weights_are_the_gates_averaged_over_channels(name):
     net = net_of(CONFIGS[name])
     gates = net.predict(IMAGES).gates
-    for block, weights in explain.branch_weights(gates).items():
+    for block, gate in gates.items():
+        weights = branch_means(gate)
         assert weights.shape == (len(IMAGES), 2 if name == "prelu" else gates[block].shape[1])
         want = gates[block] if gates[block].ndim == 2 else gates[block].mean(2)
         np.testing.assert_allclose(weights, want, rtol=1e-6)
