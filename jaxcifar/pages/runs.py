@@ -6,13 +6,13 @@ import pathlib
 from collections.abc import Sequence
 from typing import Any
 
-import jax
 import numpy as np
 
 from jaxcifar import data
 from jaxcifar.config import schema
 from jaxcifar.errors import UserError
 from jaxcifar.run import metrics, workdir
+from jaxcifar.run.leaves import by_path
 from jaxcifar.stats.accuracy import wilson
 from jaxcifar.weights import evaluation
 from jaxcifar.weights.net import Net, load_net
@@ -130,15 +130,14 @@ def differing(runs: Sequence[Run]) -> list[str]:
 
 def kernels(net: Net) -> dict[str, np.ndarray]:
     """Returns the weights of every dense and convolutional layer by name."""
-    leaves = jax.tree_util.tree_leaves_with_path(net.variables["params"])
-    named = {"/".join(str(key.key) for key in path): np.asarray(leaf) for path, leaf in leaves}
-    return {name.removesuffix("/kernel"): leaf for name, leaf in named.items() if leaf.ndim > 1}
+    leaves = by_path(net.variables["params"]).items()
+    return {path.removesuffix("/kernel"): np.asarray(x) for path, x in leaves if x.ndim > 1}
 
 
 def first_filters(net: Net) -> np.ndarray | None:
     """Returns the filters [h, w, 3, N] applied to the image itself, or None if there are none."""
-    statistics = jax.tree_util.tree_leaves_with_path(net.variables.get("batch_stats", {}))
-    whitening = [np.asarray(leaf) for path, leaf in statistics if path[-1].key == "whitening"]
+    statistics = by_path(net.variables.get("batch_stats", {})).items()
+    whitening = [np.asarray(leaf) for path, leaf in statistics if path.endswith("whitening")]
     found = whitening or [k for k in kernels(net).values() if k.ndim == 4 and k.shape[2] == 3]
     if not found:  # a dense layer on the flattened image
         flat = [k for k in kernels(net).values() if k.ndim == 2 and len(k) == 32 * 32 * 3]

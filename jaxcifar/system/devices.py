@@ -15,6 +15,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax.experimental import multihost_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from jaxcifar.errors import UserError, as_user_error, first_line
@@ -71,8 +72,6 @@ def is_leader() -> bool:
 def barrier(name: str) -> None:
     """Waits until every process has reached this point."""
     if jax.process_count() > 1:
-        from jax.experimental import multihost_utils
-
         multihost_utils.sync_global_devices(name)
 
 
@@ -86,8 +85,6 @@ def check_same(mine: Mapping[str, Any]) -> None:
     """
     if jax.process_count() == 1:
         return
-    from jax.experimental import multihost_utils
-
     text = np.frombuffer(json.dumps(mine).encode(), np.uint8)
     sizes = multihost_utils.process_allgather(np.array(text.size))
     texts = multihost_utils.process_allgather(np.pad(text, (0, int(sizes.max()) - text.size)))
@@ -109,8 +106,6 @@ def any_process(flag: bool) -> bool:
     """Returns whether the flag is set in any process; all processes must call it."""
     if jax.process_count() == 1:
         return flag
-    from jax.experimental import multihost_utils
-
     return bool(np.any(multihost_utils.process_allgather(np.array(flag))))
 
 

@@ -141,10 +141,7 @@ class Experiment:
     def abstract_start(self, optimizer: optax.GradientTransformation) -> Carry:
         """Returns the shapes, types and shardings of `start`'s result."""
         shapes = jax.eval_shape(functools.partial(self._create, optimizer=optimizer), 0)
-        sharding = devices.replicated(self.mesh)
-        return jax.tree.map(
-            lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding), shapes
-        )
+        return devices.place(shapes, self.mesh)
 
     def abstract_model(self) -> dict[str, Any]:
         """Returns the shapes, types and shardings of {params, batch_stats, ema}."""
