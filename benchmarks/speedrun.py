@@ -186,7 +186,7 @@ def headline(runs: list[Record]) -> str:
             f", in {100 * share:.0f} % of the time of the published recipe in PyTorch on the same"
             f" machine (n = {len(theirs)}), both in float32"
         )
-    return f"{text}: [details](benchmarks/README.md#the-speed-run)."
+    return f"{text}. [Details](benchmarks/README.md#the-speed-run)."
 
 
 def write_tables(results: pathlib.Path) -> None:
@@ -221,11 +221,16 @@ def main() -> None:
     """Runs the command."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], allow_abbrev=False)
     parser.add_argument(
-        "--seeds", type=int, default=3, metavar="N", help="run seeds 0 to N−1; default: 3"
+        "--seeds", type=int, default=3, metavar="N", help="run seeds 0 to N−1 (default: 3)"
     )
-    parser.add_argument("--sides", default=SIDES, metavar="SIDE,…", help=f"default: {SIDES}")
     parser.add_argument(
-        "--out", type=pathlib.Path, default=checkout.RESULTS, help="default: results/"
+        "--sides", default=SIDES, metavar="SIDE,…", help=f"sides to run (default: {SIDES})"
+    )
+    parser.add_argument(
+        "--out",
+        type=pathlib.Path,
+        default=checkout.RESULTS,
+        help="folder for the results (default: results)",
     )
     parser.add_argument(
         "--keep", type=pathlib.Path, metavar="DIR", help="keep the trained runs in DIR/SIDE-seedN"

@@ -9,7 +9,7 @@ Test accuracy: not measured by us. The table of kuangliu/pytorch-cifar gives 0.9
 recipe of 350 epochs with three learning rates.
 
 The net, its PyTorch names and the recipe (cosine over 200 epochs) are those of pytorch-cifar, with
-two differences. Our initial weights are He's instead of PyTorch's defaults, and we skip the images
+two differences. We use He initialisation instead of PyTorch's default, and we skip the images
 that do not fill the last batch of an epoch.
 """
 

@@ -18,7 +18,8 @@ A variant is named after its target, the test accuracy in per cent. Test accurac
 
 The recipe is Jordan's airbench94 with Muon (arXiv 2404.00498, 94.01 % in 8 epochs), plus the
 curriculum of image sizes of fulcrumresearch/cifar-10-speedrun (24, 28 and 32 pixels, 3 epochs
-each). The authors of both chose their values on the test set. Our recipe differs in four ways:
+each). The authors of both chose their values on the test set. Besides the epochs at each image size
+and the learning rate, our recipe differs in four ways:
 
 - Batches hold 1,000 images (2,000 in variant 96), chosen for variant 93 on validation images.
 - The whitening has no bias.

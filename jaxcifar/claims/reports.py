@@ -40,8 +40,8 @@ RUNS = {
     **dict.fromkeys((NORM, NORM_FAST, SWISH, L1, *LR_SWEEP.values(), *L2_SWEEP.values()), 5.0),
     "resnet20": 540.0,
     "adaptive": 360.0,
-    "adaptive_softmax": 4000.0,
-    "adaptive_prelu": 4000.0,
+    "adaptive_softmax": 660.0,
+    "adaptive_prelu": 600.0,
 }
 
 TRAIN_ACCURACY, TRAIN_LOSS = last_epoch("train_accuracy"), last_epoch("train_loss")

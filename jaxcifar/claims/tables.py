@@ -39,29 +39,30 @@ it quotes. For these two the table gives our best epoch, marked "selected on tes
 after the last epoch, and how much the selection adds.
 
 - **A figure** is compared with the 95 % prediction interval for one more run of ours,
-  m ± t·s·√(1 + 1/n), widened by half the last reported digit. The spread s is pooled over the runs
-  of the same config file that are better than guessing, except where an F test at 20 % finds that
-  the run's own spread differs. A figure inside the interval *holds* if the 95 % interval of our
-  mean lies within 1.5 points of it (10 % for a loss), and is *undecided* otherwise. A figure
-  outside the interval *does not hold* if ours is worse. If ours is better it is *exceeded*: we
-  reach the number, but do not reproduce the report's run.
+  m ± t·s·√(1 + 1/n), widened by half the last reported digit. The spread s, the standard deviation
+  between seeds, is pooled over the runs of the same config file that are better than guessing,
+  except where an F test at 20 % finds that the run's own spread differs. A figure inside the
+  interval *holds* if the 95 % interval of our mean lies within 1.5 points of it (10 % for a loss),
+  and is *undecided* otherwise. A figure outside the interval *does not hold* if ours is worse. If
+  ours is better it is *exceeded*: we reach the number, but do not reproduce the report's run.
 - **The interval is too narrow** if the run's spread exceeds the others', but the F test misses it.
-  In simulations with three to nine seeds, it then covers 86 to 95 % of further runs.
+  In simulations with three to nine seeds, such an interval covers 86 to 95 % of further runs.
 - **A statement** compares a run with a bound, or two runs paired by seed. The 95 % t-interval
   decides whether it *holds*, *does not hold* or is *undecided*. Several comparisons in one
   statement are corrected for their number (Holm). "X is the best" means that X beats every other
-  run. A single seed decides only if it is more than five spreads between runs away from the
+  run. A single seed decides only if it is more than five standard deviations away from the
   bound. P(best) is how often a run has the highest mean when the seeds are resampled.
 - **Undecided** claims say how many more seeds would decide them if mean and spread stayed as they
-  are. No number of seeds decides a figure that is more than the tolerance from our mean but within
-  the run-to-run spread.
+  are. A figure that is more than 1.5 points (10 % for a loss) from our mean but within the spread
+  between seeds stays undecided with any number of seeds.
 - **Many claims** are tested, and of 45 tests at 95 % about two fail by chance. A claim "does not
   hold" only if that survives Holm's correction over all measured claims; otherwise it is
   undecided.
+- The reports name no tolerances: 1.5 points, 10 % and the bounds of the statements are our choice.
 - A claim about speed is judged only on the kind of device it names.
 """
 PICTURES = """
-## Figures
+## Charts
 
 Training curves are dashed and test curves solid: the mean over the seeds, with a band of one
 standard deviation (for weights, from the smallest to the largest share). A mean ends where one of
@@ -147,7 +148,7 @@ def why_never_decided(judgement: Judgement) -> str:
         return "a seed's value is not finite"
     if judgement.closest.margin == 0:
         return "the mean is exactly at the bound"
-    return "the run-to-run spread is wider than the tolerance"
+    return "the spread between seeds is wider than the tolerance"
 
 
 def format_last_epoch(test: Test) -> str:

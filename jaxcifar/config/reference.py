@@ -20,7 +20,7 @@ Made by `python -m jaxcifar.config.reference >docs/config.md`.
 
 Set a key in a config file, or on the command line with `--config.KEY=VALUE`, for example
 `--config.optimizer.learning_rate=3e-4`. `python -m jaxcifar.show_config FILE.py` prints the keys
-and values of one config. A key without a default is required.
+and values of one config.
 """
 
 

@@ -99,7 +99,7 @@ def test_a_spread_wider_than_the_tolerance_is_never_decided_and_the_reason_is_gi
     judgement = figure(FIVE, 0.72, Spread(0.03, 4))
     assert (judgement.verdict, judgement.more_seeds) == (UNDECIDED, math.inf)
     assert tables.verdict(judgement) == "undecided (more seeds would not decide it)"
-    spread_is_wide = "the run-to-run spread is wider than the tolerance"
+    spread_is_wide = "the spread between seeds is wider than the tolerance"
     assert tables.why_never_decided(judgement) == spread_is_wide
     assert tables.why_never_decided(figure([math.inf] * 2, 0.72)) == (
         "a seed's value is not finite"
