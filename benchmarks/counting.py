@@ -63,7 +63,7 @@ def _abstract_loss(parts: Experiment, batch_size: int, size: int = SIZE) -> tupl
             rngs={"dropout": jax.random.key(0)},
             mutable=["batch_stats"],
         )
-        return parts.loss.examples(logits, labels).mean()
+        return parts.loss.per_example(logits, labels).mean()
 
     return loss, variables["params"], variables["batch_stats"], images, labels
 

@@ -282,7 +282,7 @@ def main() -> None:
         "--config",
         action="append",
         metavar="FILE.py[:VARIANT]",
-        help=f"may be given several times; default: {', '.join(CONFIGS)}",
+        help=f"config to compile; repeat for several (default: {', '.join(CONFIGS)})",
     )
     parser.add_argument(
         "--target",

@@ -3,9 +3,9 @@
     python benchmarks/precision.py [--seeds=3] [--configs=CONFIG,…] [--work=DIR] [--runs_at_once=M]
     python benchmarks/precision.py --table
 
-Each config is a `jaxcifar.sweep` over compute_dtype in a folder of DIR; run the same command to
-continue it. Writes results/precision.json and the table in benchmarks/README.md. Other flags are
-passed to `jaxcifar.sweep`.
+Each config is swept over compute_dtype by `jaxcifar.sweep`, in its own folder in DIR; the same
+command continues a sweep. Writes results/precision.json and the table in benchmarks/README.md.
+Other flags are passed to `jaxcifar.sweep`.
 """
 
 import argparse
@@ -118,10 +118,13 @@ def main() -> None:
     """Runs the command."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], allow_abbrev=False)
     parser.add_argument(
-        "--seeds", type=int, default=3, metavar="N", help="run seeds 0 to N−1; default: 3"
+        "--seeds", type=int, default=3, metavar="N", help="run seeds 0 to N−1 (default: 3)"
     )
     parser.add_argument(
-        "--configs", default=CONFIGS, metavar="CONFIG,…", help=f"in configs/; default: {CONFIGS}"
+        "--configs",
+        default=CONFIGS,
+        metavar="CONFIG,…",
+        help=f"configs to train, from configs/ (default: {CONFIGS})",
     )
     parser.add_argument(
         "--work",

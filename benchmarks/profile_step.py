@@ -85,7 +85,9 @@ def purpose(name: str, line: str) -> str:
 def main() -> None:
     """Runs the command."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], allow_abbrev=False)
-    parser.add_argument("--config", required=True, metavar="FILE.py[:VARIANT]")
+    parser.add_argument(
+        "--config", required=True, metavar="FILE.py[:VARIANT]", help="config to profile"
+    )
     options, flags = parser.parse_known_args()
     profiling.on_one_core()
     backend.configure()

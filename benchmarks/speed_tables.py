@@ -139,7 +139,7 @@ def origin(record: Record) -> str:
 
 
 def is_busy(record: Record) -> bool:
-    """Whether other processes used more than a quarter of the cores before the start."""
+    """Returns whether other processes used more than a quarter of the cores before the start."""
     return record["load_before"] > record["cores"] / 4
 
 

@@ -75,7 +75,7 @@ def run(
         epoch |= scoring.prefixed("validation" if config.data.validation else "test", sums)
         with workdir.claim_workdir(keep, config), Checkpoints(keep, writing=True) as checkpoints:
             atomic.write_text(keep / metrics.FILE, json.dumps(epoch) + "\n")
-            checkpoints.save(carry, about.describe(config, dataset, parts), accuracy)
+            checkpoints.save(carry, about.make_metadata(config, dataset, parts), accuracy)
     return {
         "train_seconds": trained - began,
         "views_seconds": done - trained,

@@ -220,34 +220,37 @@ def parse_options() -> argparse.Namespace:
     """Returns the command's options, checked."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], allow_abbrev=False)
     parser.add_argument(
-        "--systems", default=",".join(CPU_EXAMPLES), metavar="NAME,…", help="default: all"
+        "--systems",
+        default=",".join(CPU_EXAMPLES),
+        metavar="NAME,…",
+        help="systems to measure (default: all)",
     )
     parser.add_argument(
         "--examples",
         type=int,
         default=0,
         metavar="N",
-        help="training images per epoch; default: all of them on a GPU, fewer on a CPU",
+        help="training images per epoch (default: all of them on a GPU, fewer on a CPU)",
     )
     parser.add_argument(
-        "--repeats", type=int, default=3, metavar="N", help="turns per side; default: 3"
+        "--repeats", type=int, default=3, metavar="N", help="turns per side (default: 3)"
     )
     parser.add_argument(
         "--minutes",
         type=float,
         default=float("inf"),
-        help="skip systems that would end later than this; default: no limit",
+        help="skip systems that would end after this many minutes (default: no limit)",
     )
     parser.add_argument(
         "--source",
         choices=("cifar10", "synthetic"),
         default="cifar10" if os.environ.get("JAXCIFAR_DATA") else "synthetic",
-        help="default: cifar10 if JAXCIFAR_DATA is set, otherwise synthetic images, repeated",
+        help="images to train on (default: cifar10 if JAXCIFAR_DATA is set, otherwise synthetic)",
     )
     parser.add_argument(
         "--compile_mode",
         default="reduce-overhead",
-        help="mode of torch.compile; default: reduce-overhead",
+        help="mode of torch.compile (default: reduce-overhead)",
     )
     parser.add_argument(
         "--growth", action="store_true", help="measure only time and memory by number of images"
@@ -259,7 +262,10 @@ def parse_options() -> argparse.Namespace:
         "--table", action="store_true", help="only rewrite the README's tables from the results"
     )
     parser.add_argument(
-        "--out", type=pathlib.Path, default=checkout.RESULTS, help="default: results/"
+        "--out",
+        type=pathlib.Path,
+        default=checkout.RESULTS,
+        help="folder for the results (default: results)",
     )
     options = parser.parse_args()
     options.systems = options.systems.split(",")

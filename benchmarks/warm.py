@@ -23,16 +23,21 @@ TRAIN, TEST = 50_000, 10_000
 def main() -> None:
     """Runs the command."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], allow_abbrev=False)
-    text = "a config without .py; default: %(default)s"
+    text = "configs to compile, without .py (default: %(default)s)"
     parser.add_argument("configs", nargs="*", default=CONFIGS, metavar="CONFIG", help=text)
     parser.add_argument(
         "--epochs", type=int, default=2, metavar="N", help="epochs to time (default: 2)"
     )
-    text = "number of training images; another number than the default compiles other programs"
+    text = (
+        "training images (default: %(default)s, as in CIFAR-10; other numbers need other programs)"
+    )
     parser.add_argument("--examples", type=int, default=TRAIN, metavar="N", help=text)
     options = parser.parse_args()
     if options.epochs < 0 or options.examples < 1:
-        raise UserError("--epochs must be at least 0, and --examples at least 1")
+        raise UserError(
+            f"--epochs={options.epochs} --examples={options.examples}; expected --epochs of at"
+            " least 0 and --examples of at least 1"
+        )
     tests = max(1, options.examples * TEST // TRAIN)
     for name in options.configs:
         config_file = str(checkout.CONFIGS / f"{name}.py")

@@ -72,7 +72,7 @@ def completion(shell: str) -> str:
 
 
 def main() -> None:
-    """Runs the words of the command line.
+    """Runs the command that the command line names.
 
     Raises:
       UserError: there is no such command.

@@ -2,7 +2,8 @@
 
 import errno
 
-DISK = (errno.ENOSPC, errno.EDQUOT)  # it is full, for everybody or for this user
+DISK = (errno.ENOSPC, errno.EDQUOT)  # the disk is full, or the user's quota is used up
+PATH = (errno.EACCES, errno.EPERM, errno.ENAMETOOLONG, errno.ELOOP, errno.EROFS, errno.EIO)
 MAX_MESSAGE, MAX_NAME = 2000, 200  # characters
 SPACE = "\N{NO-BREAK SPACE}"  # harmless, though `isprintable` says otherwise
 
@@ -14,7 +15,7 @@ class UserError(Exception):
     """
 
     def __init__(self, message: str):
-        # quoted text may have several lines, and anything else
+        # quoted text may contain line breaks and characters that a terminal would obey
         super().__init__(printable(" ".join(message.splitlines()), MAX_MESSAGE))
 
 
@@ -43,6 +44,8 @@ def as_user_error(error: BaseException) -> UserError | None:
     if isinstance(error, OSError) and error.errno in DISK:
         where = printable(str(error.filename)) if error.filename else "the output"
         return UserError(f"cannot write {where}: {error.strerror}; free some space and try again")
+    if isinstance(error, OSError) and error.errno in PATH and error.filename:
+        return UserError(f"cannot use {error.filename}: {error.strerror}; choose another path")
     return None
 
 

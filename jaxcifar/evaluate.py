@@ -105,7 +105,8 @@ def save_result(
 ) -> tuple[pathlib.Path, pathlib.Path]:
     """Writes the result as JSON and its confusion matrix as a PNG, and returns the two paths.
 
-    The file names have the split, step and `options`, so that no other evaluation is overwritten.
+    The file names contain the split, step and `options`, so that no other evaluation is
+    overwritten.
     """
     suffix = f"{result['split']}_step{result['step']}{options}"
     numbers, picture = (

@@ -44,8 +44,8 @@ def make_parser() -> argparse.ArgumentParser:
         "--class_names",
         type=expand_home,
         metavar="FILE",
-        help="text file with the name of each class, one a line, in the order of the net's outputs"
-        " (default: the names of the config's data, or numbers if the net has more or fewer"
+        help="text file with the name of each class, one per line, in the order of the net's"
+        " outputs (default: the names of the config's data, or numbers if the net has more or fewer"
         " classes)",
     )
     return parser

@@ -30,12 +30,14 @@ def find_source(word: str, dir: str) -> tuple[str, str]:
     copy, or a folder with one subfolder per class.
 
     Raises:
-      UserError: the word is none of these.
+      UserError: the word is none of these, or it is a path and `dir` is given too.
     """
     if word in data.SOURCES:
         return word, dir
     path = expand_home(word)
     if path.exists():
+        if dir:
+            raise UserError(f"{word} is a path, so --dir={dir} has no effect; leave --dir out")
         if path.suffix == ".npz":
             return "npz", word
         for source, module in (("cifar10", cifar10), ("cifar100", cifar100)):

@@ -36,7 +36,7 @@ def main() -> None:
     """Runs the command."""
     arguments = make_parser().parse_args()
     if bool(arguments.runs) == bool(arguments.study):
-        raise UserError("expected either the workdirs of runs or --study=results")
+        raise UserError("give either the folders of runs or --study=DIR, not both")
     atomic.check_writable(arguments.out.parent, "the folder of --out,")
     markup.check_own_page(arguments.out)
     with output.busy(f"making {arguments.out}"):

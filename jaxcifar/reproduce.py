@@ -1,4 +1,4 @@
-"""Trains the runs behind the reports' claims and judges them."""
+"""Trains the runs behind the reports' claims, and judges each claim."""
 
 from jaxcifar.system import command
 

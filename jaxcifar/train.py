@@ -33,7 +33,7 @@ def summary(result: Result, num_epochs: int, source: str) -> str:
     if problem := metrics.find_problem(result.lines, num_epochs):
         return f"finished, without a summary: {problem}"
     last = result.lines[-1]
-    split = selection.split(last)
+    split = selection.split_of(last)
     best = selection.best(result.lines, lambda line: line.get(f"{split}_accuracy"))
     rates = [x["examples_per_second"] for x in result.lines if "examples_per_second" in x]
     rate = statistics.median(rates or [0.0])
@@ -63,8 +63,8 @@ def make_parser() -> argparse.ArgumentParser:
     text = "the folder of the run (default: checkpoints/<name of the config and variant>)"
     parser.add_argument("--workdir", metavar="DIR", help=text)
     text = (
-        "start from the latest weights in this run's folder, or from a file written by export"
-        " --to=safetensors; the same as --config.init_from (default: random weights)"
+        "start from the latest weights of the run in DIR, or from FILE, which export"
+        " --to=safetensors wrote; the same as --config.init_from (default: random weights)"
     )
     parser.add_argument("--init_from", metavar="DIR|FILE", help=text)
     instead = parser.add_argument_group("diagnostics, instead of training")

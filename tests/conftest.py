@@ -70,7 +70,7 @@ def pytest_configure(config):
 
 def config_of(name, **changes):
     """Returns the config of configs/NAME with all defaults and `changes`, {"model.depth": 8}."""
-    config = files.run_config_file(str(ROOT / "configs" / name))
+    config = files.load_config_file(str(ROOT / "configs" / name))
     config = schema.complete_config(config).copy_and_resolve_references()
     with config.unlocked():
         config.update_from_flattened_dict(changes)

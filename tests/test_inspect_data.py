@@ -108,6 +108,12 @@ def test_a_path_is_read_as_what_it_is(npz, tmp_path):
     assert inspect_data.find_source("cifar10", "here") == ("cifar10", "here")
 
 
+def test_a_path_and_a_folder_to_search_are_refused(run, npz):
+    status, out, err = run(inspect_data.main, [npz, "--dir=here"])
+    assert (status, out) == (2, "")
+    assert err == f"error: {npz} is a path, so --dir=here has no effect; leave --dir out\n"
+
+
 @pytest.mark.parametrize("word", ["nowhere", "LICENSE"])
 def test_anything_else_is_refused_in_one_line(run, word, monkeypatch):
     monkeypatch.chdir(ROOT)

@@ -246,6 +246,12 @@ def test_an_unknown_claim_is_a_one_line_error(run):
     assert err == "error: --claims: no claim '999'; --list shows them all\n"
 
 
+def test_a_claim_that_two_prefixes_name_is_chosen_once():
+    names = [claim.id for claim in claim_runs.choose_claims("003-lr,003-lr1")]
+    assert "003-lr1" in names
+    assert sorted(set(names)) == sorted(names)
+
+
 def test_the_weight_histogram_counts_around_zero():
     params = {"a": np.array([0.0, 5e-4, -5e-4, 5e-3]), "b": np.array([[1.0, -0.29]])}
     found = measure.weight_histogram(params)

@@ -35,6 +35,8 @@ def record(accuracy, loss=1.0):
 def test_values_are_split_at_commas_outside_brackets():
     assert parse_swept("optimizer.learning_rate=0.1,0.01,0.001") == RATES
     assert parse_swept("config.model.widths=(8, 16),(4, 8)") == DEPTHS
+    nested = parse_swept("augment.curriculum=((0,24),(5,32)),((0,32),)")
+    assert nested.values == ("((0,24),(5,32))", "((0,32),)")
 
 
 def test_the_grid_has_every_combination_of_the_values():

@@ -60,7 +60,7 @@ class Claim:
 
     A figure has one comparison, with the number `reported`. A statement holds if all of its
     comparisons do; `best` marks one that names the best run of a sweep. A claim with a `device`
-    counts only runs on devices whose name has that word.
+    counts only runs on devices whose name contains that word.
     """
 
     id: str

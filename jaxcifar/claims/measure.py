@@ -16,7 +16,7 @@ from jaxcifar.models.adaptive import branch_means
 from jaxcifar.training import experiment, losses
 from jaxcifar.training.trainer import Result
 
-HISTOGRAM_RANGE, HISTOGRAM_BINS = 0.3, 121  # odd, so that one bin is centred on 0
+HISTOGRAM_RANGE, HISTOGRAM_BINS = 0.3, 121  # an odd number, so that one bin is centred on 0
 INITIAL_EXAMPLES = 10_000
 
 

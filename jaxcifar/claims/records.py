@@ -132,7 +132,9 @@ def write(out: pathlib.Path, record: Record) -> pathlib.Path:
     """
     file = path_of(out, record["run"], record["seed"])
     file.parent.mkdir(parents=True, exist_ok=True)
-    head = metrics.finite({key: value for key, value in record.items() if key != "epochs"})
+    head = metrics.without_nonfinite(
+        {key: value for key, value in record.items() if key != "epochs"}
+    )
     text = json.dumps(head | {"epochs": []}, indent=1, allow_nan=False)[: -len("[]\n}")]
     rows = ",\n  ".join(json.dumps(line, allow_nan=False) for line in record["epochs"])
     text = f"{text}[\n  {rows}\n ]\n}}\n"

@@ -24,6 +24,13 @@ def config_folder() -> pathlib.Path:
     return next(f for f in (package / FOLDER, package.parent / FOLDER) if f.is_dir())
 
 
+def split_variant(name: str) -> tuple[str, str]:
+    """Returns the file and the variant, or "", of "FILE" or "FILE:VARIANT"."""
+    folder, slash, last = name.rpartition("/")  # a folder's name may have a colon
+    file, _, variant = last.partition(":")
+    return f"{folder}{slash}{file}", variant
+
+
 def find_config(file: str) -> pathlib.Path:
     """Returns the path of the user's own config file, of one of jaxcifar's, or of a run's config.
 
@@ -50,14 +57,14 @@ def find_config(file: str) -> pathlib.Path:
     )
 
 
-def run_config_file(name: str) -> ConfigDict:
+def load_config_file(name: str) -> ConfigDict:
     """Returns the config of "FILE.py", "FILE.py:VARIANT" or a run, locked.
 
     Raises:
       UserError: the file does not exist, raises an error ("FILE.py:LINE: error"), or gives no
         config.
     """
-    file, _, variant = name.partition(":")
+    file, variant = split_variant(name)
     path = find_config(file)
     file = str(path)
     if path.suffix == ".json":
@@ -85,7 +92,7 @@ def config_name(name: str) -> str:
 
     The config of a run has the name of the run's folder.
     """
-    file, _, variant = name.partition(":")
+    file, variant = split_variant(name)
     path = pathlib.Path(file)
     folder = path.parent if path.name == RUN_FILE else path
     stem = folder.resolve().name if (folder / RUN_FILE).is_file() else path.stem

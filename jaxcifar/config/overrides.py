@@ -20,7 +20,7 @@ def load_config(file: str, words: Sequence[str] = ()) -> ConfigDict:
     Raises:
       UserError: the file gives no config, or an override has an unknown key or a wrong value.
     """
-    config = files.run_config_file(file).to_dict()
+    config = files.load_config_file(file).to_dict()
     changes = dict(_parse_words(words, config))
     sections = [key.removesuffix(".name") for key in changes if key.endswith(".name")]
     messages = []
@@ -121,7 +121,7 @@ def _check_required_keys(config: Mapping, section: str, file: str) -> None:
     if missing:
         words = " ".join(f"--config.{section}.{key}=VALUE" for key in missing)
         name = f'"name": "{keys["name"]}"'
-        folder = files.find_config(file.partition(":")[0]).parent
+        folder = files.find_config(files.split_variant(file)[0]).parent
         paths = (path for path in sorted(folder.glob("*.py")) if path.is_file())
         those = [str(path) for path in paths if name in path.read_text("utf-8", "replace")]
         other = f", or start from {' or '.join(those)}" if those else ""

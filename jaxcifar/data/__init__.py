@@ -61,7 +61,7 @@ def load_dataset(
     for key, value in own.items():
         if key not in read and value != inspect.signature(load_dataset).parameters[key].default:
             raise UserError(
-                f"config.data.{key} is {value!r}, but {source} data have no such choice"
+                f"config.data.{key} is {value!r}, but {source} data have no such key; remove it"
             )
     dataset = SOURCES[source](dir, **{key: own[key] for key in own if key in read})
     return hold_out(dataset, validation, train_examples)

@@ -21,7 +21,7 @@ from jaxcifar.data.split import (
     choose_from_each_class,
     content_sha256,
     make_dataset,
-    mixed_order,
+    stratified_order,
 )
 from jaxcifar.errors import UserError, printable
 from jaxcifar.system import files, output
@@ -70,7 +70,8 @@ def load(dir: str, test_share: float) -> Dataset:
                 f"{folder} has one image per class; expected at least two, one of them for testing"
             )
         held_out, train = train.take(chosen), train.take(~chosen)
-    train = train.take(mixed_order(train.labels))  # the checksum of a run depends on this order
+    # the checksum of a run depends on this order
+    train = train.take(stratified_order(train.labels))
     validation = splits.get("validation", train.take(slice(0)))
     if others:
         listed = ", ".join(str(path.relative_to(folder)) for path in others[:3])

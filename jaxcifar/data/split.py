@@ -11,7 +11,7 @@ from jaxcifar.errors import UserError, printable
 
 SIZE = 32  # height and width of an image in pixels
 # Sources whose images already come in a random order; recorded runs depend on this order.
-MIXED = ("cifar10", "cifar100", "synthetic")
+SHUFFLED = ("cifar10", "cifar100", "synthetic")
 
 
 class Split(NamedTuple):
@@ -95,7 +95,8 @@ def hold_out(dataset: Dataset, validation: int, train_examples: int) -> Dataset:
     first, in a way that gives both parts the classes' proportions.
 
     Raises:
-      UserError: there are too few training images.
+      UserError: there are too few training images, or `validation` is above 0 although the data
+        have validation images of their own.
     """
     train = dataset.train
     total, own = len(train.labels), len(dataset.validation.labels)
@@ -107,7 +108,7 @@ def hold_out(dataset: Dataset, validation: int, train_examples: int) -> Dataset:
     if not 0 <= validation < total:
         raise UserError(
             f"config.data.validation is {validation}; expected 0 to {total - 1}: at least one of"
-            f" the {total} training images must remain (config.data.train_examples)"
+            f" the {total} training images must remain"
         )
     rest = total - validation
     if not 0 <= train_examples <= rest:
@@ -116,13 +117,13 @@ def hold_out(dataset: Dataset, validation: int, train_examples: int) -> Dataset:
             f" {total} training images less config.data.validation={validation}"
         )
     kept = train_examples or rest
-    if dataset.source not in MIXED and (validation or train_examples):
-        train = train.take(mixed_order(train.labels))
+    if dataset.source not in SHUFFLED and (validation or train_examples):
+        train = train.take(stratified_order(train.labels))
     held_out = dataset.validation if own else train.take(slice(rest, None))
     return dataclasses.replace(dataset, train=train.take(slice(kept)), validation=held_out)
 
 
-def mixed_order(labels: np.ndarray) -> np.ndarray:
+def stratified_order(labels: np.ndarray) -> np.ndarray:
     """Returns a random order, the same every time, that spreads each class evenly, int [N]."""
     return np.argsort((_ranks(labels) + 0.5) / np.bincount(labels)[labels], kind="stable")
 

@@ -62,8 +62,7 @@ def read(copy: Path, copies: Copies) -> tuple[Split, Split]:
     """Returns the training and test images of a copy in the official order.
 
     TFDS shuffles images when it writes them; their ids, such as "train_00001", give the official
-    order.
-    Reading takes about 0.2 ms per image.
+    order. Reading takes about 0.2 ms per image.
 
     Raises:
       UserError: the copy cannot be read.

@@ -9,7 +9,7 @@ import numpy as np
 Values = Sequence[float | None]
 Span = tuple[float, float]
 MANY = 30  # rows or columns of a heatmap
-FAR = 100  # times the upper quartile: of a curve, only a run that diverged, or its band, gets there
+FAR = 100  # times the upper quartile; only the curve or band of a diverged run goes beyond it
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Chart:
     @property
     def has_line(self) -> bool:
         """Whether a series has two values or more, without which a chart would be a dot."""
-        return any(sum(map(finite, series.y)) > 1 for series in self.series)
+        return any(sum(map(is_finite, series.y)) > 1 for series in self.series)
 
     def x_span(self) -> Span:
         """Returns the ends of the x axis."""
@@ -107,7 +107,7 @@ class Heatmap:
     signed: bool = False
 
     @property
-    def many(self) -> bool:
+    def is_crowded(self) -> bool:
         """Whether there are too many cells to read a text in each."""
         return max(len(self.rows), len(self.columns)) > MANY
 
@@ -143,7 +143,7 @@ class Forest:
     zero: float | None = None
 
 
-def finite(value: float | None) -> bool:
+def is_finite(value: float | None) -> bool:
     """Returns whether a value can be drawn."""
     return value is not None and math.isfinite(value)
 

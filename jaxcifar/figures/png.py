@@ -81,7 +81,7 @@ def _draw_series(axis: Any, series: Series) -> None:
 
 def draw_heatmaps(path: pathlib.Path, maps: Sequence[Heatmap], title: str = "") -> None:
     """Draws heatmaps that have the same rows side by side."""
-    rows, small = len(maps[0].rows), any(heatmap.many for heatmap in maps)
+    rows, small = len(maps[0].rows), any(heatmap.is_crowded for heatmap in maps)
     width, height = SMALL_CELL if small else CELL
     widths = [max(2.4, width * min(len(m.columns), MOST_LABELS)) for m in maps]
     size = (1.6 + sum(widths), 1.2 + height * min(rows, MOST_LABELS))

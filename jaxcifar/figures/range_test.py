@@ -16,7 +16,10 @@ def draw(
     marks: Mapping[str, float | None],
     title: str,
 ) -> None:
-    """Draws loss and smoothed loss [N] against a logarithmic rate, with vertical lines at marks."""
+    """Draws the losses [N] against a logarithmic rate, with vertical lines at marks.
+
+    `smoothed` may be shorter than `loss`, because it lacks losses that are not finite.
+    """
     with png.drawing(path, 1, 1, (7, 4)) as (_, axes):
         axis = axes[0][0]
         axis.plot(rate, loss, ".", color="C0", alpha=0.4, label="each batch")

@@ -13,8 +13,11 @@ def legend_label(name: str) -> str:
 
 
 def show_literally(fig: Any, path: pathlib.Path) -> None:
-    """Stops matplotlib from reading `$`, `_` and `^` in names as formulas, and finds a font for all
-    characters. If no installed font has one, the text shows its code and a warning says so."""
+    """Makes matplotlib show every text literally, in fonts that have its characters.
+
+    `$`, `_` and `^` in names are not read as formulas. If no installed font has a character, the
+    text shows its code and a warning says so.
+    """
     from matplotlib.text import Text
     from matplotlib.ticker import LogFormatter, ScalarFormatter
 

@@ -35,7 +35,7 @@ def choose_claims(ids: str) -> list[Claim]:
         if not found:
             raise UserError(f"--claims: no claim {prefix!r}; --list shows them all")
         chosen += found
-    return chosen or list(CLAIMS)
+    return list(dict.fromkeys(chosen)) or list(CLAIMS)  # two prefixes may share a claim
 
 
 def plan_jobs(
@@ -45,10 +45,10 @@ def plan_jobs(
     shard: str = "0/1",
     cores: int | None = None,
 ) -> list[Job]:
-    """Returns the runs of the claims that are missing and in the shard, the shortest first.
+    """Returns a job for each run in the shard that the claims need and no record covers.
 
-    `cores` is the number of cores per run on CPU; None means one for a run of minutes and all for a
-    run of hours.
+    The shortest come first. `cores` is the number of cores per run on CPU; None means one for a run
+    of minutes and all for a run of hours.
     """
     needed = {run for claim in claims for run in claim.runs}
     every = [(run, seed) for run in RUNS if run in needed for seed in range(seeds)]
@@ -81,5 +81,5 @@ def list_claims(claims: Sequence[Claim], seeds: int, found: Records) -> str:
             names, minutes = ", ".join(map(str, missing)), sum(job.minutes for job in missing)
             lines.append(f"{'':59}needs {names} (about {minutes:,.0f} min)")
     total = sum(job.minutes for job in plan_jobs(claims, seeds, found))
-    lines.append(f"{len(claims)} claims; missing runs: about {total:,.0f} minutes (CPU estimate)")
+    lines.append(f"{len(claims)} claims; missing runs: about {total:,.0f} minutes")
     return "\n".join(lines)

@@ -44,7 +44,7 @@ class Grid(NamedTuple):
 def parse_swept(text: str) -> Swept:
     """Parses "KEY=V1,V2,…"; a comma inside brackets is part of a value."""
     key, _, listed = text.partition("=")
-    values = tuple(part.strip() for part in re.split(r",(?![^(\[]*[)\]])", listed))
+    values = tuple(part.strip() for part in _split_outside_brackets(listed))
     key = key.strip().removeprefix("config.")
     if not key or not all(values):
         raise UserError(f"--sweep={text}; expected KEY=V1,V2,… with a value between the commas")
@@ -55,14 +55,27 @@ def parse_swept(text: str) -> Swept:
     return Swept(key, values)
 
 
+def _split_outside_brackets(text: str) -> list[str]:
+    """Splits a text at the commas that are outside all brackets."""
+    depth, parts = 0, [""]
+    for character in text:
+        depth += (character in "([") - (character in ")]")
+        if character == "," and depth <= 0:
+            parts.append("")
+        else:
+            parts[-1] += character
+    return parts
+
+
 def make_grid(config_file: str, swept: Sequence[Swept], words: Sequence[str]) -> Grid:
     """Returns every combination of the swept values, applied after the overrides `words`.
 
     Raises:
       UserError: a key is swept twice, or a combination is not a valid config.
     """
-    if len({one.key for one in swept}) < len(swept):
-        raise UserError("--sweep: a key is swept twice")
+    keys = [one.key for one in swept]
+    if twice := next((key for key in keys if keys.count(key) > 1), ""):
+        raise UserError(f"--sweep: {twice} is given twice; list all its values in one --sweep")
     if (number := math.prod(len(one.values) for one in swept)) > MAX_RUNS:
         raise UserError(f"--sweep makes {number:,} combinations; expected at most {MAX_RUNS:,}")
     every = [

@@ -92,7 +92,7 @@ def train_bundle(bundle: Bundle, folders: Folders) -> bool:
         if len(bundle) > 1:
             record["runs_at_once"] = len(bundle)
         file, last = records.write(folders.out, record), record["epochs"][-1]
-        split = selection.split(last)
+        split = selection.split_of(last)
         score = f"{split} accuracy {format_metric(last.get(f'{split}_accuracy')).strip()}"
         print(f"recorded {file}, {score}, {record['seconds']:.0f} s", flush=True)
     return results is not None

@@ -77,7 +77,7 @@ def progress(lines: list[metrics.Line], num_epochs: int) -> tuple[str, str, str]
     A line may lack any metric, because a run need not be evaluated every epoch.
     """
     accuracies = [
-        line[key] for line in lines if (key := f"{selection.split(line)}_accuracy") in line
+        line[key] for line in lines if (key := f"{selection.split_of(line)}_accuracy") in line
     ]
     seconds = [line["seconds"] for line in lines if "seconds" in line]
     accuracy = time_left = "–"

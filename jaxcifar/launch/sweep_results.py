@@ -20,7 +20,7 @@ LOG_FROM = 4  # the ratio of the largest to the smallest value from which the x 
 
 def split_of(record: Record) -> str:
     """Returns the split on which runs are compared, "validation" if there is one, else "test"."""
-    return selection.split(record["epochs"][-1])
+    return selection.split_of(record["epochs"][-1])
 
 
 def accuracies(seeds: Mapping[int, Record]) -> list[list[float]]:

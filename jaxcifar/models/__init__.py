@@ -52,7 +52,7 @@ class Shared(NamedTuple):
     whitening_epsilon: Annotated[
         AboveZero, "added to the eigenvalues of the patches' covariance"
     ] = 5e-4
-    logit_scale: Annotated[AboveZero, "factor of the logits"] = 1.0
+    logit_scale: Annotated[AboveZero, "factor that multiplies the logits"] = 1.0
 
 
 def build_model(keys: Mapping, dtype: Any, platform: str) -> nn.Module:

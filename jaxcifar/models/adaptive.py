@@ -1,9 +1,9 @@
 """Nets of adaptive blocks: K parallel convolutions, weighted by a gate that sees the input.
 
 Reports 000 (`adaptive`), 001 (`adaptive_softmax`), 002 (`pooled_cnn`) and 004 (`adaptive_prelu`)
-are four settings of `AdaptiveNet`. Unlike in CondConv (arXiv 1904.04971) and dynamic convolution
-(arXiv 1912.03458), the branches are nonlinear before the sum, so mixing their kernels instead would
-compute another function.
+are four settings of `AdaptiveNet`. CondConv (arXiv 1904.04971) and dynamic convolution (arXiv
+1912.03458) mix the kernels instead of the outputs. That would be another function here, because the
+branches are nonlinear before the sum; only those of report 004 are linear.
 """
 
 import math
@@ -112,7 +112,7 @@ class AdaptiveBlock(nn.Module):
 
 
 def branch_means(gate: np.ndarray) -> np.ndarray:
-    """Returns the gate of each branch, [N, K], of gates [N, K] or, averaged, of [N, K, C]."""
+    """Returns one gate per branch, [N, K]; gates per channel, [N, K, C], are averaged over C."""
     return gate.reshape(*gate.shape[:2], -1).mean(2)
 
 

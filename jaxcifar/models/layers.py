@@ -61,7 +61,8 @@ class Conv(nn.Module):
         if min(h, w) + 2 * self.padding < self.kernel_size:
             raise UserError(
                 f"config.model does not fit the images: it applies a convolution of kernel size"
-                f" {self.kernel_size} and padding {self.padding} to a map of {h}×{w} pixels"
+                f" {self.kernel_size} and padding {self.padding} to a map of {h}×{w} pixels; use a"
+                " smaller kernel, more padding or fewer pools before it"
             )
         shape = (self.kernel_size, self.kernel_size, x.shape[-1], self.features)
         kernel = self.param("kernel", self.kernel_init, shape).astype(self.dtype)

@@ -109,7 +109,7 @@ class ResNet(nn.Module):
     ] = ()
     widen: Annotated[
         Positive,
-        "channels of the first stage, as a factor of width; each further stage has twice as many",
+        "channels of the first stage, as a multiple of width; each later stage has twice as many",
     ] = 1
     preactivation: Annotated[
         bool, "BatchNorm and ReLU before each convolution, as in wide ResNets"
@@ -125,7 +125,7 @@ class ResNet(nn.Module):
         if self.blocks and self.depth != depth:
             raise UserError(
                 f"config.model.depth is {self.depth}, but config.model.blocks={self.blocks} gives"
-                f" a depth of {depth}"
+                f" a depth of {depth}; set config.model.depth={depth} or change the blocks"
             )
         if not self.blocks and (self.depth < 6 + more or self.depth % 6 != more):
             few = ", ".join(str(6 * n + more) for n in (3, 5, 7, 9))

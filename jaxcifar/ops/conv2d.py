@@ -196,8 +196,8 @@ def conv_windows(x: Array, kernel: Array, padding: int) -> Array:
     """Convolves with stride 1 and returns 2×2 windows of outputs, [B, H'/2, W'/2, 4, C_out].
 
     This is space-to-depth: each window is one output of a convolution with 4 times the channels in
-    and out, which XLA:CPU runs twice as fast for 3 or 8 channels. k must be odd and
-    H + 2·padding even.
+    and out, which XLA:CPU runs twice as fast for 3 or 8 channels. k must be odd, and
+    H + 2·padding and W + 2·padding even.
     """
     k, _, c_in, c_out = kernel.shape
     n = (k + 1) // 2  # 2×2 blocks of inputs per side that a window of outputs sees

@@ -27,7 +27,7 @@ def max_pool(x: Array, size: int) -> Array:
     if min(h, w) < size:
         raise UserError(
             f"config.model does not fit the images: it applies a {size}×{size} max-pool to a map of"
-            f" {h}×{w} pixels"
+            f" {h}×{w} pixels; use fewer or smaller pools"
         )
     x = x[:, : h // size * size, : w // size * size]
     return safe_max(x.reshape(b, h // size, size, w // size, size, c), (2, 4))

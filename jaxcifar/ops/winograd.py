@@ -1,4 +1,4 @@
-"""Winograd's convolution for 3×3 kernels, with about a third of the multiplications.
+"""Winograd's convolution for 3×3 kernels, with two to five times fewer multiplications.
 
 The result is that of a plain convolution, up to rounding (Lavin & Gray, arXiv 1509.09308). A tile
 of m×m outputs sees n×n inputs, n = m + 2. In one dimension, a correlation with m outputs and a

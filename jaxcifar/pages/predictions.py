@@ -87,7 +87,7 @@ def confusion(runs: Sequence[Run]) -> list[Element]:
         heatmap = heatmaps.confusion(scores.matrix, scores.class_names, caption)
         outside = len(scores.examples.labels) - int(scores.matrix.sum())
         note = tag("p", f"{outside:,} images are predicted as a class that the data do not have.")
-        shown = _confused(scores) if heatmap.many else tables.heat(heatmap, caption)
+        shown = _confused(scores) if heatmap.is_crowded else tables.heat(heatmap, caption)
         content = [shown, note if outside else None, _worst(scores)]
         parts.append(under_name(name, runs, content))
     return parts

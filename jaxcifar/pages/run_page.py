@@ -61,15 +61,15 @@ def headline(run: Run, alone: bool) -> Element:
         low, high = run.scores.interval
         accuracy = f"{right.mean():.4f}"
         about = f"test accuracy, 95 % interval {low:.4f} to {high:.4f}, {len(right):,} images"
-        trained = f"{run.scores.train_images:,} "
     else:
         scored = run.scored_lines
-        trained = ""
         if scored:
             accuracy = f"{scored[-1]['test_accuracy']:.4f}"
             about = f"test accuracy after epoch {scored[-1]['epoch']}, as logged"
     source = run.config["data.source"]
     images = "synthetic images, not CIFAR-10" if source == "synthetic" else f"{source} images"
+    number = run.meta.get("images", {}).get("train")  # unknown for imported weights
+    trained = "" if number is None else f"{number:,} "
     facts = [f"trained on {trained}{images}", *([run.meta["date"]] if "date" in run.meta else [])]
     star = tag("a", "*", href="#notes", aria_label="notes") if run.notes else None
     name = None if alone else tag("p", tag("strong", run.name))
@@ -115,7 +115,7 @@ def _summary(run: Run) -> dict[str, str]:
     if scored:
         facts["last epoch"] = f"test accuracy {scored[-1]['test_accuracy']:.4f}"
     if len(scored) > 1:
-        split = selection.split(scored[-1])
+        split = selection.split_of(scored[-1])
         best = selection.best(scored, lambda line: line.get(f"{split}_accuracy"))
         which = f"epoch {best['epoch']}, selected on {split}"
         facts["best epoch"] = f"test accuracy {best['test_accuracy']:.4f} ({which})"

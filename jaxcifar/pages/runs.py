@@ -23,7 +23,6 @@ class Scores:
     """The predictions of a net for the test images."""
 
     examples: data.Split
-    train_images: int  # number of images in the training split
     class_names: tuple[str, ...]
     probabilities: np.ndarray  # [N, K]
     gates: dict[str, np.ndarray]
@@ -114,7 +113,6 @@ def _score(net: Net, dataset: data.Dataset) -> Scores:
     names = dataset.class_names
     return Scores(
         dataset.test,
-        len(dataset.train.labels),
         names,
         predicted.probabilities,
         predicted.gates,

@@ -5,7 +5,7 @@ import math
 from collections.abc import Iterable, Sequence
 from xml.etree.ElementTree import Element
 
-from jaxcifar.figures.chart import Chart, Series, Span, Values, finite, scale
+from jaxcifar.figures.chart import Chart, Series, Span, Values, is_finite, scale
 from jaxcifar.figures.curves import SPLITS
 from jaxcifar.pages.markup import Child, tag
 
@@ -48,7 +48,7 @@ def describe(chart: Chart) -> str:
     """Returns a chart in words: where each line starts and ends."""
     words = []
     for s in chart.series:
-        values = [(x, y) for x, y in zip(s.x, s.y, strict=True) if finite(y)]
+        values = [(x, y) for x, y in zip(s.x, s.y, strict=True) if is_finite(y)]
         if values and s.kind != "reference":
             (first, start), (last, end) = values[0], values[-1]
             words.append(f"{s.name} from {start:.4g} at {first:.4g} to {end:.4g} at {last:.4g}")
@@ -83,7 +83,7 @@ def shown(value: float) -> str:
 
 def _drawn(series: Series, chart: Chart) -> Iterable[Element]:
     """Returns the band or whiskers, and the line with the values for page.js to show."""
-    kind = "points" if sum(map(finite, series.y)) == 1 else series.kind  # a line needs two
+    kind = "points" if sum(map(is_finite, series.y)) == 1 else series.kind  # a line needs two
     look = f"series {kind} c{series.colour % COLOURS}"
     x_span, y_span = chart.x_span(), chart.y_span()
     x = [_place(value, x_span, LEFT, RIGHT) for value in series.x]
@@ -153,7 +153,7 @@ def _ticks(chart: Chart) -> Iterable[Element]:
 
 def _key(series: Series) -> Element:
     """Returns a legend entry with the last value; pressing it shows or hides the line."""
-    last = next((y for y in reversed(series.y) if finite(y)), None)
+    last = next((y for y in reversed(series.y) if is_finite(y)), None)
     sample = "M12 6h0" if series.kind == "points" else "M1 6H23"
     line = f"series {series.kind} c{series.colour % COLOURS}"
     drawn = tag("svg", tag("path", d=sample, class_=line), viewBox="0 0 24 12", aria_hidden="true")

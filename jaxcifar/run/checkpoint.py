@@ -43,8 +43,9 @@ S = TypeVar("S", bound=Saveable)
 class Checkpoints:
     """The steps saved in `workdir`/steps; a context manager that waits for the last save.
 
-    Only a training run opens them with `writing=True`, which creates the folder, removes incomplete
-    saves of a killed run and moves damaged steps to `workdir`/damaged.
+    `writing=True` is for the one process that may write there: training, release or import_torch.
+    It creates the folder, removes incomplete saves of a killed run and moves damaged steps to
+    `workdir`/damaged.
 
     Raises:
       UserError: the folder cannot be read, does not exist (unless `writing`), or has a path that
@@ -148,7 +149,7 @@ class Checkpoints:
                 step,
                 items,
                 force=True,
-                metrics={"accuracy": max(selection.finite(accuracy), NO_ACCURACY)},
+                metrics={"accuracy": max(selection.rankable(accuracy), NO_ACCURACY)},
                 custom_metadata=metadata.sealed({**meta, "crc32": leaves.crc32(items)}),
             )
             self._saving = step, saving

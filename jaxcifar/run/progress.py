@@ -113,7 +113,7 @@ class RunLog:
 
     def write_epoch(self, line: dict[str, Any]) -> None:
         """Writes the metrics of a finished epoch to metrics.jsonl and TensorBoard."""
-        line = metrics.finite(line)
+        line = metrics.without_nonfinite(line)
         self.lines.append(line)
         if not self._events:
             return
@@ -185,7 +185,7 @@ def _make_bar(live: bool) -> Any:
 
 def format_epoch(line: dict[str, Any], num_epochs: int) -> str:
     """Returns the metrics of an epoch as one line; below epoch 1,000 it fits into 80 columns."""
-    split = selection.split(line)
+    split = selection.split_of(line)
     parts = [f"epoch {line['epoch']:>{len(str(num_epochs))}}/{num_epochs}"]
     for name, short in (("train", "train"), (split, "val" if split == "validation" else split)):
         if f"{name}_loss" in line:  # not every epoch is evaluated
@@ -203,5 +203,5 @@ def format_rate(line: dict[str, Any]) -> str:
 
 
 def format_metric(value: float | None) -> str:
-    """Returns a loss or an accuracy with four decimals; "nan" if it was not finite."""
+    """Returns a loss or an accuracy with four decimals; one that was not finite is "   nan"."""
     return "   nan" if value is None else f"{value:.4f}"

@@ -10,7 +10,7 @@ from jaxcifar.run import metrics
 T = TypeVar("T")
 
 
-def split(line: Mapping[str, Any]) -> str:
+def split_of(line: Mapping[str, Any]) -> str:
     """Returns the split on which epochs are compared: "validation" if there is one, or "test"."""
     return "validation" if "validation_accuracy" in line else "test"
 
@@ -55,9 +55,9 @@ def best(items: Iterable[T], accuracy: Callable[[T], float | None]) -> T:
 
     Accuracies that are missing or not finite rank lowest.
     """
-    return max(items, key=lambda item: finite(accuracy(item)))  # `max` returns the first maximum
+    return max(items, key=lambda item: rankable(accuracy(item)))  # `max` returns the first maximum
 
 
-def finite(accuracy: float | None) -> float:
+def rankable(accuracy: float | None) -> float:
     """Returns the accuracy, or −∞ if it is missing or not finite, because NaNs do not compare."""
     return accuracy if accuracy is not None and math.isfinite(accuracy) else -math.inf

@@ -222,4 +222,6 @@ def naming(path: pathlib.Path) -> Iterator[None]:
 
 def write_json(path: pathlib.Path, content: Any) -> None:
     """Writes a JSON file atomically, with null for numbers that are not finite."""
-    atomic.write_text(path, json.dumps(metrics.finite(content), indent=2, allow_nan=False) + "\n")
+    atomic.write_text(
+        path, json.dumps(metrics.without_nonfinite(content), indent=2, allow_nan=False) + "\n"
+    )

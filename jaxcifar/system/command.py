@@ -65,7 +65,7 @@ def add_step_options(parser: argparse.ArgumentParser) -> None:
         "--step",
         default="latest",
         help="saved step: latest (default), a number, or best (by validation accuracy, or by test"
-        " accuracy without validation images)",
+        " accuracy if there are no validation images)",
     )
 
 
@@ -126,10 +126,11 @@ def run_command(main: Callable[[], None]) -> None:
 
 
 def leave(status: int, in_order: bool = False) -> None:
-    """Ends the process now. A normal exit would wait, perhaps forever, for threads of Orbax that
-    an error or ctrl-C has cut off, and they would print errors of their own.
+    """Ends the process now, without waiting for other threads.
 
-    `in_order` calls what is registered for the exit, as by JAX to leave the other processes.
+    A normal exit would wait, perhaps forever, for threads of Orbax that an error or ctrl-C has cut
+    off, and they would print errors of their own. `in_order` first calls what is registered with
+    `atexit`, such as JAX's departure from the other processes.
     """
     if in_order:
         if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:

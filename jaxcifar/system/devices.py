@@ -180,7 +180,7 @@ def replicated(mesh: Mesh) -> NamedSharding:
     return NamedSharding(mesh, PartitionSpec())
 
 
-def split_batch(mesh: Mesh) -> NamedSharding:
+def batch_sharding(mesh: Mesh) -> NamedSharding:
     """Returns the sharding of arrays whose first axis is the batch."""
     return NamedSharding(mesh, PartitionSpec("batch"))
 

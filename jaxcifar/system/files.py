@@ -1,7 +1,7 @@
 """Opens files that others may have made: plain files, neither through a link nor without a limit.
 
 A received run's folder can hold links to the user's own files, and FIFOs and devices, which block
-for ever or never end.
+forever or never end.
 """
 
 import errno

@@ -21,21 +21,21 @@ from jaxcifar.training import experiment, initial, state
 YOUNG = 0.05  # largest share of its initial value that an average may hold without a warning
 
 
-def describe(
+def make_metadata(
     config: ConfigDict, dataset: data.Dataset, parts: experiment.Experiment
 ) -> dict[str, Any]:
     """Returns the JSON saved with each checkpoint, which describes its weights and their origin."""
     return {
-        **describe_weights(config, dataset.class_names, parts),
+        **make_weights_metadata(config, dataset.class_names, parts),
         "data": {"source": dataset.source, "checksum": dataset.checksum},
         "images": {"train": len(dataset.train.labels), "test": len(dataset.test.labels)},
     }
 
 
-def describe_weights(
+def make_weights_metadata(
     config: ConfigDict, class_names: Iterable[str], parts: experiment.Experiment
 ) -> dict[str, Any]:
-    """Returns the part of `describe` that is also known of imported weights."""
+    """Returns the part of `make_metadata` that is also known of imported weights."""
     return {
         "config": schema.to_json(config),
         "class_names": list(class_names),

@@ -36,11 +36,11 @@ Scale = Constraint(lambda s: not s or Range.holds(s), "minimum and maximum, or (
 
 
 class Batch(NamedTuple):
-    """The input of a step; `examples` are the indices of its images in the training set."""
+    """The input of a step; `indices` are those of its images in the training set."""
 
     images: Array  # uint8 [B, 32, 32, 3]
     labels: Array  # int32 [B]
-    examples: Array  # int32 [B]
+    indices: Array  # int32 [B]
     epoch: Array  # int32
     seed: Array  # int32, of the run
 
@@ -232,13 +232,13 @@ class Augmentation:
 
     def __post_init__(self) -> None:
         if self.alternating_flip and not self.flip:
-            raise UserError("config.augment.alternating_flip is True, but flip is False")
+            raise UserError("config.augment.alternating_flip is True, but flip is False; set both")
 
     def size_of(self, epoch: int) -> int:
         """Returns the side length of the training images in an epoch, counted from 0."""
         return [SIZE, *(size for begin, size in self.curriculum if begin <= epoch)][-1]
 
-    def test(self, images: Array) -> Array:
+    def normalise(self, images: Array) -> Array:
         """Returns normalised images [B, 32, 32, 3] in `dtype`, without augmentation."""
         return normalise(images, self.mean, self.std, self.dtype)
 
@@ -254,18 +254,18 @@ class Augmentation:
         if self.flip or self.crop_pad:
             mirror: bool | Array = self.flip
             if self.alternating_flip:
-                mirror = alternating_mirror(batch.seed, batch.examples, batch.epoch)
+                mirror = alternating_mirror(batch.seed, batch.indices, batch.epoch)
             reflect = self.crop_fill == "reflect"
             images, inside = crop_and_flip(keys[2], images, self.crop_pad, mirror, reflect)
         if self.cutout_size:
             images = boxes.cutout(keys[3], images, self.cutout_size)
-        x = self.test(images)
+        x = self.normalise(images)
         if inside is not None and self.crop_pad and self.crop_fill == "mean":
             x = jnp.where(inside, x, 0)
         if self.erasing_share:
             erasing_key = jax.random.fold_in(key, ERASING)
             share, area = self.erasing_share, self.erasing_area
-            x = boxes.random_erasing(erasing_key, x, self.test, share, area)
+            x = boxes.random_erasing(erasing_key, x, self.normalise, share, area)
         return x if size == SIZE else resize(x, size)
 
     @property

@@ -187,7 +187,7 @@ class TrainLoop:
         self, carry: Carry, split: Any, order: Array, seed: Array, *, count: int, size: int
     ) -> Carry:
         def prepare(step: Array, index: Array) -> Any:
-            sharding = devices.split_batch(self.mesh)
+            sharding = devices.batch_sharding(self.mesh)
             images, labels = (lax.with_sharding_constraint(a[index], sharding) for a in split)
             batch = Batch(images, labels, index, step // self.steps_per_epoch, seed)
             return self._prepare(batch, step, size)

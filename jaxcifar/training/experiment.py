@@ -17,7 +17,7 @@ from ml_collections import ConfigDict
 
 from jaxcifar import data, models
 from jaxcifar.config import schema
-from jaxcifar.data.split import MIXED, SIZE
+from jaxcifar.data.split import SHUFFLED, SIZE
 from jaxcifar.errors import UserError
 from jaxcifar.run.leaves import by_path
 from jaxcifar.system import devices
@@ -86,7 +86,7 @@ class Experiment:
         measures its statistics. `weights` are the weights of `config.init_from`, if already read.
         """
         count = models.count_whitening_images(self.config.model)
-        stride = 1 if self.config.data.source in MIXED else max(1, len(images) // max(count, 1))
+        stride = 1 if self.config.data.source in SHUFFLED else max(1, len(images) // max(count, 1))
         some = images[::stride][:count]  # the first images of sorted data would be of one class
         carry = self.starter(optimizer)(np.int32(self.config.seed), some)
         weights = weights or self.initial_weights()
@@ -125,7 +125,7 @@ class Experiment:
         return initial.read_weights(self.config.init_from, like, head, self.mesh)
 
     def starter(self, optimizer: optax.GradientTransformation) -> Callable[..., Carry]:
-        """Returns a compiled function, (seed, images for whitening) -> random initial state."""
+        """Returns a jitted function, (seed, images for whitening) -> random initial state."""
 
         def create(seed: jax.Array, images: jax.Array) -> Carry:
             carry = self._create(seed, optimizer)
@@ -282,9 +282,9 @@ def load_data(config: ConfigDict) -> data.Dataset:
     examples, classes = len(dataset.train.labels), len(dataset.class_names)
     if config.batch_size > examples:
         raise UserError(
-            f"config.batch_size is {config.batch_size}, but there are {examples} training images"
-            f" (config.data.validation={config.data.validation},"
-            f" config.data.train_examples={config.data.train_examples})"
+            f"config.batch_size is {config.batch_size}; expected at most {examples}, the training"
+            f" images left by config.data.validation={config.data.validation} and"
+            f" config.data.train_examples={config.data.train_examples}"
         )
     if config.model.num_classes < classes:
         raise UserError(

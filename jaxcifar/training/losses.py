@@ -22,7 +22,7 @@ class Loss(NamedTuple):
     With class weights, training minimises Σ weighted losses / Σ weights.
     """
 
-    examples: Callable[[Array, Array], Array]  # (logits, labels)
+    per_example: Callable[[Array, Array], Array]  # (logits, labels)
     penalty: Callable[[Any], Array]
     # (logits, labels) -> weighted losses [B] and weights [B]; None without class weights
     weighted: Callable[[Array, Array], tuple[Array, Array]] | None = None
@@ -31,9 +31,9 @@ class Loss(NamedTuple):
 def cross_entropy(
     *,
     label_smoothing: Annotated[Share, "probability that is spread evenly over all classes"] = 0.0,
-    l1: Annotated[NonNegative, "factor of the L1 penalty on all parameters"] = 0.0,
+    l1: Annotated[NonNegative, "strength of the L1 penalty on all parameters"] = 0.0,
     class_weights: Annotated[
-        Sequence[AboveZero], "weight of each class in training; () weighs all equally"
+        Sequence[AboveZero], "weight of each class in training; () weights all equally"
     ] = (),
 ) -> Loss:
     """Returns the loss −Σ_c q_c log p_c with the penalty l1·Σ|w| over all parameters.
@@ -43,7 +43,7 @@ def cross_entropy(
     b). They act on training only; logged losses are not weighted.
     """
 
-    def examples(logits: Array, labels: Array, weights: Array | float = 1.0) -> Array:
+    def per_example(logits: Array, labels: Array, weights: Array | float = 1.0) -> Array:
         log_p = jax.nn.log_softmax(logits.astype(jnp.float32))
         # indexing would cost two more GPU kernels, because its gradient is a scatter
         mine = labels[:, None] == jnp.arange(log_p.shape[1])
@@ -56,9 +56,9 @@ def cross_entropy(
 
     def weighted(logits: Array, labels: Array) -> tuple[Array, Array]:
         weights = jnp.array(class_weights, jnp.float32)
-        return examples(logits, labels, weights), weights[labels]
+        return per_example(logits, labels, weights), weights[labels]
 
-    return Loss(examples, penalty, weighted if class_weights else None)
+    return Loss(per_example, penalty, weighted if class_weights else None)
 
 
 LOSSES = {"cross_entropy": cross_entropy}
@@ -110,4 +110,4 @@ def count(losses: Array, logits: Array, labels: Array) -> Sums:
 @functools.partial(jax.jit, static_argnums=0)
 def evaluate(loss: Loss, logits: Array, labels: Array) -> Sums:
     """Returns the sums over a whole split: logits [N, num_classes], labels [N]."""
-    return count(loss.examples(logits, labels), logits, labels)
+    return count(loss.per_example(logits, labels), logits, labels)

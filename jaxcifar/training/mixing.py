@@ -91,7 +91,7 @@ def weighted_mean(
     labels: Array,
     weight: Array | None,
 ) -> Array:
-    """Returns the mean of the losses by the weights of their classes, mixed like the losses."""
+    """Returns the class-weighted mean of the losses; mixed images mix their class weights too."""
     losses = mixed_losses(lambda *batch: weighted(*batch)[0], logits, labels, weight)
     weights = mixed_losses(lambda *batch: weighted(*batch)[1], logits, labels, weight)
     return losses.sum() / weights.sum()

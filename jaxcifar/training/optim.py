@@ -94,9 +94,9 @@ def muon(
     rest_momentum: Annotated[Share, "Nesterov momentum of Dense matrices and biases"],
     rest_decay: Annotated[NonNegative, "weight decay of Dense matrices and biases"],
     head_factor: Annotated[
-        NonNegative, "learning rate of Dense matrices, as a factor of the kernels'"
+        NonNegative, "learning rate of Dense matrices, as a multiple of the kernels'"
     ],
-    bias_factor: Annotated[NonNegative, "learning rate of biases, as a factor of the kernels'"],
+    bias_factor: Annotated[NonNegative, "learning rate of biases, as a multiple of the kernels'"],
 ) -> optax.GradientTransformation:
     """Muon (Jordan 2024) for convolution kernels; SGD with Nesterov momentum for the rest.
 
@@ -156,7 +156,7 @@ ELEMENTWISE = ("sgd", "adam", "rmsprop")  # each value is updated independently 
 def build_optimizer(
     keys: Mapping, schedule: Schedule, accumulate_steps: int
 ) -> optax.GradientTransformation:
-    """Returns the optimizer that `config.optimizer` describes; call it once per batch.
+    """Returns the optimizer that `config.optimizer` describes, to update once per batch.
 
     The chain is: clip by global norm → L2 → the named optimizer → decoupled decay → −rate →
     rescale kernels. Parameters that match `freeze` are not updated. `schedule` maps a batch step to

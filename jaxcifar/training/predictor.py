@@ -19,8 +19,8 @@ Forward = Callable[[Any, Array], tuple[Array, dict[str, Array]]]
 class Predictor:
     """Runs the forward pass over every image of a split exactly once, on any number of devices.
 
-    A batch has up to `batch_size` images, rounded up to a multiple of the devices. The last batch
-    is padded, and the results of the padding are dropped.
+    A batch has up to `batch_size` images, rounded up to a multiple of the number of devices. The
+    last batch is padded, and the results of the padding are dropped.
     """
 
     def __init__(self, forward: Forward, images: np.ndarray, batch_size: int, mesh: Mesh):
@@ -31,7 +31,7 @@ class Predictor:
         def batch(variables: Any, images: Array, i: Array) -> Any:
             size = min(self._largest, len(images))
             x = lax.dynamic_slice_in_dim(images, i * size, size)
-            x = lax.with_sharding_constraint(x, devices.split_batch(mesh))
+            x = lax.with_sharding_constraint(x, devices.batch_sharding(mesh))
             return forward(variables, x)
 
         def all_batches(variables: Any, images: Array) -> Any:
@@ -56,7 +56,7 @@ class Predictor:
 
     @staticmethod
     def _whole(count: int, mesh: Mesh) -> int:
-        """Returns `count` rounded up to a multiple of the devices."""
+        """Returns `count` rounded up to a multiple of the number of devices."""
         return -(-count // mesh.devices.size) * mesh.devices.size
 
     def program(self, variables: Any) -> Compiled:

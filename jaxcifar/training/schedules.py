@@ -46,7 +46,7 @@ def warmup_cosine(
 def step_decay(
     *,
     every_epochs: Annotated[Positive, "epochs between two changes of the rate"],
-    factor: Annotated[NonNegative, "factor of the rate at each change"],
+    factor: Annotated[NonNegative, "factor by which the rate is multiplied at each change"],
     learning_rate: Injected[float],
     steps_per_epoch: Injected[int],
     num_epochs: Injected[int],
@@ -59,7 +59,7 @@ def step_decay(
 def multistep(
     *,
     at_epochs: Annotated[Sizes, "numbers of epochs after which the rate changes"],
-    factor: Annotated[NonNegative, "factor of the rate at each change"],
+    factor: Annotated[NonNegative, "factor by which the rate is multiplied at each change"],
     learning_rate: Injected[float],
     steps_per_epoch: Injected[int],
     num_epochs: Injected[int],
@@ -88,9 +88,9 @@ def cosine(
 
 def triangle(
     *,
-    start: Annotated[NonNegative, "rate of the first step, as a factor of learning_rate"],
-    peak: Annotated[Share, "fraction of the run after which the rate is learning_rate"],
-    end: Annotated[NonNegative, "rate of the last step, as a factor of learning_rate"],
+    start: Annotated[NonNegative, "rate of the first step, as a multiple of learning_rate"],
+    peak: Annotated[Share, "fraction of the run at which the rate peaks at learning_rate"],
+    end: Annotated[NonNegative, "rate of the last step, as a multiple of learning_rate"],
     learning_rate: Injected[float],
     steps_per_epoch: Injected[int],
     num_epochs: Injected[int],

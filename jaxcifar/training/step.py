@@ -74,7 +74,7 @@ def update(
                 variables, inputs.x, train=True, rngs=rngs, mutable=["batch_stats"]
             )
         batch = logits, inputs.labels, inputs.weight
-        each = mixing.mixed_losses(loss.examples, *batch)
+        each = mixing.mixed_losses(loss.per_example, *batch)
         mean = mixing.weighted_mean(loss.weighted, *batch) if loss.weighted else each.mean()
         total = mean + loss.penalty(params)
         return total, (each, logits, updated.get("batch_stats", {}))
@@ -125,7 +125,7 @@ def forward(
     """
 
     def score(images: Array) -> tuple[Array, dict[str, Array]]:
-        return cast(Any, model.apply(variables, augment.test(images), train=False))
+        return cast(Any, model.apply(variables, augment.normalise(images), train=False))
 
     if views == 1:
         return score(images)

@@ -19,7 +19,7 @@ from jaxcifar.run.progress import format_epoch
 from jaxcifar.run.signals import Interrupt
 from jaxcifar.system import devices, output
 from jaxcifar.training import experiment
-from jaxcifar.training.about import describe
+from jaxcifar.training.about import make_metadata
 from jaxcifar.training.scoring import held_out_splits, score
 from jaxcifar.training.state import Carry
 from jaxcifar.training.trainer import Result
@@ -66,13 +66,13 @@ def train(configs: Sequence[ConfigDict]) -> list[Result] | None:
             seconds = (time.perf_counter() - began) / len(active)
             for i, line in found.items():
                 line["examples_per_second"] = steps_per_epoch * c.batch_size / train_seconds
-                lines[i].append(metrics.finite(line | {"seconds": seconds}))
+                lines[i].append(metrics.without_nonfinite(line | {"seconds": seconds}))
                 text = format_epoch(lines[i][-1], c.num_epochs)
                 output.say(f"seed {configs[i].seed}: {text}")
                 if not metrics.diverged(lines[i]):
                     ends[i] = runs[i].state
     return [
-        Result(lines[i], ends[i], True, describe(each.config, dataset, each), each, dataset)
+        Result(lines[i], ends[i], True, make_metadata(each.config, dataset, each), each, dataset)
         for i, each in enumerate(every)
     ]
 

@@ -23,8 +23,8 @@ from jaxcifar.system import devices, output
 from jaxcifar.training import experiment, initial, losses, schedules, state
 from jaxcifar.training.about import (
     check_data,
-    describe,
     draw_curves,
+    make_metadata,
     print_introduction,
     young_averages,
 )
@@ -129,7 +129,7 @@ class Run:
         """Returns the run of `config`; its metadata hold the config without added defaults."""
         optimizer, schedule = parts.optimizer(len(dataset.train.labels) // config.batch_size)
         loop = parts.train_loop(dataset.train, optimizer)
-        meta = describe(config, dataset, parts)
+        meta = make_metadata(config, dataset, parts)
         meta |= {initial.KEY: weights.about} if weights else {}
         splits = held_out_splits(parts, dataset)
         stopping = selection.EarlyStopping(**parts.config.early_stopping)
@@ -233,7 +233,7 @@ def train_epochs(
         spent = 0.0
         log.write_epoch(line)
         if not log.diverged:
-            checkpoints.save(carry, run.meta, line.get(f"{selection.split(line)}_accuracy"))
+            checkpoints.save(carry, run.meta, line.get(f"{selection.split_of(line)}_accuracy"))
         log.print_epoch()  # after saving, because the terminal may block, and so may `on_epoch`
         if devices.is_leader():
             on_epoch(log.lines[-1])

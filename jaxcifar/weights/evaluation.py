@@ -37,8 +37,8 @@ def evaluate_run(
     adds the result of `compare_nets`. `notes` say which nets were trained on other data.
 
     Raises:
-      UserError: the split is empty, or a net has other classes than the data and `other_classes`
-        is False.
+      UserError: the run, step or data cannot be loaded, the split is empty, or a net has other
+        classes than the data and `other_classes` is False.
     """
     net = load_net_with_views(directory, step, views)
     dataset, note = load_dataset(
@@ -46,7 +46,9 @@ def evaluate_run(
     )
     examples: data.Split = getattr(dataset, split)
     if not len(examples.labels):
-        raise errors.UserError(f"the run has no {split} images: config.data.{split} is 0")
+        raise errors.UserError(
+            f"the run has no {split} images: config.data.{split} is 0; choose another --split"
+        )
     other = None if against is None else load_net_with_views(against, step, views)
     notes = [note, compare_data(other, against, dataset, other_classes) if other else ""]
     logits = net.predict(examples.images).logits

@@ -35,13 +35,14 @@ def grad_cam(net: Net, images: np.ndarray, classes: np.ndarray) -> np.ndarray:
 
 
 def _grad_cam(parts: Any, variables: Any, images: jax.Array, classes: jax.Array) -> jax.Array:
-    x = parts.augment.test(images)
+    x = parts.augment.normalise(images)
     apply = functools.partial(parts.model.apply, train=False)
     marked = functools.partial(apply, mutable=["perturbations"])
     zeros = jax.tree.map(jnp.zeros_like, jax.eval_shape(marked, variables, x)[1])
     if not zeros:
         raise UserError(
-            f"config.model.name={parts.config.model.name} has no convolution to explain"
+            f"config.model.name={parts.config.model.name} has no convolution to explain;"
+            " omit --explain"
         )
 
     def score(added: Any) -> tuple[jax.Array, Any]:

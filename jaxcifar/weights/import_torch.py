@@ -126,7 +126,7 @@ def _check_unpacked_size(file: pathlib.Path, content: bytes) -> None:
 def find_class_names(
     config: ConfigDict, file: pathlib.Path | None, exported: Mapping[str, Any]
 ) -> tuple[str, ...]:
-    """Returns the names in `file`, one a line; without it, the export's or those of the data.
+    """Returns the names in `file`, one per line; without it, the export's or those of the data.
 
     If the data have another number of classes than the net, the names are numbers.
 
@@ -140,7 +140,7 @@ def find_class_names(
         if len(names) != number or len(set(names)) < number:
             raise UserError(
                 f"{file} has {len(names)} class names, {len(set(names))} of them different;"
-                f" expected {number} (config.model.num_classes), one a line"
+                f" expected {number} (config.model.num_classes), one per line"
             )
         return names
     if exported:
@@ -197,7 +197,7 @@ def import_state_dict(
     model["ema"] = None if like["ema"] is None else model["params"]
     model = jax.tree.map(lambda leaf, one: jax.device_put(leaf, one.sharding), model, like)
     meta = {
-        **about.describe_weights(config, names, parts),
+        **about.make_weights_metadata(config, names, parts),
         "data": {"source": "unknown", "checksum": ""},
         "imported": {"file": file.name, "sha256": hashlib.sha256(content).hexdigest()},
     }

@@ -35,7 +35,7 @@ def name_outputs(class_names: Sequence[str], number: int) -> list[str]:
 
 @dataclasses.dataclass
 class Net:
-    """The weights that evaluation uses of a saved step, with the run's parts and class names."""
+    """A saved step's weights for evaluation, with the run's parts and class names."""
 
     parts: experiment.Experiment
     step: int

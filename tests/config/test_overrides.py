@@ -1,5 +1,6 @@
 """Config files and overrides; mistakes give one line, exit status 2 and no traceback."""
 
+import shutil
 import subprocess
 import sys
 
@@ -174,6 +175,16 @@ def test_the_name_of_a_config(file, name):
     assert files.config_name(file) == name
 
 
+def test_a_folder_may_have_a_colon_in_its_name(tmp_path):
+    assert files.split_variant("quickstart") == ("quickstart", "")
+    file = tmp_path / "10:30" / "simple_cnn.py"
+    file.parent.mkdir()
+    shutil.copy(ROOT / "configs" / file.name, file)
+    config = overrides.load_config(f"{file}:swish")
+    assert compare.differences(config, config_of("simple_cnn.py:swish")) == []
+    assert files.config_name(f"{file}:swish") == "simple_cnn_swish"
+
+
 @pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"], ids=["plain", "byte_order_mark"])
 def test_the_config_of_a_run_is_a_config(tmp_path, mark):
     config, folder = tiny(), tmp_path / "lr0.01"
@@ -266,6 +277,12 @@ def test_every_command_has_the_option_debug(command, words, run, tmp_path, monke
     status, _, err = run(command.main, [*words, "--debug"])
     assert status == 2
     assert "jaxcifar.errors.UserError: " in err
+
+
+def test_a_path_that_the_system_refuses_is_one_line(run):
+    name = "a" * 300
+    told = ["error: cannot use ", name, ": File name too long; choose another path"]
+    assert_one_line_error(run(train.main, [f"--config={name}"]), told)
 
 
 def test_a_variant_of_a_config_without_variants_is_refused(run, tmp_path):

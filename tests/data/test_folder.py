@@ -187,7 +187,7 @@ def test_a_missing_folder_or_a_key_of_another_source_is_refused(tmp_path):
 
 def test_every_part_of_a_mixed_order_has_the_classes_proportions():
     labels = np.random.default_rng(0).choice(3, 500, p=[0.7, 0.25, 0.05])
-    ordered = labels[split.mixed_order(labels)]
+    ordered = labels[split.stratified_order(labels)]
     shares = np.bincount(labels) / 500
     for start, stop in ((0, 20), (0, 333), (100, 200), (450, 500)):
         counts = np.bincount(ordered[start:stop], minlength=3)
@@ -196,5 +196,5 @@ def test_every_part_of_a_mixed_order_has_the_classes_proportions():
 
 def test_a_mixed_order_stays_the_same():
     """The checksums of runs on folders of images depend on it."""
-    order = split.mixed_order(np.repeat([0, 1, 2], [5, 3, 2]))
+    order = split.stratified_order(np.repeat([0, 1, 2], [5, 3, 2]))
     assert order.tolist() == [3, 6, 8, 4, 0, 7, 2, 9, 5, 1]

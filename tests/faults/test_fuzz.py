@@ -16,7 +16,7 @@ from jaxcifar.errors import UserError
 from jaxcifar.run import metrics
 
 PAGE = str(ROOT / "configs" / "quickstart.py")
-KEYS = list(schema.flatten(files.run_config_file(PAGE).to_dict()))
+KEYS = list(schema.flatten(files.load_config_file(PAGE).to_dict()))
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
     lambda parts: st.lists(parts) | st.dictionaries(st.text(), parts),

@@ -110,9 +110,9 @@ def test_the_first_loss_of_simple_cnn_is_ln_10(synthetic):
 
     @jax.jit
     def first_loss(key):
-        x = parts.augment.test(images)
+        x = parts.augment.normalise(images)
         logits = parts.model.init_with_output(key, x, train=False)[0][0]
-        return parts.loss.examples(logits, labels).mean()
+        return parts.loss.per_example(logits, labels).mean()
 
     for seed in range(5):
         assert float(first_loss(jax.random.key(seed))) == pytest.approx(2.30, abs=0.03)

@@ -179,8 +179,13 @@ def test_a_page_leads_with_the_accuracy_and_its_interval(trained, pages):
     head = text[: text.index("<nav")]
     assert f"<b>{right.mean():.4f}</b>" in head
     assert f"95 % interval {low:.4f} to {high:.4f}, {len(right)} images" in head
-    assert f"trained on {run.scores.train_images} synthetic images" in head
+    assert f"trained on {TRAIN} synthetic images" in head
     assert run.meta["date"] in head
+    # the images that the net was trained on, whatever it is scored on
+    other = dataclasses.replace(run, meta=run.meta | {"images": {"train": 1234}})
+    assert "trained on 1,234 synthetic images" in run_page.page([other])
+    imported = {key: value for key, value in run.meta.items() if key != "images"}
+    assert "trained on synthetic images" in run_page.page([dataclasses.replace(run, meta=imported)])
 
 
 def test_what_is_missing_is_a_footnote_that_a_star_leads_to(trained, tmp_path):
@@ -222,7 +227,7 @@ def test_the_mistakes_say_what_is_labelled_and_what_is_predicted(trained):
 def test_runs_or_a_study_are_needed(run, words):
     status, _, told = run(main, words)
     assert (status, told.count("\n")) == (2, 1)
-    assert "expected either the workdirs of runs or --study=results" in told
+    assert "give either the folders of runs or --study=DIR" in told
 
 
 def test_a_folder_that_is_not_a_run_is_named(run, tmp_path):

@@ -75,7 +75,7 @@ def test_a_diverged_run_is_complete_up_to_its_last_epoch(tmp_path):
 
 def test_a_number_that_is_not_finite_is_null():
     value = {"a": [float("nan"), 1.5], "b": {"c": (float("-inf"), "x", 2, True)}}
-    assert metrics.finite(value) == {"a": [None, 1.5], "b": {"c": [None, "x", 2, True]}}
+    assert metrics.without_nonfinite(value) == {"a": [None, 1.5], "b": {"c": [None, "x", 2, True]}}
 
 
 def test_a_file_that_cannot_be_read_is_named(tmp_path):

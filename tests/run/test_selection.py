@@ -15,8 +15,8 @@ def test_the_best_is_the_first_of_the_highest(accuracies, index):
 
 
 def test_epochs_are_compared_on_the_validation_split_if_there_is_one():
-    assert selection.split({"test_accuracy": 0.1}) == "test"
-    assert selection.split({"test_accuracy": 0.1, "validation_accuracy": 0.1}) == "validation"
+    assert selection.split_of({"test_accuracy": 0.1}) == "test"
+    assert selection.split_of({"test_accuracy": 0.1, "validation_accuracy": 0.1}) == "validation"
 
 
 @pytest.mark.parametrize(("patience", "every", "end"), [(3, 10, 20), (5, 4, 12), (2, 1, 3)])

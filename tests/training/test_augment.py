@@ -234,7 +234,9 @@ def test_augmentation_is_jittable_and_a_function_of_the_key(change):
     assert one.shape == images.shape
     assert one.dtype == jnp.float32
     # test images are never augmented
-    np.testing.assert_allclose(pipeline.test(images), np.asarray(images) / 127.5 - 1, atol=1e-6)
+    np.testing.assert_allclose(
+        pipeline.normalise(images), np.asarray(images) / 127.5 - 1, atol=1e-6
+    )
 
 
 @pytest.mark.parametrize(

@@ -98,7 +98,7 @@ def test_an_epoch_takes_full_batches_of_distinct_examples(batch_size, scanned):
 
     def update(state, batch):
         index = index_of(batch.images)
-        right = (index == batch.labels) & (index == batch.examples)
+        right = (index == batch.labels) & (index == batch.indices)
         right &= batch.epoch == state.step // (n // batch_size)
         count = state.count.at[index].add(jnp.where(right, 1, 100))
         at = state.at.at[index].set(state.step)
@@ -185,12 +185,12 @@ def test_a_batch_whose_gradient_is_not_finite_changes_nothing(small_data, accumu
     parts = experiment.build_experiment(config)
 
     def poisoned(logits, labels):
-        return parts.loss.examples(logits, labels) * jnp.where(labels[0] == 9, jnp.nan, 1)
+        return parts.loss.per_example(logits, labels) * jnp.where(labels[0] == 9, jnp.nan, 1)
 
     optimizer, _ = parts.optimizer(4)
     images = random_images(16, 32, 32, 3)
     carry = parts.start(optimizer, images)
-    bad = dataclasses.replace(parts, loss=parts.loss._replace(examples=poisoned))
+    bad = dataclasses.replace(parts, loss=parts.loss._replace(per_example=poisoned))
     update = jax.jit(bad.update(optimizer))
 
     def run(batches):

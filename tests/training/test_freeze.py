@@ -39,7 +39,7 @@ def leaves(state):
 def test_frozen_leaves_keep_their_bits_and_the_others_change(name):
     parts, update, carry = parts_and_state(("block0", "head/dense?/bias"), **OPTIMIZERS[name])
     before = leaves(carry.state)
-    x = parts.augment.test(random_images(16, 32, 32, 3))
+    x = parts.augment.normalise(random_images(16, 32, 32, 3))
     inputs = ModelInputs(x, np.arange(16, dtype=np.int32) % 10, None, jax.random.key(0))
     state = carry.state
     for _ in range(3):
@@ -58,7 +58,7 @@ def test_frozen_layers_compute_the_same_in_training_as_in_evaluation(platform):
         transform, _ = parts.optimizer(steps_per_epoch=4)
         model = models.build_model(parts.config.model, "float32", platform)
         images, labels = random_images(16, 32, 32, 3), np.arange(16, dtype=np.int32) % 10
-        x = parts.augment.test(images)
+        x = parts.augment.normalise(images)
         _, sums = step.update(
             carry.state,
             ModelInputs(x, labels, None, jax.random.key(0)),
@@ -77,7 +77,7 @@ def test_the_norm_of_the_gradient_excludes_frozen_layers():
     norms = []
     for frozen in ((), ("block0", "block1"), ("block0", "block1", "head/dense0")):
         parts, update, carry = parts_and_state(frozen)
-        x = parts.augment.test(random_images(16, 32, 32, 3))
+        x = parts.augment.normalise(random_images(16, 32, 32, 3))
         inputs = ModelInputs(x, np.arange(16, dtype=np.int32) % 10, None, jax.random.key(0))
         norms.append(float(jax.jit(update)(carry.state, inputs)[1].gradient_norm))
     assert norms[0] > norms[1] > norms[2] > 0

@@ -45,9 +45,9 @@ def test_class_weights_give_the_weighted_mean(batch, smoothing, mixed):
     assert float(got) == pytest.approx(want, rel=1e-5)
     same = loss(smoothing, class_weights=(2.0,) * 10)
     got = mixing.weighted_mean(same.weighted, logits, labels, None)
-    assert float(got) == pytest.approx(float(loss(smoothing).examples(*batch).mean()), rel=1e-5)
+    assert float(got) == pytest.approx(float(loss(smoothing).per_example(*batch).mean()), rel=1e-5)
     np.testing.assert_array_equal(
-        weighted.examples(logits, labels), loss(smoothing).examples(logits, labels)
+        weighted.per_example(logits, labels), loss(smoothing).per_example(logits, labels)
     )
 
 
@@ -69,7 +69,7 @@ def test_training_minimises_the_weighted_loss():
     transform = optax.sgd(1.0)
     state = parts.start(transform, np.zeros((1, 32, 32, 3), np.uint8)).state
     images, labels = random_images(16, 32, 32, 3), np.arange(16) % 10
-    inputs = ModelInputs(parts.augment.test(images), labels, None, jax.random.key(0))
+    inputs = ModelInputs(parts.augment.normalise(images), labels, None, jax.random.key(0))
     new, sums = parts.update(transform)(state, inputs)
 
     def definition(params):
@@ -102,7 +102,7 @@ def test_smoothing_mixes_the_one_hot_with_the_uniform(batch, smoothing):
     x = logits.astype(np.float64)
     log_p = x - np.log(np.exp(x).sum(1, keepdims=True))
     q = (1 - smoothing) * np.eye(10)[labels] + smoothing / 10
-    got = loss(smoothing).examples(jnp.array(logits), jnp.array(labels))
+    got = loss(smoothing).per_example(jnp.array(logits), jnp.array(labels))
     np.testing.assert_allclose(got, -(q * log_p).sum(1), rtol=2e-6)
 
 
@@ -110,21 +110,23 @@ def test_known_values_of_the_loss():
     """ln 10 for uniform logits, the entropy of q at the optimum, no overflow at large logits."""
     label = jnp.array([3])
     for smoothing in (0.0, 0.2):
-        assert loss(smoothing).examples(jnp.zeros((1, 10)), label)[0] == pytest.approx(np.log(10))
+        assert loss(smoothing).per_example(jnp.zeros((1, 10)), label)[0] == pytest.approx(
+            np.log(10)
+        )
     q = np.full(10, 0.02)
     q[3] += 0.8
-    floor = loss(0.2).examples(jnp.log(jnp.array([q])), label)[0]
+    floor = loss(0.2).per_example(jnp.log(jnp.array([q])), label)[0]
     assert floor == pytest.approx(-(q * np.log(q)).sum(), rel=1e-5)
-    assert loss().examples(1e4 * jax.nn.one_hot(label, 10), label)[0] == 0
-    assert loss().examples(1e4 * jax.nn.one_hot(label + 1, 10), label)[0] == 1e4
+    assert loss().per_example(1e4 * jax.nn.one_hot(label, 10), label)[0] == 0
+    assert loss().per_example(1e4 * jax.nn.one_hot(label + 1, 10), label)[0] == 1e4
 
 
 def test_bfloat16_logits_are_summed_in_float32(batch):
     logits, labels = batch
     half = jnp.array(logits, jnp.bfloat16)
-    got = loss(0.1).examples(half, jnp.array(labels))
+    got = loss(0.1).per_example(half, jnp.array(labels))
     assert got.dtype == jnp.float32
-    np.testing.assert_array_equal(got, loss(0.1).examples(half.astype("float32"), labels))
+    np.testing.assert_array_equal(got, loss(0.1).per_example(half.astype("float32"), labels))
 
 
 def test_l1_is_the_sum_of_absolute_values_and_has_a_gradient():
@@ -157,7 +159,7 @@ def test_evaluate_sums_over_the_split(batch):
     assert int(sums.correct) == sum(
         row.argmax() == y for row, y in zip(logits, labels, strict=True)
     )
-    each = loss(0.1).examples(jnp.array(logits), jnp.array(labels))
+    each = loss(0.1).per_example(jnp.array(logits), jnp.array(labels))
     assert float(sums.loss) == pytest.approx(np.asarray(each, np.float64).sum(), rel=1e-6)
 
 
@@ -166,5 +168,5 @@ def test_the_smoothing_of_report_004_has_the_floor_that_its_losses_imply():
     q = np.full(10, 0.2 / 9)
     q[0] = 0.8  # 0.2 spread over the nine wrong classes
     loss = losses.cross_entropy(label_smoothing=smoothing, l1=0.0)
-    floor = loss.examples(jnp.log(jnp.array(q))[None], jnp.array([0]))
+    floor = loss.per_example(jnp.log(jnp.array(q))[None], jnp.array([0]))
     assert float(floor[0]) == pytest.approx(-(q * np.log(q)).sum(), rel=1e-5)

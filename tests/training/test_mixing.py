@@ -104,7 +104,7 @@ def test_the_loss_is_cross_entropy_with_the_mixed_labels():
     q = 0.3 * np.eye(10)[labels] + 0.7 * np.eye(10)[np.roll(labels, 1)]
     log_p = logits - np.log(np.exp(logits).sum(1, keepdims=True))
     for smoothing in (0.0, 0.1):
-        loss = losses.cross_entropy(label_smoothing=smoothing, l1=0.0).examples
+        loss = losses.cross_entropy(label_smoothing=smoothing, l1=0.0).per_example
         got = mixing.mixed_losses(loss, jnp.float32(logits), jnp.array(labels), jnp.float32(0.3))
         want = -(((1 - smoothing) * q + smoothing / 10) * log_p).sum(1)
         np.testing.assert_allclose(got, want, rtol=1e-5)

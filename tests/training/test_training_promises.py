@@ -58,7 +58,7 @@ def test_every_operation_is_drawn_apart_in_every_step_and_run_and_in_the_order_o
         ("rotate", (15.0,)),
         ("crop_and_flip", (4, True, False)),
         ("cutout", (16,)),
-        ("random_erasing", (pipeline.test, 0.5, (0.1, 0.2))),
+        ("random_erasing", (pipeline.normalise, 0.5, (0.1, 0.2))),
     ]
     assert [name for name, _ in once[6:]] == ["cutmix", "dropout"]
     keys = [key for name, _, key in calls if name != "step"]

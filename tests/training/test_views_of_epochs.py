@@ -43,7 +43,7 @@ def test_the_mirroring_depends_on_example_and_epoch():
         batch = operations.Batch(images, None, examples, jnp.int32(epoch), jnp.int32(5))
         return np.asarray(pipeline.train(jax.random.key(key), batch, 32))
 
-    plain = np.asarray(pipeline.test(images))
+    plain = np.asarray(pipeline.normalise(images))
     mirrored = np.asarray(operations.alternating_mirror(5, examples, 0))[:, None, None, None]
     np.testing.assert_array_equal(shown(0, 0), np.where(mirrored, plain[:, :, ::-1], plain))
     np.testing.assert_array_equal(shown(1, 3), np.where(mirrored, plain, plain[:, :, ::-1]))

@@ -17,7 +17,7 @@ MAPS = [name for name in CONFIGS if "mlp" not in name]
 
 
 def last_map(net, images):
-    x = net.parts.augment.test(images)
+    x = net.parts.augment.normalise(images)
     _, found = net.parts.model.apply(net.variables, x, train=False, mutable=["intermediates"])
     return np.asarray(jax.tree.leaves(found)[0])
 
@@ -41,7 +41,7 @@ def test_the_channel_weights_are_those_of_finite_differences(name):
     net = net_of(CONFIGS[name])
     images, classes = IMAGES[:3], CLASSES[:3]
     features = last_map(net, images)
-    x = net.parts.augment.test(images)
+    x = net.parts.augment.normalise(images)
 
     def apply(variables):
         return net.parts.model.apply(variables, x, train=False, mutable=["perturbations"])
