@@ -3,8 +3,8 @@
 Each step has the items `model` {params, batch_stats, ema} and `train` {opt_state, step, sums}, and
 JSON metadata: the config, class names, mean and std, versions, and a CRC-32 of every leaf. Its
 manifest, with the checksum of every file, is written last. A step that differs from its manifest is
-damaged; any other error in loading a step says nothing about its content. The two latest steps and
-the best are kept.
+damaged. After any other error in loading a step, the step is left in place. The two latest steps
+and the best are kept.
 """
 
 import contextlib
@@ -65,12 +65,8 @@ class Checkpoints:
             raise UserError(f"no checkpoint in {workdir}; train first")
         with damage.reporting(f"cannot read {self.directory}"):
             for folder in self.directory.glob("*"):
-                try:
-                    metadata.check_listed(folder)
-                except damage.Damaged as error:
-                    if not (writing and manifest.has_manifest(folder)):
-                        raise
-                    self._set_aside(int(folder.name), error)
+                if folder.name.isdigit():  # not a temporary folder of a killed save
+                    self._check_listed(int(folder.name), writing)
             self._checkpointer = ocp.training.Checkpointer(
                 self.directory,
                 preservation_policy=_KeepLatestAndBest(),
@@ -165,7 +161,7 @@ class Checkpoints:
 
         `like` gives the structure: arrays, or their shapes, types and shardings. A step that
         differs from its manifest is moved to `damaged/` with a warning, and the step before it is
-        tried. A step without a manifest is never moved.
+        tried. A step without a manifest, from an older version, is never moved.
 
         Raises:
           UserError: a step cannot be read or does not fit `like`, or all steps are damaged.
@@ -175,11 +171,6 @@ class Checkpoints:
             try:
                 return like.from_items(self._load(step, like.to_items()))
             except damage.Damaged as error:
-                if not manifest.has_manifest(self._folder(step)):
-                    raise UserError(
-                        f"{error}; it has no manifest, so it was left in place: move it away to"
-                        " continue from the step before it"
-                    ) from error
                 self._set_aside(step, error)
                 self._checkpointer.reload()
         if self._aside.is_dir() and (found := sorted(f.name for f in self._aside.iterdir())):
@@ -242,16 +233,12 @@ class Checkpoints:
 
     @contextlib.contextmanager
     def _reading(self, step: int) -> Iterator[None]:
-        """Turns a read error into a UserError, which is `Damaged` if the content is wrong."""
+        """Turns a read error into a UserError, which is `Damaged` if the files have changed."""
         folder = self._folder(step)
-        if not manifest.has_manifest(folder):
-            with damage.classify_read_error(folder):
-                yield
-            return
         if step not in self._verified:
             with damage.reporting(f"cannot read {folder}"):
                 if difference := manifest.mismatch(folder):
-                    raise damage.Damaged(folder, damage.ContentError(difference))
+                    raise damage.Damaged(folder, difference)
             self._verified.add(step)
         try:
             yield
@@ -259,9 +246,22 @@ class Checkpoints:
             raise
         except Exception as error:
             raise UserError(
-                f"cannot read {folder}: {damage.describe(error)}; its files are as they were saved,"
-                " and nothing was moved"
+                f"cannot read {folder}: {damage.describe(error)}; it was left in place: fix the"
+                " error and run the command again, or move the folder away to continue without it"
             ) from error
+
+    def _check_listed(self, step: int, writing: bool) -> None:
+        """Sets a damaged step aside if it would keep Orbax from listing any step."""
+        try:
+            metadata.check_listed(self._folder(step))
+        except Exception:
+            try:
+                with self._reading(step):  # asks the manifest first
+                    raise
+            except damage.Damaged as error:
+                if not writing:
+                    raise
+                self._set_aside(step, error)
 
     def _check_folder(self) -> None:
         """Raises a UserError if the folder is gone, which a save would silently create again."""

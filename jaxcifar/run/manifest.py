@@ -24,15 +24,10 @@ def write_manifest(folder: pathlib.Path) -> None:
     atomic.write_text(folder / FILE, json.dumps(described, indent=1))
 
 
-def has_manifest(folder: pathlib.Path) -> bool:
-    """Returns whether the step has a manifest; steps of older versions have none."""
-    return (folder / FILE).is_file()
-
-
 def mismatch(folder: pathlib.Path) -> str:
     """Returns the first difference between the files and their manifest; "" if there is none.
 
-    Files that the manifest does not list are ignored.
+    Files that the manifest does not list are ignored. Steps of older versions have no manifest.
 
     Raises:
       OSError: a file cannot be read, which says nothing about what it holds.
@@ -41,6 +36,8 @@ def mismatch(folder: pathlib.Path) -> str:
         expected = json_files.read(folder / FILE, {str: [json_files.INTEGER]})
         if any(pathlib.Path(name).is_absolute() or ".." in name.split("/") for name in expected):
             raise json_files.BadJson("it lists a file of another folder")
+    except FileNotFoundError:
+        return ""
     except json_files.BadJson:
         return f"{FILE} is not a manifest"
     for name, described in expected.items():

@@ -6,8 +6,6 @@ import pathlib
 import zlib
 from typing import Any
 
-from jaxcifar.run import damage
-from jaxcifar.run.damage import ContentError
 from jaxcifar.system import json_files, output
 from jaxcifar.system.json_files import INTEGER, MAYBE_NUMBER, TEXT, BadJson
 
@@ -44,16 +42,16 @@ def read(folder: pathlib.Path) -> dict[str, Any]:
 
     Raises:
       OSError: the file cannot be read, which Orbax would treat like an empty file.
-      ContentError: it is not what was written.
+      BadJson: it is not what was written.
     """
     try:
         whole = json_files.read(folder / FILE, {"custom_metadata": FORM})
     except BadJson as error:
-        raise ContentError(f"{FILE}: {error}") from error
+        raise BadJson(f"{FILE}: {error}") from error
     meta: dict[str, Any] = whole["custom_metadata"]
     seal = sealed(meta)[SEAL]
     if not meta["crc32"] or meta.get(SEAL, seal) != seal:  # old checkpoints have no seal
-        raise ContentError(f"{FILE}: its checksum is wrong")
+        raise BadJson(f"{FILE}: its checksum is wrong")
     return meta
 
 
@@ -70,16 +68,13 @@ def printable(meta: dict[str, Any]) -> dict[str, Any]:
 
 
 def check_listed(folder: pathlib.Path) -> None:
-    """Raises Damaged if this step would keep Orbax from listing any step."""
-    if not folder.name.isdigit():  # a temporary folder of a killed save
-        return
-    with damage.classify_read_error(folder):
-        with contextlib.suppress(FileNotFoundError):
-            json_files.read(folder / METRICS, {"accuracy": MAYBE_NUMBER})
-        try:
-            json_files.read(folder / FILE, {})
-        except FileNotFoundError:
-            pass
-        except BadJson as error:
-            if not isinstance(error.__cause__, SYNTAX):  # Orbax reads bad syntax as an empty object
-                raise ContentError(f"{FILE}: {error}") from error
+    """Raises an OSError or BadJson if this step would keep Orbax from listing any step."""
+    with contextlib.suppress(FileNotFoundError):
+        json_files.read(folder / METRICS, {"accuracy": MAYBE_NUMBER})
+    try:
+        json_files.read(folder / FILE, {})
+    except FileNotFoundError:
+        pass
+    except BadJson as error:
+        if not isinstance(error.__cause__, SYNTAX):  # Orbax reads bad syntax as an empty object
+            raise BadJson(f"{FILE}: {error}") from error

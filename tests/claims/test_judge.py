@@ -240,7 +240,7 @@ def test_a_true_figure_is_refuted_in_at_most_5_of_100_reports(n):
 @pytest.mark.parametrize("n", [3, 5, 9])
 def test_the_interval_covers_as_many_reports_as_the_page_says(n, ratio):
     """The twelve siblings are as many as the runs of simple_cnn."""
-    assert "it then covers 86 to 95 % of further runs" in " ".join(tables.JUDGING.split())
+    assert "such an interval covers 86 to 95 % of further runs" in " ".join(tables.JUDGING.split())
     found = reports(n, off=0.0, count=2_000, siblings=12, ratio=ratio)
     covered = 1 - found[FAILS] - found[EXCEEDED]
     assert 0.855 <= covered <= 0.96

@@ -74,14 +74,14 @@ def test_a_damaged_step_is_set_aside_and_the_one_before_restored(tmp_path, like,
         assert checkpoints.steps() == [4]
 
 
-def test_a_step_without_a_manifest_is_judged_by_its_content_and_never_moved(tmp_path, like):
+def test_a_damaged_step_without_a_manifest_is_refused_and_never_moved(tmp_path, like):
     """Steps saved before there were manifests have none."""
     save(tmp_path, like, {4: 0.9, 8: 0.1})
     step = tmp_path / "steps" / "8"
     (step / "manifest.json").unlink()
     chex.assert_trees_all_equal(restore(tmp_path, like), at(like, 8))
     DAMAGE["flipped"](step)
-    with pytest.raises(UserError, match=r"step 8 is damaged, .*no manifest, so it was left"):
+    with pytest.raises(UserError, match=r"steps/8: .*it was left in place: .*move the folder away"):
         restore(tmp_path, like)
     assert step.is_dir()
     assert not (tmp_path / "damaged").exists()

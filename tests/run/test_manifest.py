@@ -18,9 +18,12 @@ def step(tmp_path):
 
 
 def test_unchanged_files_match(step):
-    assert manifest.has_manifest(step)
     assert manifest.mismatch(step) == ""
     assert set(json.loads((step / manifest.FILE).read_text())) == {"model/d/data", "_METADATA"}
+
+
+def test_a_step_without_a_manifest_has_no_difference(tmp_path):
+    assert manifest.mismatch(tmp_path) == ""
 
 
 def test_a_file_that_is_not_listed_is_ignored(step):
