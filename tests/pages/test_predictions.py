@@ -16,7 +16,7 @@ def page_of(classes):
     labels = np.repeat(np.arange(classes), 5)
     names = tuple(f"class {i}" for i in range(classes))
     split = data.Split(np.zeros((len(labels), 32, 32, 3), np.uint8), labels)
-    scores = Scores(split, 0, names, np.eye(classes)[labels], {}, matrix)
+    scores = Scores(split, names, np.eye(classes)[labels], {}, matrix)
     run = Run("run", {"data.source": "synthetic"}, [], {}, None, scores, ())
     return "".join(ElementTree.tostring(e, "unicode") for e in predictions.confusion([run]))
 
@@ -39,7 +39,7 @@ def test_mcnemars_test_needs_the_same_images_and_labels():
 
     def scores(labels):
         split = data.Split(images, np.array(labels))
-        return Scores(split, 0, ("a", "b"), np.eye(2)[[0, 1, 0, 1]], {}, np.eye(2, dtype=int))
+        return Scores(split, ("a", "b"), np.eye(2)[[0, 1, 0, 1]], {}, np.eye(2, dtype=int))
 
     def tests(other):
         return predictions._mcnemar([(0, "one", scores([0, 0, 1, 1])), (1, "two", scores(other))])
