@@ -49,7 +49,7 @@ def test_the_page_gives_each_class_its_accuracy_and_each_bin_its_hits(monkeypatc
     split = data.Split(np.zeros((6, 32, 32, 3), np.uint8), labels)
     gates = {"block0": np.array([[5.0, 0], [1, 0], [2, 0], [3, 0], [4, 0], [0, 1]])}
     matrix = np.array([[3, 1], [1, 1]])
-    scores = Scores(split, 0, ("cat", "dog"), probabilities, gates, matrix)
+    scores = Scores(split, ("cat", "dog"), probabilities, gates, matrix)
     run = Run("net", {"data.source": "synthetic"}, [], {}, None, scores, ())
     for name, hits, images in (("cat", 3, 4), ("dog", 1, 2)):
         estimate = predictions._estimate(scores, name, 0)
