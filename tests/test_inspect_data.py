@@ -89,17 +89,17 @@ def test_the_command_describes_a_file(npz, run, tmp_path):
 
 
 def test_a_path_is_read_as_what_it_is(npz, tmp_path):
-    for kind, source in (
+    for archive, source in (
         (official.PYTHON, "cifar10"),
         (official.BINARY, "cifar10"),
         (official.PYTHON_100, "cifar100"),
         (official.BINARY_100, "cifar100"),
     ):
-        home = tmp_path / kind.folder / "home"
-        (home / kind.folder).mkdir(parents=True)
-        (home / kind.folder / next(iter(kind.md5))).touch()
-        (tmp_path / kind.tar).touch()
-        for place in (home, home / kind.folder, tmp_path / kind.tar):
+        home = tmp_path / archive.folder / "home"
+        (home / archive.folder).mkdir(parents=True)
+        (home / archive.folder / next(iter(archive.md5))).touch()
+        (tmp_path / archive.tar).touch()
+        for place in (home, home / archive.folder, tmp_path / archive.tar):
             assert inspect_data.find_source(str(place), "") == (source, str(place))
     (tmp_path / "photos" / "train" / "cat").mkdir(parents=True)
     photos = str(tmp_path / "photos")

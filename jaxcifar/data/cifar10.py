@@ -31,8 +31,8 @@ def load(dir: str) -> Dataset:
 
 def published() -> locate.Published:
     """Returns how CIFAR-10 is published and recognised."""
-    copies = tfds.Copies("cifar10", official.BINARY, {"label": CLASS_NAMES})
-    return locate.Published("CIFAR-10", (official.PYTHON, official.BINARY), copies, _find_problem)
+    spec = tfds.Spec("cifar10", official.BINARY, {"label": CLASS_NAMES})
+    return locate.Published("CIFAR-10", (official.PYTHON, official.BINARY), spec, _find_problem)
 
 
 def _find_problem(train: Split, test: Split) -> str:

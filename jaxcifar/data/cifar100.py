@@ -46,10 +46,10 @@ def load(dir: str, labels: str) -> Dataset:
 
 def published() -> locate.Published:
     """Returns how CIFAR-100 is published and recognised."""
-    kind = official.BINARY_100
+    archive = official.BINARY_100
     names = {"coarse_label": CLASS_NAMES["coarse"], "label": CLASS_NAMES["fine"]}
-    copies = tfds.Copies("cifar100", kind, names)
-    return locate.Published("CIFAR-100", (official.PYTHON_100, kind), copies, _find_problem)
+    spec = tfds.Spec("cifar100", archive, names)
+    return locate.Published("CIFAR-100", (official.PYTHON_100, archive), spec, _find_problem)
 
 
 def _find_problem(train: Split, test: Split) -> str:

@@ -21,13 +21,13 @@ class Published(NamedTuple):
     """A data set that is published in two official versions and in TFDS."""
 
     title: str
-    kinds: tuple[official.Kind, ...]
-    copies: tfds.Copies
+    archives: tuple[official.Archive, ...]
+    tfds_spec: tfds.Spec
     find_problem: Callable[[Split, Split], str]  # what differs from the official data; "" if none
 
     def read_tfds(self, copy: Path) -> tuple[Split, Split]:
         """Returns the training and test images of a TFDS copy after checking them."""
-        train, test = tfds.read(copy, self.copies)
+        train, test = tfds.read(copy, self.tfds_spec)
         if problem := self.find_problem(train, test):
             raise UserError(
                 f"{copy} is not {self.title}: {len(train.labels):,} + {len(test.labels):,} images"
@@ -40,15 +40,15 @@ class Published(NamedTuple):
 
         `folder` may contain the copy or be the copy itself. Returns None if there is no copy.
         """
-        for kind in self.kinds:
-            for place in (folder / kind.folder, folder):
-                if any((place / name).is_file() for name in kind.md5):
-                    return place, functools.partial(official.read_folder, kind), False
-        for kind in self.kinds:
-            for place in (folder / kind.tar, folder):
-                if place.name == kind.tar and place.is_file():
-                    return place, functools.partial(official.read_tar, kind), True
-        if copy := tfds.find_copy(folder, self.copies.name):
+        for archive in self.archives:
+            for place in (folder / archive.folder, folder):
+                if any((place / name).is_file() for name in archive.md5):
+                    return place, functools.partial(official.read_folder, archive), False
+        for archive in self.archives:
+            for place in (folder / archive.tar, folder):
+                if place.name == archive.tar and place.is_file():
+                    return place, functools.partial(official.read_tar, archive), True
+        if copy := tfds.find_copy(folder, self.tfds_spec.name):
             return copy, self.read_tfds, True
         return None
 
@@ -90,30 +90,29 @@ class Published(NamedTuple):
 
     def cached_file(self) -> Path:
         """Returns the file in the cache that a copy of the data is kept in."""
-        return cache_folder() / f"{self.copies.name}.npz"
+        return cache_folder() / f"{self.tfds_spec.name}.npz"
 
     def _download(self, folders: list[Path], cached_file: Path) -> tuple[Split, Split, str]:
         tfds_dir = cached_file.parent / "tfds"
         try:
-            copy = tfds.find_copy(tfds_dir, self.copies.name) or tfds.download(
-                tfds_dir, self.copies
+            copy = tfds.find_copy(tfds_dir, self.tfds_spec.name) or tfds.download(
+                tfds_dir, self.tfds_spec
             )
         except UserError as error:
             looked = ", ".join(map(str, [*folders, cached_file.parent]))
             raise UserError(
                 f"no {self.title} in {looked}, and {error}{self._name_unread(folders)}; set"
-                " JAXCIFAR_DATA,"
-                " --config.data.dir or, in evaluate and report, --data_dir to a folder with an"
-                f" official archive ({self.copies.kind.tar_digest}), unpacked or not, or train on"
-                " synthetic images with --config.data.source=synthetic"
+                " JAXCIFAR_DATA, --config.data.dir or, in evaluate and report, --data_dir to a"
+                f" folder with an official archive ({self.tfds_spec.archive.tar_digest}), unpacked"
+                " or not, or train on synthetic images with --config.data.source=synthetic"
             ) from error
         train, test = self.read_tfds(copy)
         write_cache(cached_file, train, test)
-        return train, test, f"{self.copies.url()} through TFDS, in {cached_file.parent}"
+        return train, test, f"{self.tfds_spec.url()} through TFDS, in {cached_file.parent}"
 
     def _name_unread(self, folders: list[Path]) -> str:
         """Returns a clause for each folder with a copy in TFDS's default format."""
-        found = [tfds.find_copy(folder, self.copies.name, "tfrecord") for folder in folders]
+        found = [tfds.find_copy(folder, self.tfds_spec.name, "tfrecord") for folder in folders]
         return "".join(
             f"; {copy} is a TFDS copy in tfrecord format, which needs TensorFlow: make it again"
             " with file_format=array_record"

@@ -49,7 +49,7 @@ PYTHON_100_MD5 = {
 BINARY_100_MD5 = {"train.bin": "", "test.bin": ""}
 
 
-class Kind(NamedTuple):
+class Archive(NamedTuple):
     """An official version of a data set; the last of its files holds the test images."""
 
     folder: str  # that the archive unpacks to
@@ -60,21 +60,21 @@ class Kind(NamedTuple):
     decode: Callable[[bytes], tuple[np.ndarray, np.ndarray]]
 
 
-def read_folder(kind: Kind, folder: Path) -> tuple[Split, Split]:
+def read_folder(archive: Archive, folder: Path) -> tuple[Split, Split]:
     """Returns the training and test images of an unpacked archive."""
 
     def blobs() -> Iterator[tuple[str, bytes]]:
-        for name in kind.md5:
+        for name in archive.md5:
             if (folder / name).exists():
                 yield name, files.read_bytes(folder / name, MAX_FILE, follow=True)
 
     try:
-        return _assemble(kind, folder, blobs())
+        return _assemble(archive, folder, blobs())
     except OSError as error:
         raise UserError(f"cannot read {folder}: {error}") from error
 
 
-def read_tar(kind: Kind, path: Path) -> tuple[Split, Split]:
+def read_tar(archive: Archive, path: Path) -> tuple[Split, Split]:
     """Returns the training and test images of an archive without unpacking it to disk.
 
     The files are verified, not the archive itself, so a repacked archive is accepted.
@@ -83,7 +83,7 @@ def read_tar(kind: Kind, path: Path) -> tuple[Split, Split]:
     def blobs(tar: tarfile.TarFile) -> Iterator[tuple[str, bytes]]:
         for member in tar:
             name = Path(member.name).name
-            if name in kind.md5 and (file := tar.extractfile(member)):
+            if name in archive.md5 and (file := tar.extractfile(member)):
                 yield name, file.read(MAX_FILE)
 
     try:
@@ -93,11 +93,11 @@ def read_tar(kind: Kind, path: Path) -> tuple[Split, Split]:
             _Bounded(fileobj=file) as unpacked,
             tarfile.open(fileobj=unpacked, mode="r|") as tar,
         ):
-            return _assemble(kind, path, blobs(tar))
+            return _assemble(archive, path, blobs(tar))
     except (tarfile.TarError, EOFError, zlib.error, OSError) as error:
         raise UserError(
-            f"{path} is damaged or truncated ({error}); expected the official {kind.tar},"
-            f" {kind.tar_digest}"
+            f"{path} is damaged or truncated ({error}); expected the official {archive.tar},"
+            f" {archive.tar_digest}"
         ) from error
 
 
@@ -111,29 +111,31 @@ class _Bounded(gzip.GzipFile):
         return content
 
 
-def _assemble(kind: Kind, where: Path, blobs: Iterable[tuple[str, bytes]]) -> tuple[Split, Split]:
+def _assemble(
+    archive: Archive, where: Path, blobs: Iterable[tuple[str, bytes]]
+) -> tuple[Split, Split]:
     """Verifies the files, given in any order, and returns their images in the official order."""
-    names = list(kind.md5)
+    names = list(archive.md5)
     splits: dict[str, Split] = {}
     for name, blob in blobs:
         found = hashlib.md5(blob, usedforsecurity=False).hexdigest()
-        if kind.md5[name] not in ("", found):
+        if archive.md5[name] not in ("", found):
             raise UserError(
                 f"{where / name} is damaged or truncated: {len(blob):,} bytes with MD5 {found};"
-                f" expected MD5 {kind.md5[name]}; download the official {kind.tar} again"
+                f" expected MD5 {archive.md5[name]}; download the official {archive.tar} again"
             )
         try:
-            labels, pixels = kind.decode(blob)
+            labels, pixels = archive.decode(blob)
         except ValueError as error:
             raise UserError(
                 f"{where / name} is damaged or truncated: {len(blob):,} bytes; download the"
-                f" official {kind.tar} again"
+                f" official {archive.tar} again"
             ) from error
         images = pixels.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
         splits[name] = Split(np.ascontiguousarray(images), labels)
     if missing := set(names) - splits.keys():
         first = min(missing)
-        digest = f" (MD5 {kind.md5[first]})" if kind.md5[first] else ""
+        digest = f" (MD5 {archive.md5[first]})" if archive.md5[first] else ""
         raise UserError(f"{where / first}{digest} is missing; expected {', '.join(names)}")
     *train, test = (splits[name] for name in names)
     return Split(*map(np.concatenate, zip(*train, strict=True))), test
@@ -187,28 +189,28 @@ def _decode_binary_100(blob: bytes) -> tuple[np.ndarray, np.ndarray]:
     return rows[:, :2].astype(np.int32), rows[:, 2:]
 
 
-PYTHON = Kind(
+PYTHON = Archive(
     "cifar-10-batches-py",
     "cifar-10-python.tar.gz",
     "MD5 c58f30108f718f92721af3b95e74349a",
     PYTHON_MD5,
     _decode_python,
 )
-BINARY = Kind(
+BINARY = Archive(
     "cifar-10-batches-bin",
     "cifar-10-binary.tar.gz",
     "sha256 c4a38c50a1bc5f3a1c5537f2155ab9d68f9f25eb1ed8d9ddda3db29a59bca1dd",
     BINARY_MD5,
     _decode_binary,
 )
-PYTHON_100 = Kind(
+PYTHON_100 = Archive(
     "cifar-100-python",
     "cifar-100-python.tar.gz",
     "MD5 eb9058c3a382ffc7106e4002c42a8d85",
     PYTHON_100_MD5,
     _decode_python_100,
 )
-BINARY_100 = Kind(
+BINARY_100 = Archive(
     "cifar-100-binary",
     "cifar-100-binary.tar.gz",
     "sha256 58a81ae192c23a4be8b1804d68e518ed807d710a4eb253b1f2a199162a40d8ec",

@@ -24,16 +24,16 @@ MOST_IMAGES = 50_000  # of a split
 MANUAL_TAR = "downloads/manual/cifar-10-binary.tar.gz"  # TFDS looks there before it downloads
 
 
-class Copies(NamedTuple):
+class Spec(NamedTuple):
     """What TFDS needs to know to make copies of a data set."""
 
     name: str  # of the data set in TFDS
-    kind: official.Kind  # the official version from which copies are made
+    archive: official.Archive  # from which copies are made
     class_names: Mapping[str, tuple[str, ...]]  # by feature; with several, labels are [N, features]
 
     def url(self) -> str:
         """Returns the address of the archive."""
-        return f"{URL.rpartition('/')[0]}/{self.kind.tar}"
+        return f"{URL.rpartition('/')[0]}/{self.archive.tar}"
 
 
 def find_copy(
@@ -58,7 +58,7 @@ def _version(name: str) -> tuple[int, ...]:
     return tuple(int(part) for part in parts) if all(map(str.isdecimal, parts)) else ()
 
 
-def read(copy: Path, copies: Copies) -> tuple[Split, Split]:
+def read(copy: Path, spec: Spec) -> tuple[Split, Split]:
     """Returns the training and test images of a copy in the official order.
 
     TFDS shuffles images when it writes them; their ids, such as "train_00001", give the official
@@ -71,11 +71,11 @@ def read(copy: Path, copies: Copies) -> tuple[Split, Split]:
 
     try:
         builder = tfds.builder_from_directory(copy)
-        features = list(copies.class_names)
+        features = list(spec.class_names)
         return _collect(builder, "train", features), _collect(builder, "test", features)
     except Exception as error:  # array_record, protobuf and Pillow raise many kinds
         raise UserError(
-            f"{copy} is not a complete TFDS copy of {copies.name} in array_record format:"
+            f"{copy} is not a complete TFDS copy of {spec.name} in array_record format:"
             f" {first_line(error)}; delete it or make it again"
         ) from error
 
@@ -94,27 +94,27 @@ def _collect(builder: Any, split: str, features: list[str]) -> Split:
     return Split(images[order], labels[order] if len(features) > 1 else labels[order, 0])
 
 
-def download(data_dir: Path, copies: Copies, max_examples: int | None = None) -> Path:
+def download(data_dir: Path, spec: Spec, max_examples: int | None = None) -> Path:
     """Downloads a data set into a TFDS data_dir and returns the folder of the copy.
 
     An archive beside MANUAL_TAR in `data_dir` is used instead of a download.
 
     Args:
       data_dir: where TFDS keeps its copies and `downloads`.
-      copies: the data set.
+      spec: the data set.
       max_examples: the maximum number of examples per split; for tests.
 
     Raises:
       UserError: the download failed. The network is probed first, because TFDS would retry for
         minutes.
     """
-    if not (data_dir / MANUAL_TAR).with_name(copies.kind.tar).exists():
-        probe(copies.url())
+    if not (data_dir / MANUAL_TAR).with_name(spec.archive.tar).exists():
+        probe(spec.url())
     import tensorflow_datasets as tfds
 
     if not sys.stderr.isatty():
         tfds.disable_progress_bar()
-    builder = _builder(data_dir, copies)
+    builder = _builder(data_dir, spec)
     config = tfds.download.DownloadConfig(
         force_checksums_validation=True,
         try_download_gcs=False,
@@ -128,7 +128,7 @@ def download(data_dir: Path, copies: Copies, max_examples: int | None = None) ->
         raise
     except Exception as error:  # from requests, TFDS or the file system
         raise UserError(
-            f"downloading {copies.url()} ({copies.kind.tar_digest}) into {data_dir} failed:"
+            f"downloading {spec.url()} ({spec.archive.tar_digest}) into {data_dir} failed:"
             f" {first_line(error)}"
         ) from error
     return Path(builder.data_dir)
@@ -159,7 +159,7 @@ def probe(url: str, seconds: float = 6.0) -> None:
         raise UserError(f"{url} cannot be reached: {problem}")
 
 
-def _builder(data_dir: Path, copies: Copies) -> Any:
+def _builder(data_dir: Path, spec: Spec) -> Any:
     """Returns the official builder with its three TensorFlow steps replaced."""
     from PIL import Image
     from tensorflow_datasets.core import registered
@@ -170,19 +170,19 @@ def _builder(data_dir: Path, copies: Copies) -> Any:
             png = io.BytesIO()
             Image.fromarray(image).save(png, format="png")
             name = f"{prefix}_{i:05d}"
-            classes = dict(zip(copies.class_names, np.ravel(label).tolist(), strict=True))
+            classes = dict(zip(spec.class_names, np.ravel(label).tolist(), strict=True))
             yield i, {"id": name, "image": png.getvalue(), **classes}
 
     with registered.skip_registration():  # the official builder has the same name
 
-        class Builder(getattr(cifar, copies.name.capitalize())):  # type: ignore[misc]
-            name = copies.name
+        class Builder(getattr(cifar, spec.name.capitalize())):  # type: ignore[misc]
+            name = spec.name
             pkg_dir_path = None
 
             def _split_generators(self, dl_manager: Any) -> dict[str, Any]:
-                tar = Path(dl_manager.download(copies.url()))
-                train, test = official.read_tar(copies.kind, tar)
-                for feature, names in copies.class_names.items():
+                tar = Path(dl_manager.download(spec.url()))
+                train, test = official.read_tar(spec.archive, tar)
+                for feature, names in spec.class_names.items():
                     self.info.features[feature].names = names
                 return {"train": examples("train", train), "test": examples("test", test)}
 

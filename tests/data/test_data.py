@@ -30,21 +30,23 @@ def tiny(tmp_path, monkeypatch):
     images = rng.integers(0, 256, (6, 10, 3, 32, 32), np.uint8)
     labels = rng.integers(0, 10, (6, 10), np.uint8)
     home = tmp_path / "home"
-    for kind in (official.PYTHON, official.BINARY):
-        (home / kind.folder).mkdir(parents=True)
+    for archive in (official.PYTHON, official.BINARY):
+        (home / archive.folder).mkdir(parents=True)
         md5 = {}
-        for name, pixels, classes in zip(kind.md5, images, labels, strict=True):
+        for name, pixels, classes in zip(archive.md5, images, labels, strict=True):
             pixels = pixels.reshape(10, -1)
-            if kind is official.PYTHON:
+            if archive is official.PYTHON:
                 blob = pickle.dumps({b"labels": classes.tolist(), b"data": pixels}, protocol=2)
             else:
                 blob = np.concatenate([classes[:, None], pixels], 1).tobytes()
-            (home / kind.folder / name).write_bytes(blob)
+            (home / archive.folder / name).write_bytes(blob)
             md5[name] = hashlib.md5(blob).hexdigest()
-        with tarfile.open(home / kind.tar, "w:gz") as tar:
-            tar.add(home / kind.folder, kind.folder)
+        with tarfile.open(home / archive.tar, "w:gz") as tar:
+            tar.add(home / archive.folder, archive.folder)
         monkeypatch.setattr(
-            official, "PYTHON" if kind is official.PYTHON else "BINARY", kind._replace(md5=md5)
+            official,
+            "PYTHON" if archive is official.PYTHON else "BINARY",
+            archive._replace(md5=md5),
         )
     hwc = images.reshape(60, 3, 32, 32).transpose(0, 2, 3, 1)
     flat = labels.reshape(60).astype(np.int32)
@@ -153,7 +155,7 @@ def test_a_partial_tfds_copy_is_refused(tiny, lenient_tfds, tmp_path):
     manual = tmp_path / tfds.MANUAL_TAR
     manual.parent.mkdir(parents=True)
     (home / "cifar-10-binary.tar.gz").rename(manual)
-    copy = tfds.download(tmp_path, cifar10.published().copies, max_examples=7)
+    copy = tfds.download(tmp_path, cifar10.published().tfds_spec, max_examples=7)
     with pytest.raises(UserError) as raised:
         cifar10.published().read_tfds(copy)
     assert_one_line(raised, copy, "7 + 7 images", cifar10.CIFAR10_SHA256)
@@ -167,7 +169,7 @@ def test_tfds_refuses_an_unofficial_archive(tiny, tmp_path, monkeypatch):
     url = "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz"
     monkeypatch.setattr(tfds, "URL", url)
     with pytest.raises(UserError) as raised:
-        tfds.download(tmp_path, cifar10.published().copies)
+        tfds.download(tmp_path, cifar10.published().tfds_spec)
     assert_one_line(raised, "wrong checksum", official.BINARY.tar_digest)
 
 
