@@ -1,4 +1,4 @@
-"""PyTorch twins of three of this project's networks, for comparing speed and accuracy.
+"""PyTorch twins of three of this project's nets, for comparing speed and accuracy.
 
 They are written as a PyTorch user would write them. `make_twin(name)` returns a model with its
 optimizer, `train_step` runs one step, and `augment` prepares a whole batch on the model's device

@@ -29,7 +29,8 @@ def main() -> None:
         "--epochs", type=int, default=2, metavar="N", help="epochs to time (default: 2)"
     )
     text = (
-        "training images (default: %(default)s, as in CIFAR-10; other numbers need other programs)"
+        "training images (default: %(default)s, as in CIFAR-10; another number compiles other"
+        " programs)"
     )
     parser.add_argument("--examples", type=int, default=TRAIN, metavar="N", help=text)
     options = parser.parse_args()

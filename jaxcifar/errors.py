@@ -1,9 +1,9 @@
-"""The exception for user errors, and the errors of JAX and of the disk that are user errors."""
+"""The exception for user errors, and the errors of JAX and of the system that are user errors."""
 
 import errno
 
 DISK = (errno.ENOSPC, errno.EDQUOT)  # the disk is full, or the user's quota is used up
-PATH = (errno.EACCES, errno.EPERM, errno.ENAMETOOLONG, errno.ELOOP, errno.EROFS, errno.EIO)
+PATH = (errno.EACCES, errno.EPERM, errno.ENAMETOOLONG, errno.ELOOP, errno.EROFS)  # path refused
 MAX_MESSAGE, MAX_NAME = 2000, 200  # characters
 SPACE = "\N{NO-BREAK SPACE}"  # harmless, though `isprintable` says otherwise
 
@@ -44,8 +44,10 @@ def as_user_error(error: BaseException) -> UserError | None:
     if isinstance(error, OSError) and error.errno in DISK:
         where = printable(str(error.filename)) if error.filename else "the output"
         return UserError(f"cannot write {where}: {error.strerror}; free some space and try again")
-    if isinstance(error, OSError) and error.errno in PATH and error.filename:
-        return UserError(f"cannot use {error.filename}: {error.strerror}; choose another path")
+    if isinstance(error, OSError) and error.errno in PATH and isinstance(error.filename, str):
+        return UserError(
+            f"cannot use {error.filename}: {error.strerror}; check the path and its permissions"
+        )
     return None
 
 

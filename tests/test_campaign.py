@@ -1,4 +1,4 @@
-"""Rehearsals of the GPU campaign: each kind of stage runs on a CPU, with tiny networks."""
+"""Rehearsals of the GPU campaign: each kind of stage runs on a CPU, with tiny nets."""
 
 import os
 import signal

@@ -37,6 +37,9 @@ def test_values_are_split_at_commas_outside_brackets():
     assert parse_swept("config.model.widths=(8, 16),(4, 8)") == DEPTHS
     nested = parse_swept("augment.curriculum=((0,24),(5,32)),((0,32),)")
     assert nested.values == ("((0,24),(5,32))", "((0,32),)")
+    for text in ("a=(1,2", "a=1),(2", "a=[1"):
+        with pytest.raises(UserError, match="the brackets do not match"):
+            parse_swept(text)
 
 
 def test_the_grid_has_every_combination_of_the_values():

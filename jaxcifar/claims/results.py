@@ -1,4 +1,4 @@
-"""Writes the results of the claims: the READMEs and the figures."""
+"""Writes the results of the claims: the READMEs and the charts."""
 
 import pathlib
 import sys
@@ -12,17 +12,17 @@ from jaxcifar.system import atomic, output
 
 
 def write_table(out: pathlib.Path) -> None:
-    """Writes the figures, out/README.md, and the claims table in the README beside `out`.
+    """Writes the charts, out/README.md, and the claims table in the README beside `out`.
 
     If that README has no marks for the table, or cannot be written, it is left unchanged.
     """
     found = records.read(out, RUNS)
     judged = judge_all(CLAIMS, found)
     atomic.check_writable(out, "--out")
-    with output.busy("drawing the figures"):
+    with output.busy("drawing the charts"):
         pictures = figures.draw(out, found, judged)
     atomic.write_text(out / "README.md", tables.results_readme(out, found, judged, pictures))
-    print(f"wrote {out / 'README.md'} and {len(pictures)} figures; {tables.verdicts(judged)}")
+    print(f"wrote {out / 'README.md'} and {len(pictures)} charts; {tables.verdicts(judged)}")
     readme = out.resolve().parent / "README.md"
     if readme.exists():
         table = tables.headline_table(judged)

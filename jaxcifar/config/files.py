@@ -5,6 +5,7 @@ config.json of a run. The configs that come with jaxcifar are in configs/, insid
 package and beside it in a checkout.
 """
 
+import os
 import pathlib
 from typing import Any
 
@@ -25,10 +26,16 @@ def config_folder() -> pathlib.Path:
 
 
 def split_variant(name: str) -> tuple[str, str]:
-    """Returns the file and the variant, or "", of "FILE" or "FILE:VARIANT"."""
-    folder, slash, last = name.rpartition("/")  # a folder's name may have a colon
-    file, _, variant = last.partition(":")
-    return f"{folder}{slash}{file}", variant
+    """Returns the file and the variant, or "", of "FILE" or "FILE:VARIANT".
+
+    Both may contain colons; the file is the longest that exists.
+    """
+    colons = (i for i in reversed(range(len(name))) if name[i] == ":")
+    for end in (len(name), *colons):
+        if os.path.exists(name[:end]):
+            return name[:end], name[end + 1 :]
+    file, _, variant = name.partition(":")
+    return file, variant
 
 
 def find_config(file: str) -> pathlib.Path:

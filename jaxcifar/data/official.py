@@ -24,7 +24,7 @@ from jaxcifar.system import files
 MAX_FILE = 2**28  # bytes; official files are smaller
 MAX_TAR = 2**28  # bytes; official archives unpack to less
 
-# The MD5 of each file of the two official archives, in the official order.
+# The MD5 of each file of each official archive, in the official order.
 PYTHON_MD5 = {
     "data_batch_1": "c99cafc152244af753f735de768cd75f",
     "data_batch_2": "d4bba439e000b95fd0a9bffe97cbabec",

@@ -81,5 +81,5 @@ def list_claims(claims: Sequence[Claim], seeds: int, found: Records) -> str:
             names, minutes = ", ".join(map(str, missing)), sum(job.minutes for job in missing)
             lines.append(f"{'':59}needs {names} (about {minutes:,.0f} min)")
     total = sum(job.minutes for job in plan_jobs(claims, seeds, found))
-    lines.append(f"{len(claims)} claims; missing runs: about {total:,.0f} minutes")
+    lines.append(f"{len(claims)} claims; missing runs: about {total:,.0f} minutes on CPU")
     return "\n".join(lines)

@@ -44,7 +44,9 @@ class Grid(NamedTuple):
 def parse_swept(text: str) -> Swept:
     """Parses "KEY=V1,V2,…"; a comma inside brackets is part of a value."""
     key, _, listed = text.partition("=")
-    values = tuple(part.strip() for part in _split_outside_brackets(listed))
+    if (parts := _split_outside_brackets(listed)) is None:
+        raise UserError(f"--sweep={text}: the brackets do not match")
+    values = tuple(part.strip() for part in parts)
     key = key.strip().removeprefix("config.")
     if not key or not all(values):
         raise UserError(f"--sweep={text}; expected KEY=V1,V2,… with a value between the commas")
@@ -55,16 +57,18 @@ def parse_swept(text: str) -> Swept:
     return Swept(key, values)
 
 
-def _split_outside_brackets(text: str) -> list[str]:
-    """Splits a text at the commas that are outside all brackets."""
+def _split_outside_brackets(text: str) -> list[str] | None:
+    """Splits a text at the commas that are outside all brackets; None if these do not match."""
     depth, parts = 0, [""]
     for character in text:
         depth += (character in "([") - (character in ")]")
-        if character == "," and depth <= 0:
+        if depth < 0:
+            return None
+        if character == "," and not depth:
             parts.append("")
         else:
             parts[-1] += character
-    return parts
+    return None if depth else parts
 
 
 def make_grid(config_file: str, swept: Sequence[Swept], words: Sequence[str]) -> Grid:

@@ -70,6 +70,9 @@ def missing(every: Sequence[tuple[str, int]], found: Records, shard: str) -> lis
 
     Shard "I/N" has every N-th run, starting with run I (from 0). Shards divide all runs, missing or
     not, so they stay the same while records come in.
+
+    Raises:
+      UserError: the shard has another form.
     """
     try:
         index, number = (int(part) for part in shard.split("/"))

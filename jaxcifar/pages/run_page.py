@@ -19,6 +19,7 @@ from jaxcifar.pages.runs import Run, differing
 from jaxcifar.pages.weight_charts import filters, histograms
 from jaxcifar.run import selection
 from jaxcifar.training import experiment
+from jaxcifar.weights.release import count_images
 
 Part = Callable[[Sequence[Run]], list[Element]]
 
@@ -68,7 +69,8 @@ def headline(run: Run, alone: bool) -> Element:
             about = f"test accuracy after epoch {scored[-1]['epoch']}, as logged"
     source = run.config["data.source"]
     images = "synthetic images, not CIFAR-10" if source == "synthetic" else f"{source} images"
-    number = run.meta.get("images", {}).get("train")  # unknown for imported weights
+    data = {key.removeprefix("data."): value for key, value in run.config.items()}
+    number = count_images(run.meta, data).get("train")
     trained = "" if number is None else f"{number:,} "
     facts = [f"trained on {trained}{images}", *([run.meta["date"]] if "date" in run.meta else [])]
     star = tag("a", "*", href="#notes", aria_label="notes") if run.notes else None

@@ -1,4 +1,4 @@
-"""Makes the page of all claims of the reports, with their evidence and the figures."""
+"""Makes the page of all claims of the reports, with their evidence and the charts."""
 
 import dataclasses
 import os
@@ -38,7 +38,7 @@ def page(study: pathlib.Path, out: pathlib.Path) -> str:
         own = [_claim(c, j, found, study, base) for c, j in judged.items() if c.report == report]
         parts.append(Section(f"Report {report}", own))
     parts += [
-        Section("Figures", curves(found, study, base)),
+        Section("Charts", curves(found, study, base)),
         Section("Weights", weights(found)),
         Section("Gates", gates(found)),
         Section("Runs", runs(found)),

@@ -10,6 +10,7 @@ and the best are kept.
 import contextlib
 import math
 import pathlib
+import re
 import warnings
 from collections.abc import Container, Iterator, Sequence
 from typing import Any, Protocol, Self, TypeVar
@@ -24,6 +25,7 @@ from jaxcifar.system import devices, files, json_files
 DAMAGED = "damaged"  # the folder of damaged steps, in the workdir
 RELEASED = "released"  # key in the metadata of a step that lacks the item `train`
 NO_ACCURACY = -1.0  # below every accuracy, and valid JSON
+STEP = re.compile("0|[1-9][0-9]*")  # the name of a step's folder, as Orbax reads it
 LATEST = 2  # latest steps to keep, so that one damaged file never costs a run
 
 
@@ -43,9 +45,9 @@ S = TypeVar("S", bound=Saveable)
 class Checkpoints:
     """The steps saved in `workdir`/steps; a context manager that waits for the last save.
 
-    `writing=True` is for the one process that may write there: training, release or import_torch.
-    It creates the folder, removes incomplete saves of a killed run and moves damaged steps to
-    `workdir`/damaged.
+    `writing=True` is for the one command that may write there: training (in all of its processes),
+    release or import_torch. It creates the folder, removes incomplete saves of a killed run and
+    moves damaged steps to `workdir`/damaged.
 
     Raises:
       UserError: the folder cannot be read, does not exist (unless `writing`), or has a path that
@@ -58,14 +60,14 @@ class Checkpoints:
         self.directory = workdirs.resolve(workdir) / workdirs.STEPS
         self._aside = self.directory.parent / DAMAGED
         self._saving: tuple[int, Any] | None = None  # a step and its unfinished save
-        self._verified: set[int] = set()  # steps that matched their manifest
+        self._verified: set[int] = set()  # steps that match their manifest or have none
         if writing:
             workdirs.check_path(workdir)
         if not (writing or self.directory.is_dir()):
             raise UserError(f"no checkpoint in {workdir}; train first")
         with damage.reporting(f"cannot read {self.directory}"):
             for folder in self.directory.glob("*"):
-                if folder.name.isdigit():  # not a temporary folder of a killed save
+                if STEP.fullmatch(folder.name):  # not a temporary folder of a killed save
                     self._check_listed(int(folder.name), writing)
             self._checkpointer = ocp.training.Checkpointer(
                 self.directory,
@@ -161,7 +163,8 @@ class Checkpoints:
 
         `like` gives the structure: arrays, or their shapes, types and shardings. A step that
         differs from its manifest is moved to `damaged/` with a warning, and the step before it is
-        tried. A step without a manifest, from an older version, is never moved.
+        tried. A step without a manifest is never moved: it is from an older version, or the run was
+        killed before writing it.
 
         Raises:
           UserError: a step cannot be read or does not fit `like`, or all steps are damaged.
@@ -246,12 +249,17 @@ class Checkpoints:
             raise
         except Exception as error:
             raise UserError(
-                f"cannot read {folder}: {damage.describe(error)}; it was left in place: fix the"
-                " error and run the command again, or move the folder away to continue without it"
+                f"cannot read {folder}: {damage.describe(error)}; the step was left in place:"
+                " remove the cause, restore the step from a copy, or move its folder away to use"
+                " the step before it"
             ) from error
 
     def _check_listed(self, step: int, writing: bool) -> None:
-        """Sets a damaged step aside if it would keep Orbax from listing any step."""
+        """Sets a damaged step aside if it would keep Orbax from listing any step.
+
+        Raises:
+          UserError: the step cannot be read, or is damaged and `writing` is False.
+        """
         try:
             metadata.check_listed(self._folder(step))
         except Exception:

@@ -31,7 +31,7 @@ def reporting(what: str) -> Iterator[None]:
     except (UserError, BrokenPipeError):  # `run_command` handles both
         raise
     except Exception as error:
-        if _system_error(error) is None:
+        if not any(map(_is_system_error, _chain(error))):
             raise
         raise UserError(f"{what}: {describe(error)}") from error
 
@@ -39,9 +39,12 @@ def reporting(what: str) -> Iterator[None]:
 def describe(error: BaseException) -> str:
     """Returns an error in one short line, without the parts that only a developer needs.
 
-    If an error of the operating system or of memory caused it, the line describes that error.
+    Of the error and its causes, the line describes the first error of the operating system or of
+    memory, or the first about the content, or the last.
     """
-    error = _system_error(error) or error
+    chain = _chain(error)
+    content = (e for e in chain if isinstance(e, ContentError | json_files.BadJson))
+    error = next(filter(_is_system_error, chain), None) or next(content, chain[-1])
     if found := OS_ERROR.search(str(error)):
         return os.strerror(int(found[1]))
     if isinstance(error, OSError) and error.strerror:
@@ -52,13 +55,16 @@ def describe(error: BaseException) -> str:
     return name + (text if len(text) < 200 else f"{text[:40]} … {text[-150:]}")
 
 
-def _system_error(error: BaseException) -> BaseException | None:
-    """Returns the first error of the operating system or of memory among an error's causes."""
-    seen: list[BaseException] = []
+def _chain(error: BaseException) -> list[BaseException]:
+    """Returns the error, its cause, the cause's cause, …; Orbax's chains can be loops."""
+    chain: list[BaseException] = []
     cause: BaseException | None = error
-    while cause is not None and cause not in seen:  # Orbax's chains can be loops
-        if isinstance(cause, OSError | MemoryError) or OS_ERROR.search(str(cause)):
-            return cause
-        seen.append(cause)
+    while cause is not None and cause not in chain:
+        chain.append(cause)
         cause = cause.__cause__ or (None if cause.__suppress_context__ else cause.__context__)
-    return None
+    return chain
+
+
+def _is_system_error(error: BaseException) -> bool:
+    """Returns whether memory or the operating system failed, possibly within TensorStore."""
+    return isinstance(error, OSError | MemoryError) or bool(OS_ERROR.search(str(error)))

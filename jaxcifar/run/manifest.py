@@ -27,7 +27,8 @@ def write_manifest(folder: pathlib.Path) -> None:
 def mismatch(folder: pathlib.Path) -> str:
     """Returns the first difference between the files and their manifest; "" if there is none.
 
-    Files that the manifest does not list are ignored. Steps of older versions have no manifest.
+    Files that the manifest does not list are ignored. A step without a manifest has no
+    difference.
 
     Raises:
       OSError: a file cannot be read, which says nothing about what it holds.

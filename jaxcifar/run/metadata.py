@@ -1,11 +1,11 @@
 """The JSON metadata of a saved step, in Orbax's file, checked before anything uses it."""
 
-import contextlib
 import json
 import pathlib
 import zlib
 from typing import Any
 
+from jaxcifar.run.damage import ContentError
 from jaxcifar.system import json_files, output
 from jaxcifar.system.json_files import INTEGER, MAYBE_NUMBER, TEXT, BadJson
 
@@ -42,16 +42,16 @@ def read(folder: pathlib.Path) -> dict[str, Any]:
 
     Raises:
       OSError: the file cannot be read, which Orbax would treat like an empty file.
-      BadJson: it is not what was written.
+      ContentError: it is not what was written.
     """
     try:
         whole = json_files.read(folder / FILE, {"custom_metadata": FORM})
     except BadJson as error:
-        raise BadJson(f"{FILE}: {error}") from error
+        raise ContentError(f"{FILE}: {error}") from error
     meta: dict[str, Any] = whole["custom_metadata"]
     seal = sealed(meta)[SEAL]
     if not meta["crc32"] or meta.get(SEAL, seal) != seal:  # old checkpoints have no seal
-        raise BadJson(f"{FILE}: its checksum is wrong")
+        raise ContentError(f"{FILE}: its checksum is wrong")
     return meta
 
 
@@ -68,13 +68,13 @@ def printable(meta: dict[str, Any]) -> dict[str, Any]:
 
 
 def check_listed(folder: pathlib.Path) -> None:
-    """Raises an OSError or BadJson if this step would keep Orbax from listing any step."""
-    with contextlib.suppress(FileNotFoundError):
-        json_files.read(folder / METRICS, {"accuracy": MAYBE_NUMBER})
-    try:
-        json_files.read(folder / FILE, {})
-    except FileNotFoundError:
-        pass
-    except BadJson as error:
-        if not isinstance(error.__cause__, SYNTAX):  # Orbax reads bad syntax as an empty object
-            raise BadJson(f"{FILE}: {error}") from error
+    """Raises an OSError or ContentError if this step would keep Orbax from listing any step."""
+    for name, form in ((METRICS, {"accuracy": MAYBE_NUMBER}), (FILE, {})):
+        try:
+            json_files.read(folder / name, form)
+        except FileNotFoundError:
+            pass
+        except BadJson as error:
+            # Orbax reads bad syntax in this file as an empty object
+            if name == METRICS or not isinstance(error.__cause__, SYNTAX):
+                raise ContentError(f"{name}: {error}") from error

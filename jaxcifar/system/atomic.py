@@ -39,7 +39,7 @@ def replacing(path: pathlib.Path) -> Iterator[IO[bytes]]:
 
 
 def write_text(path: pathlib.Path, text: str) -> None:
-    """Writes a text file."""
+    """Writes a text file atomically, as UTF-8."""
     with replacing(path) as file:
         file.write(text.encode())
 

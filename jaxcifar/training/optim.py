@@ -156,7 +156,7 @@ ELEMENTWISE = ("sgd", "adam", "rmsprop")  # each value is updated independently 
 def build_optimizer(
     keys: Mapping, schedule: Schedule, accumulate_steps: int
 ) -> optax.GradientTransformation:
-    """Returns the optimizer that `config.optimizer` describes, to update once per batch.
+    """Returns the optimizer that `config.optimizer` describes; call its `update` once per batch.
 
     The chain is: clip by global norm → L2 → the named optimizer → decoupled decay → −rate →
     rescale kernels. Parameters that match `freeze` are not updated. `schedule` maps a batch step to

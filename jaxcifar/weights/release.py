@@ -3,9 +3,8 @@
 import os
 import pathlib
 import shlex
+from collections.abc import Mapping
 from typing import Any
-
-from ml_collections import ConfigDict
 
 from jaxcifar.config import schema
 from jaxcifar.errors import UserError, printable
@@ -93,7 +92,7 @@ def format_card(
     start = meta.get(initial.KEY)
     views = VIEWS[config.get("evaluation", {}).get("views", 1)]
     accuracy = line.get("test_accuracy")  # None if it was not finite
-    images = meta.get("images") or _count_images(config)
+    images = count_images(meta, config.data)
     scored, interval = "not scored", "–"
     if accuracy is not None:
         scored, test = f"{accuracy:.4f}{views}", images.get("test", 0)
@@ -121,11 +120,15 @@ def format_card(
     )
 
 
-def _count_images(config: ConfigDict) -> dict[str, int]:
-    """Returns the numbers of training and test images of an older run; {} if they are unknown."""
-    data = config.data
-    if data.source not in SIZES:
+def count_images(meta: dict[str, Any], data: Mapping[str, Any]) -> dict[str, int]:
+    """Returns the numbers of training and test images of a run, by split; {} if they are unknown.
+
+    `data` is `config.data`.
+    """
+    if "images" in meta:
+        return dict(meta["images"])
+    if "imported" in meta or data["source"] not in SIZES:
         return {}
-    train, test = SIZES[data.source]
+    train, test = SIZES[data["source"]]
     kept = data.get("train_examples", 0) or train - data.get("validation", 0)
     return {"train": kept, "test": test}

@@ -185,7 +185,7 @@ def test_a_missing_folder_or_a_key_of_another_source_is_refused(tmp_path):
         data.load_dataset("synthetic", test_share=0.3)
 
 
-def test_every_part_of_a_mixed_order_has_the_classes_proportions():
+def test_every_part_of_a_stratified_order_has_the_classes_proportions():
     labels = np.random.default_rng(0).choice(3, 500, p=[0.7, 0.25, 0.05])
     ordered = labels[split.stratified_order(labels)]
     shares = np.bincount(labels) / 500
@@ -194,7 +194,7 @@ def test_every_part_of_a_mixed_order_has_the_classes_proportions():
         assert abs(counts - shares * (stop - start)).max() < 2
 
 
-def test_a_mixed_order_stays_the_same():
+def test_a_stratified_order_stays_the_same():
     """The checksums of runs on folders of images depend on it."""
     order = split.stratified_order(np.repeat([0, 1, 2], [5, 3, 2]))
     assert order.tolist() == [3, 6, 8, 4, 0, 7, 2, 9, 5, 1]

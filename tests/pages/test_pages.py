@@ -184,8 +184,13 @@ def test_a_page_leads_with_the_accuracy_and_its_interval(trained, pages):
     # the images that the net was trained on, whatever it is scored on
     other = dataclasses.replace(run, meta=run.meta | {"images": {"train": 1234}})
     assert "trained on 1,234 synthetic images" in run_page.page([other])
-    imported = {key: value for key, value in run.meta.items() if key != "images"}
-    assert "trained on synthetic images" in run_page.page([dataclasses.replace(run, meta=imported)])
+    old = {key: value for key, value in run.meta.items() if key != "images"}
+    full = run.config | {"data.train_examples": 0, "data.validation": 1000}
+    other = dataclasses.replace(run, meta=old, config=full)
+    assert "trained on 9,000 synthetic images" in run_page.page([other])
+    imported = old | {"imported": {"file": "a.pt", "sha256": "0"}}
+    other = dataclasses.replace(run, meta=imported)
+    assert "trained on synthetic images" in run_page.page([other])
 
 
 def test_what_is_missing_is_a_footnote_that_a_star_leads_to(trained, tmp_path):
@@ -259,7 +264,7 @@ def test_the_study_has_every_claim_and_no_broken_link(pages):
 def test_a_study_without_records_has_only_the_claims(tmp_path):
     text = study_page.page(tmp_path, tmp_path / "a.html")
     assert text.count('<p class="note">Needs runs of') == len(CLAIMS)
-    assert "figures" not in ids(text)
+    assert "charts" not in ids(text)
 
 
 def test_the_images_in_the_readme_exist_and_are_small():

@@ -80,9 +80,15 @@ def test_a_damaged_step_without_a_manifest_is_refused_and_never_moved(tmp_path, 
     step = tmp_path / "steps" / "8"
     (step / "manifest.json").unlink()
     chex.assert_trees_all_equal(restore(tmp_path, like), at(like, 8))
-    DAMAGE["flipped"](step)
-    with pytest.raises(UserError, match=r"steps/8: .*it was left in place: .*move the folder away"):
-        restore(tmp_path, like)
+    metrics = (step / "metrics" / "metrics").read_bytes()
+    cut(step / "metrics" / "metrics")
+    with pytest.raises(UserError, match=r"steps/8: metrics/metrics: .*the step was left in place"):
+        Checkpoints(tmp_path, writing=True)
+    (step / "metrics" / "metrics").write_bytes(metrics)
+    for damage, why in (("flipped", "checksum|DATA_LOSS"), ("gone", "NOT_FOUND|DATA_LOSS|exist")):
+        DAMAGE[damage](step)
+        with pytest.raises(UserError, match=rf"steps/8: .*({why}).*move its folder away"):
+            restore(tmp_path, like)
     assert step.is_dir()
     assert not (tmp_path / "damaged").exists()
 

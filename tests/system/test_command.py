@@ -1,5 +1,6 @@
 """How commands end, and the commands to paste that they print."""
 
+import errno
 import os
 import subprocess
 import sys
@@ -7,6 +8,7 @@ import sys
 import pytest
 from conftest import ROOT
 
+from jaxcifar import errors
 from jaxcifar.system import command
 
 ENDS = {
@@ -130,3 +132,12 @@ command.run_command(main)
     assert "Event loop" not in done.stderr
     assert "another error" in done.stderr
     assert done.stderr.endswith("error: the step is damaged\n")
+
+
+@pytest.mark.parametrize("number", errors.PATH, ids=errno.errorcode.get)
+def test_a_path_that_the_system_refuses_is_an_error_of_the_user(number):
+    text = os.strerror(number)
+    known = errors.as_user_error(OSError(number, text, "some/file"))
+    assert str(known) == f"cannot use some/file: {text}; check the path and its permissions"
+    for name in (None, 3, b"bytes"):  # no path that the user could check
+        assert errors.as_user_error(OSError(number, text, name)) is None
