@@ -78,6 +78,14 @@ def test_the_two_latest_and_the_first_best_are_kept(tmp_path, like, accuracies, 
     assert int(restore(tmp_path, like).state.step) == kept[-1]
 
 
+def test_a_folder_that_only_looks_like_a_step_is_ignored(tmp_path, like):
+    save(tmp_path, like, {4: 0.9})
+    for name in ("²", "٣", "007"):
+        (tmp_path / "steps" / name).mkdir()
+    with Checkpoints(tmp_path) as checkpoints:
+        assert checkpoints.steps() == [4]
+
+
 def test_a_saved_step_is_left_alone(tmp_path, like):
     save(tmp_path, like, {4: 0.5})
     with Checkpoints(tmp_path, writing=True) as checkpoints:
