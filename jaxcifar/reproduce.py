@@ -1,4 +1,4 @@
-"""Trains the runs behind the reports' claims, and judges each claim."""
+"""Trains the runs of the reports' claims and judges the claims."""
 
 from jaxcifar.system import command
 
