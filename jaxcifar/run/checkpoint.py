@@ -10,7 +10,6 @@ and the best are kept.
 import contextlib
 import math
 import pathlib
-import re
 import warnings
 from collections.abc import Container, Iterator, Sequence
 from typing import Any, Protocol, Self, TypeVar
@@ -25,7 +24,6 @@ from jaxcifar.system import devices, files, json_files
 DAMAGED = "damaged"  # the folder of damaged steps, in the workdir
 RELEASED = "released"  # key in the metadata of a step that lacks the item `train`
 NO_ACCURACY = -1.0  # below every accuracy, and valid JSON
-STEP = re.compile("0|[1-9][0-9]*")  # the name of a step's folder, as Orbax reads it
 LATEST = 2  # latest steps to keep, so that one damaged file never costs a run
 
 
@@ -66,9 +64,8 @@ class Checkpoints:
         if not (writing or self.directory.is_dir()):
             raise UserError(f"no checkpoint in {workdir}; train first")
         with damage.reporting(f"cannot read {self.directory}"):
-            for folder in self.directory.glob("*"):
-                if STEP.fullmatch(folder.name):  # not a temporary folder of a killed save
-                    self._check_listed(int(folder.name), writing)
+            for step in sorted(map(int, workdirs.list_steps(self.directory.parent))):
+                self._check_listed(step, writing)
             self._checkpointer = ocp.training.Checkpointer(
                 self.directory,
                 preservation_policy=_KeepLatestAndBest(),

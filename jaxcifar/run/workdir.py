@@ -8,6 +8,7 @@ import itertools
 import json
 import os
 import pathlib
+import re
 import socket
 import warnings
 from collections.abc import Callable, Iterator
@@ -21,6 +22,7 @@ from jaxcifar.run import damage, metrics
 from jaxcifar.system import atomic, files, json_files
 
 STEPS = "steps"  # the folder of the checkpoints
+STEP = re.compile("0|[1-9][0-9]*")  # the name of a step's folder, as Orbax reads it
 TEMPORARY = "*.[0-9]*.tmp"  # files of `atomic.replacing`
 NO_LOCKS = (errno.ENOSYS, errno.ENOTSUP, errno.ENOLCK)  # of some network file systems
 LEFTOVERS = (".lock", TEMPORARY)  # of a process that was killed at its start
@@ -103,8 +105,11 @@ def _check_continues(
 
 
 def list_steps(path: pathlib.Path) -> set[str]:
-    """Returns the names of the saved steps of a run, which are numbers, without reading them."""
-    return {folder.name for folder in (path / STEPS).glob("*") if folder.name.isdigit()}
+    """Returns the names of the saved steps of a run, which are numbers, without reading them.
+
+    Temporary folders of a killed save have other names.
+    """
+    return {folder.name for folder in (path / STEPS).glob("*") if STEP.fullmatch(folder.name)}
 
 
 @contextlib.contextmanager

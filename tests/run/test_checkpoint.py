@@ -10,6 +10,7 @@ import pytest
 from saving import at, restore, save, start
 
 from jaxcifar.errors import UserError
+from jaxcifar.run import workdir
 from jaxcifar.run.checkpoint import Checkpoints
 
 
@@ -84,6 +85,7 @@ def test_a_folder_that_only_looks_like_a_step_is_ignored(tmp_path, like):
         (tmp_path / "steps" / name).mkdir()
     with Checkpoints(tmp_path) as checkpoints:
         assert checkpoints.steps() == [4]
+    assert workdir.list_steps(tmp_path) == {"4"}
 
 
 def test_a_saved_step_is_left_alone(tmp_path, like):
