@@ -108,7 +108,7 @@ def hold_out(dataset: Dataset, validation: int, train_examples: int) -> Dataset:
     if not 0 <= validation < total:
         raise UserError(
             f"config.data.validation is {validation}; expected 0 to {total - 1}: at least one of"
-            f" the {total} training images must remain"
+            f" the {total} training images must remain for config.data.train_examples"
         )
     rest = total - validation
     if not 0 <= train_examples <= rest:
