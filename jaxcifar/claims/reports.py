@@ -87,8 +87,11 @@ SPEED = Metric(
 )
 
 L1_L2 = {"L1 1e-4": L1, "L2 1e-4": NORM}
-# Learning curves by file name, with title and labelled runs: those of report 003, then of 002.
+# Learning curves by file name, with title and labelled runs, in the order of the page of results.
 CURVES: dict[str, tuple[str, Mapping[str, str]]] = {
+    "000_adaptive": ("Report 000: adaptive net", {"adaptive": "adaptive"}),
+    "001_adaptive_softmax": ("Report 001: softmax gates", {"adaptive_softmax": "adaptive_softmax"}),
+    "004_adaptive_prelu": ("Report 004: PReLU", {"adaptive_prelu": "adaptive_prelu"}),
     "003_fig1_base": ("Figure 1: SimpleCNN", {"base": BASE}),
     "003_fig2_decay": ("Figure 2: with learning rate decay", {"base": BASE, "decay": DECAY}),
     "003_fig3_augment": ("Figure 3: with augmentation", {"base": BASE, "augment": AUGMENT}),
