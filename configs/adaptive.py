@@ -5,7 +5,7 @@
 Hardware and time: meant for a GPU, where it has never run. On two CPU cores a step of 128 images
 takes about one second, so the 50 epochs take about six hours.
 Reported: test accuracy 0.896, train accuracy 0.988, train loss 0.035, 225.4 examples/s.
-Measured: not trained to the end.
+Measured: test accuracy 0.9017, train accuracy 0.9905, train loss 0.0279 (n = 1).
 Our choices, where the report is silent: PyTorch's default initialisation, and 3×3 kernels with
 padding 1.
 """
